@@ -1,0 +1,386 @@
+import { z } from 'zod'
+
+/**
+ * The whole configuration: every key with its unit (in the name), default, and one line of documentation.
+ * docs/configuration.md, config/tunnelmq.schema.json and `tunnelmq config` are generated from it.
+ * Secrets are marked with `meta({ secret: true })` and never printed.
+ */
+
+const positive = z.int().min(1)
+const count = z.int().min(0)
+const ms = z.int().min(0)
+
+const tlsSchema = z
+  .strictObject({
+    cert: z.string().describe('PEM file with the certificate and its chain.'),
+    key: z.string().describe('PEM file with the private key.'),
+    passphrase: z.string().optional().meta({ secret: true }).describe('Passphrase of the private key.'),
+    clientCa: z
+      .string()
+      .optional()
+      .describe('PEM file with the CAs of client certificates. Naming it asks clients for a certificate.'),
+    requireClientCertificate: z
+      .boolean()
+      .default(true)
+      .describe('With `clientCa`: refuse clients without a valid certificate (mutual TLS).'),
+    minVersion: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2').describe('Lowest TLS version.'),
+    ciphers: z.string().optional().describe('OpenSSL cipher list; default: that of Node.'),
+  })
+  .describe('TLS. Files are read again when they change, and on SIGHUP.')
+
+const websocketSchema = z
+  .strictObject({
+    path: z.string().startsWith('/').default('/mqtt').describe('Path of the WebSocket endpoint.'),
+    allowedOrigins: z
+      .array(z.string())
+      .default([])
+      .describe('Origins (scheme://host[:port]) that browsers may come from; empty: any, `*` likewise.'),
+    maxPayloadBytes: positive
+      .default(2_097_152)
+      .describe('Largest WebSocket message, in bytes. MQTT packets may span several.'),
+  })
+  .describe('WebSocket settings, for `ws` and `wss`.')
+
+const handlerSchema = z
+  .discriminatedUnion('type', [
+    z
+      .strictObject({
+        type: z.literal('anonymous'),
+        allow: z.boolean().default(true).describe('Accept clients that send neither username nor password.'),
+      })
+      .describe('Clients without credentials: allowed with all rights, or refused.'),
+    z
+      .strictObject({
+        type: z.literal('password-file'),
+        file: z
+          .string()
+          .describe(
+            'mosquitto_passwd or vmq-passwd file, or one of `tunnelmq passwd`. Read again when it changes.',
+          ),
+      })
+      .describe('User names and hashed passwords from a file.'),
+    z
+      .strictObject({
+        type: z.literal('acl-file'),
+        file: z
+          .string()
+          .describe('ACL file in the syntax of mosquitto and VerneMQ. Read again when it changes.'),
+        dialect: z
+          .enum(['mosquitto', 'vernemq'])
+          .default('mosquitto')
+          .describe(
+            'Rules before the first `user`: for clients without a name (mosquitto) or for all (vernemq).',
+          ),
+      })
+      .describe('Who may publish and subscribe to what.'),
+    z
+      .strictObject({
+        type: z.literal('module'),
+        file: z
+          .string()
+          .describe('JavaScript module that exports a Handler, or a function that makes one, as default.'),
+        options: z.record(z.string(), z.unknown()).default({}).describe('Handed to the function.'),
+      })
+      .describe('Your own handler.'),
+  ])
+  .describe('One handler of a chain.')
+
+const listenerLimits = {
+  maxConnections: positive.default(100_000).describe('Connections at once on this listener.'),
+  allowAnonymous: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Accept clients without credentials before the chain is asked, with all rights unless the chain has an ACL.',
+    ),
+  handlers: z
+    .array(handlerSchema)
+    .optional()
+    .describe('Handler chain of this listener; default: the global `handlers`.'),
+  protocolVersions: z
+    .array(z.union([z.literal('3.1'), z.literal('3.1.1')]))
+    .min(1)
+    .default(['3.1', '3.1.1'])
+    .describe('MQTT versions that are served.'),
+  mountpoint: z
+    .string()
+    .default('')
+    .describe(
+      'Prefix for every topic of the clients of this listener, which they do not see. `$` topics are exempt.',
+    ),
+}
+
+const proxyFields = {
+  proxyProtocol: z
+    .enum(['off', 'required', 'trusted'])
+    .default('off')
+    .describe(
+      'PROXY protocol v1 and v2: `required` from everyone, or `trusted`: taken from `trustedProxies`, everyone else is a direct client.',
+    ),
+  trustedProxies: z
+    .array(z.string())
+    .default([])
+    .describe('CIDRs or addresses (IPv4, IPv6) whose PROXY header and X-Forwarded-For are believed.'),
+}
+
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,64}$/)
+  .optional()
+  .describe('Name in logs and metrics; default: type and port.')
+const host = z.string().default('127.0.0.1').describe('Address to bind; `0.0.0.0` or `::` for all.')
+const port = z.int().min(0).max(65_535).describe('TCP port; 0 lets the system choose.')
+
+const listenerSchema = z
+  .discriminatedUnion('type', [
+    z
+      .strictObject({ type: z.literal('tcp'), name, host, port, ...proxyFields, ...listenerLimits })
+      .describe('MQTT over TCP.'),
+    z
+      .strictObject({
+        type: z.literal('tls'),
+        name,
+        host,
+        port,
+        tls: tlsSchema,
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over TLS; mutual TLS with `tls.clientCa`.'),
+    z
+      .strictObject({
+        type: z.literal('ws'),
+        name,
+        host,
+        port,
+        websocket: websocketSchema.prefault({}),
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over WebSocket.'),
+    z
+      .strictObject({
+        type: z.literal('wss'),
+        name,
+        host,
+        port,
+        tls: tlsSchema,
+        websocket: websocketSchema.prefault({}),
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over WebSocket over TLS.'),
+    z
+      .strictObject({
+        type: z.literal('unix'),
+        name,
+        path: z.string().describe('Path of the unix socket.'),
+        mode: z
+          .string()
+          .regex(/^0?[0-7]{3}$/)
+          .default('660')
+          .describe('Octal permissions of the socket.'),
+        ...listenerLimits,
+      })
+      .describe('MQTT over a unix socket.'),
+  ])
+  .describe('One listener.')
+
+const storeSchema = z
+  .strictObject({
+    type: z
+      .enum(['embedded', 'memory'])
+      .default('embedded')
+      .describe('`embedded`: durable, on disk. `memory`: gone with the process.'),
+    path: z.string().default('./data').describe('Folder of the embedded store.'),
+    sync: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Sync to the disk before a message is acknowledged. Without it, acknowledged messages survive kill -9 but not a power cut.',
+      ),
+    cacheBytes: positive.default(8_388_608).describe('Read cache of the embedded store, in bytes.'),
+  })
+  .describe('Where sessions, queues and retained messages are kept.')
+
+const limitsSchema = z
+  .strictObject({
+    maxConnections: positive.default(100_000).describe('Connections at once, in all.'),
+    maxConnectionsPerAddress: count.default(0).describe('Connections at once from one address; 0: no limit.'),
+    maxConnectionsPerUser: count.default(0).describe('Connections at once with one username; 0: no limit.'),
+    connectionsPerSecond: count.default(5_000).describe('New connections a second, in all; 0: no limit.'),
+    connectionsPerSecondPerAddress: count
+      .default(0)
+      .describe('New connections a second from one address; 0: no limit.'),
+    connectTimeoutMs: positive
+      .default(10_000)
+      .describe('From the connection to its complete CONNECT, in ms.'),
+    maxConnectBytes: positive.default(65_536).describe('Largest packet before the CONNACK, in bytes.'),
+    maxPacketBytes: positive
+      .default(1_048_576)
+      .describe('Largest packet, in bytes. A larger one ends the connection.'),
+    packetTimeoutMs: positive.default(30_000).describe('From the first byte of a packet to its last, in ms.'),
+    maxKeepaliveSeconds: count
+      .default(0)
+      .describe('Longest keep-alive that is accepted, in seconds; 0: any.'),
+    maxClientIdBytes: positive.default(256).describe('Longest client id, in bytes.'),
+    maxTopicBytes: positive.default(4_096).describe('Longest topic or filter, in bytes.'),
+    maxTopicLevels: positive.default(64).describe('Levels of a topic or filter.'),
+    maxSubscriptionsPerClient: positive.default(1_000).describe('Subscriptions of one client.'),
+    messagesPerSecond: count
+      .default(0)
+      .describe('Messages a second from one client; above it, its socket is read more slowly. 0: no limit.'),
+    bytesPerSecond: count
+      .default(0)
+      .describe('Bytes a second from one client; above it, its socket is read more slowly. 0: no limit.'),
+    maxInflight: z
+      .int()
+      .min(1)
+      .max(65_535)
+      .default(20)
+      .describe('QoS 1 and 2 messages on their way to one client at once.'),
+    maxInflightIncoming: positive
+      .default(1_000)
+      .describe('QoS 1 and 2 messages of one client that are being stored or await PUBREL.'),
+    maxOutboundBytes: positive
+      .default(1_048_576)
+      .describe(
+        'Bytes that may wait for a slow reader. Above it QoS 0 messages are dropped, and QoS 1 and 2 stay in the queue.',
+      ),
+    drainTimeoutMs: positive
+      .default(20_000)
+      .describe('A reader that takes nothing for this long is disconnected, in ms.'),
+    banFailures: count
+      .default(10)
+      .describe('Refused credentials from one address within `banWindowMs` that lead to a ban; 0: never.'),
+    banWindowMs: positive.default(60_000).describe('Window for `banFailures`, in ms.'),
+    banMs: positive.default(300_000).describe('How long an address is banned, in ms.'),
+  })
+  .describe('Bounds. Every one is per broker process.')
+
+const sessionSchema = z
+  .strictObject({
+    expiryMs: count
+      .default(2_592_000_000)
+      .describe(
+        'A session (clean session 0) whose client stays away this long is removed, in ms; 0: never. Default 30 days.',
+      ),
+    maxSessions: positive
+      .default(100_000)
+      .describe('Stored sessions. Above it, new ones are refused (CONNACK 3).'),
+    queueMaxMessages: positive
+      .default(10_000)
+      .describe(
+        'Messages that wait for one session. At the bound the new message is dropped for it, and counted.',
+      ),
+    queueMaxBytes: positive.default(67_108_864).describe('Payload bytes that wait for one session.'),
+    cleanQueueMaxBytes: positive
+      .default(8_388_608)
+      .describe('Payload bytes that wait in memory for one connection with clean session 1.'),
+    messageExpiryMs: count
+      .default(0)
+      .describe('Queued and retained messages end after this long, in ms; 0: never.'),
+    willGraceMs: ms
+      .default(10_000)
+      .describe(
+        'After a start, wills of clients that were connected before are published when they are not back within this time, in ms.',
+      ),
+  })
+  .describe('Sessions and their queues.')
+
+const retainedSchema = z
+  .strictObject({
+    maxMessages: positive.default(100_000).describe('Retained messages.'),
+    maxBytes: positive
+      .default(268_435_456)
+      .describe('Payload bytes of all retained messages; they are kept in memory.'),
+  })
+  .describe('Retained messages. At a bound, a new topic is not retained, and counted.')
+
+const authSchema = z
+  .strictObject({
+    timeoutMs: positive
+      .default(5_000)
+      .describe('Deadline of an auth method of a handler, in ms. After it: refused.'),
+    maxConcurrent: positive
+      .default(1_000)
+      .describe('Auth calls under way at once; more wait, within the deadline.'),
+    onRefusedPublish: z
+      .enum(['drop', 'disconnect'])
+      .default('drop')
+      .describe(
+        'A refused PUBLISH: acknowledged as its QoS asks and not delivered, or the connection is closed.',
+      ),
+    onRefusedWill: z
+      .enum(['reject', 'strip'])
+      .default('reject')
+      .describe('A refused will: CONNACK 5, or connected without it.'),
+  })
+  .describe('How handlers are asked.')
+
+const adminSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).describe('Serve /live, /ready and /metrics.'),
+    host,
+    port: z.int().min(0).max(65_535).default(8080).describe('TCP port; 0 lets the system choose.'),
+  })
+  .describe('Health and metrics, over HTTP.')
+
+const logSchema = z
+  .strictObject({
+    level: z
+      .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+      .default('info')
+      .describe('Lowest level that is logged.'),
+    format: z
+      .enum(['auto', 'json', 'pretty'])
+      .default('auto')
+      .describe('`auto`: pretty on a terminal, JSON elsewhere.'),
+  })
+  .describe('Logs, on standard output.')
+
+const shutdownSchema = z
+  .strictObject({
+    drainMs: ms
+      .default(5_000)
+      .describe('On SIGTERM clients are closed spread over at most this time, in ms.'),
+    timeoutMs: positive.default(20_000).describe('Deadline of the whole stop, in ms.'),
+  })
+  .describe('Stopping.')
+
+export const configSchema = z
+  .strictObject({
+    listeners: z
+      .array(listenerSchema)
+      .min(1)
+      .default(() => [
+        listenerSchema.parse({ type: 'tcp', port: 1883 }),
+        listenerSchema.parse({ type: 'ws', port: 8083 }),
+      ])
+      .describe('Where clients connect.'),
+    handlers: z
+      .array(handlerSchema)
+      .default([])
+      .describe(
+        'Handler chain for listeners without one of their own. The first opinion decides; none: refused.',
+      ),
+    store: storeSchema.prefault({}),
+    session: sessionSchema.prefault({}),
+    retained: retainedSchema.prefault({}),
+    limits: limitsSchema.prefault({}),
+    auth: authSchema.prefault({}),
+    admin: adminSchema.prefault({}),
+    sysIntervalMs: ms.default(10_000).describe('How often `$SYS/broker/...` is published, in ms; 0: never.'),
+    log: logSchema.prefault({}),
+    shutdown: shutdownSchema.prefault({}),
+  })
+  .describe('TunnelMQ configuration.')
+
+export type Config = z.output<typeof configSchema>
+/** What a user writes: every key with a default may be left out. */
+export type ConfigInput = z.input<typeof configSchema>
+export type ListenerConfig = Config['listeners'][number]
+export type HandlerConfig = Config['handlers'][number]
+export type TlsConfig = z.output<typeof tlsSchema>
+export type WebSocketConfig = z.output<typeof websocketSchema>
+export type Limits = Config['limits']

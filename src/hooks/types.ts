@@ -1,0 +1,154 @@
+import type { Peer } from '../peer.ts'
+
+export type Awaitable<T> = T | Promise<T>
+export type QoS = 0 | 1 | 2
+
+/**
+ * What an auth method returns to leave the decision to the next handler of the chain.
+ * Returning nothing allows; throwing {@link AuthError} refuses.
+ */
+export const noOpinion: unique symbol = Symbol('tunnelmq.noOpinion')
+export type NoOpinion = typeof noOpinion
+// `void` lets a handler be written without a return statement.
+export type Verdict = Awaitable<void | NoOpinion>
+
+/** Why a connection is refused; decides the CONNACK code (MQTT 3.1.1, 3.2.2.3). */
+export const RefuseReason = {
+  identifierRejected: 'identifier-rejected',
+  unavailable: 'unavailable',
+  badCredentials: 'bad-credentials',
+  notAuthorized: 'not-authorized',
+} as const
+export type RefuseReason = (typeof RefuseReason)[keyof typeof RefuseReason]
+
+/** Thrown by an auth method to refuse. Any other error refuses as well (fail closed), and is logged as ours. */
+export class AuthError extends Error {
+  readonly reason: RefuseReason
+  override name = 'AuthError'
+
+  constructor(message = 'not authorized', reason: RefuseReason = RefuseReason.notAuthorized) {
+    super(message)
+    this.reason = reason
+  }
+}
+
+export interface Will {
+  topic: string
+  payload: Buffer
+  qos: QoS
+  retain: boolean
+}
+
+/** One connection, the same object in every call from authConnect to disconnect. */
+export interface Session {
+  /** Client id, username, password and will may be rewritten in authConnect, and only there. */
+  id: string
+  username: string | undefined
+  /** Wiped (filled with zeros, then undefined) when authConnect has returned. */
+  password: Buffer | undefined
+  will: Will | undefined
+  readonly clean: boolean
+  /** Seconds, as in CONNECT; 0: none. */
+  readonly keepalive: number
+  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
+  readonly protocolVersion: number
+  /** Real address, listener, transport, certificate and TLS facts. */
+  readonly peer: Peer
+  readonly connectedAtMs: number
+  /** For handlers' own facts: role, tenant, expiry. */
+  readonly attributes: Map<string, unknown>
+  /** Fires when the connection closes. */
+  readonly signal: AbortSignal
+}
+
+export interface PublishRequest {
+  /** May be rewritten in authPublish: what is rewritten is what is stored, matched and delivered. */
+  topic: string
+  payload: Buffer
+  retain: boolean
+  readonly qos: QoS
+  readonly dup: boolean
+  readonly isWill: boolean
+}
+
+export interface SubscribeRequest {
+  /** The filter; may be rewritten in authSubscribe. UNSUBSCRIBE of the original goes on working. */
+  topic: string
+  /** May be lowered in authSubscribe. */
+  qos: QoS
+  /** Group of `$share/<group>/<filter>`; `topic` is then the filter alone. */
+  readonly shareGroup?: string
+  /** Set to refuse this filter alone: SUBACK 0x80. */
+  refused?: boolean | string
+}
+
+/** A request to serve or open a tunnel (docs/handlers.md). */
+export interface TunnelRequest {
+  readonly action: 'serve' | 'open'
+  readonly agent: string
+  readonly service: string
+  readonly topic: string
+}
+
+export interface DisconnectReason {
+  /** `client`: DISCONNECT; `refused`: authConnect said no; `lost`: the network; else we closed it. */
+  readonly kind:
+    | 'client'
+    | 'refused'
+    | 'lost'
+    | 'keepalive'
+    | 'protocol'
+    | 'taken-over'
+    | 'revoked'
+    | 'limit'
+    | 'kicked'
+    | 'shutdown'
+    | 'error'
+  readonly detail?: string
+}
+
+/**
+ * Authentication and authorization, mirroring mGate's `Handler`.
+ *
+ * An auth method may refuse; a notifying method is told afterwards and never affects the client.
+ * A missing method has no opinion. In a chain the first opinion decides; if there is none, it is refused.
+ * Auth methods have a deadline and fail closed. A synchronous handler costs no promise.
+ */
+export interface Handler {
+  readonly name?: string
+  /** Once for each CONNECT, before the CONNACK. May rewrite id, username and will. */
+  authConnect?(session: Session): Verdict
+  /** For each PUBLISH (QoS 2: each new one), and for the will at CONNECT and when it is sent. */
+  authPublish?(session: Session, message: PublishRequest): Verdict
+  /** Once for each SUBSCRIBE with all its filters; also when a stored session is restored or rights change. */
+  authSubscribe?(session: Session, subscriptions: SubscribeRequest[]): Verdict
+  /** For each delivery, synchronous: false is silently not delivered, undefined has no opinion. Default: allowed. */
+  authDeliver?(session: Session, message: Readonly<PublishRequest>): boolean | undefined
+  /** Default: authSubscribe (serve) or authPublish (open) with the tunnel's topic. */
+  authTunnel?(session: Session, tunnel: TunnelRequest): Verdict
+  /** After the CONNACK that accepts. */
+  connect?(session: Session): Awaitable<void>
+  /** After the message was accepted (QoS 1 and 2: after it is safe). */
+  publish?(session: Session, message: Readonly<PublishRequest>): Awaitable<void>
+  /** After the SUBACK, with the filters that were granted. */
+  subscribe?(session: Session, subscriptions: readonly SubscribeRequest[]): Awaitable<void>
+  /** After the UNSUBACK, with the filters as the client named them. */
+  unsubscribe?(session: Session, topics: readonly string[]): Awaitable<void>
+  /** Exactly once for each authConnect, also when it refused. */
+  disconnect?(session: Session, why: DisconnectReason): Awaitable<void>
+  /**
+   * Asked for each live session after this handler's rights have changed (a reloaded file):
+   * false closes the connection as revoked. Subscriptions are asked again through authSubscribe.
+   */
+  stillAllowed?(session: Session): Awaitable<boolean>
+}
+
+/** A handler with a life of its own: files to watch, connections to close. */
+export interface ManagedHandler extends Handler {
+  readonly name: string
+  /** SIGHUP. Rejects with a TunnelMQError that names file and line; the old rights then stay in force. */
+  reload?(): Promise<void>
+  close?(): Promise<void>
+  /** Called with a listener that is to be run after each change of rights. */
+  onChange?(listener: () => void): void
+}

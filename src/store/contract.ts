@@ -1,0 +1,185 @@
+import type { QoS } from '../hooks/types.ts'
+
+/** A message at rest. `properties` is kept for MQTT 5. */
+export interface StoredMessage {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  /** Client id of the publisher; empty for the broker's own. */
+  readonly publisher: string
+  readonly publishedAtMs: number
+  /** Unix time in ms after which it is not delivered any more; 0: never. */
+  readonly expiresAtMs: number
+  readonly properties?: Record<string, unknown>
+}
+
+export interface StoredSubscription {
+  /** As the client named it, `$share/...` included: the key of UNSUBSCRIBE. */
+  readonly filter: string
+  /** What is matched: without `$share/<group>/`, with mountpoint, as rewritten by a handler. */
+  readonly matchFilter: string
+  readonly shareGroup?: string
+  readonly qos: QoS
+  readonly noLocal?: boolean
+  readonly retainAsPublished?: boolean
+  readonly retainHandling?: 0 | 1 | 2
+  readonly subscriptionIdentifier?: number
+}
+
+/** `client`: a session that outlives its connection. `group`: the queue of a shared subscription. */
+export type SessionKind = 'client' | 'group'
+
+/** A stored session. The store keeps these fields up to date; everybody else only reads. */
+export interface StoredSession {
+  readonly kind: SessionKind
+  readonly id: string
+  /** Messages waiting or in flight. */
+  readonly queuedCount: number
+  readonly queuedBytes: number
+  /** Highest sequence number given out; sequence numbers start at 1 and have gaps. */
+  readonly lastSeq: number
+  /**
+   * Entries up to this sequence number may have been sent before: redelivery sets DUP.
+   * After an unclean stop it covers as many of the oldest entries as may have been in flight.
+   */
+  readonly sentUpToSeq: number
+  readonly subscriptions: ReadonlyMap<string, StoredSubscription>
+  /** Packet identifiers of incoming QoS 2 messages that await PUBREL. */
+  readonly incomingIds: ReadonlySet<number>
+  /** Unix time in ms at which an offline session ends; 0 while connected or when it never ends. */
+  readonly expiresAtMs: number
+  readonly createdAtMs: number
+}
+
+/** `publish`: not acknowledged; `pubrel`: PUBREC came (QoS 2), PUBCOMP is awaited, and the message is gone. */
+export interface QueueEntry {
+  readonly seq: number
+  readonly qos: 1 | 2
+  readonly state: 'publish' | 'pubrel'
+  /** Undefined in state `pubrel`. */
+  readonly message: StoredMessage | undefined
+}
+
+export interface StoredWill {
+  readonly clientId: string
+  readonly message: StoredMessage
+}
+
+export interface PublishTarget {
+  readonly session: StoredSession
+  readonly qos: 1 | 2
+  /** True: exempt from the bound by count (retained messages for a new subscription). */
+  readonly unbounded?: boolean
+}
+
+/** One publish as one atomic, idempotent write. */
+export interface PublishWrite {
+  readonly message: StoredMessage
+  readonly targets: readonly PublishTarget[]
+  /** Becomes the retained value of its topic; an empty payload deletes it. */
+  readonly retain: boolean
+  /** The publisher's QoS 2 identifier, if its session is stored. */
+  readonly incoming?: { readonly session: StoredSession; readonly messageId: number }
+  /** The will that this message is: deleted in the same write. */
+  readonly willOf?: string
+}
+
+/** For each target the sequence number, or 0: the queue's bound was reached and the message dropped there. */
+export type PublishDone = (error: Error | undefined, seqs: readonly number[]) => void
+
+export interface StoreLimits {
+  readonly queueMaxMessages: number
+  readonly queueMaxBytes: number
+  readonly retainedMaxMessages: number
+  readonly retainedMaxBytes: number
+  /** In-flight window: how many of the oldest entries may have been sent before an unclean stop. */
+  readonly maxInflight: number
+}
+
+export interface StoreStats {
+  readonly sessions: number
+  readonly subscriptions: number
+  readonly queuedMessages: number
+  readonly queuedBytes: number
+  readonly retainedMessages: number
+  readonly retainedBytes: number
+  readonly wills: number
+  /** Messages that were not queued because a session's bound was reached, since start. */
+  readonly droppedMessages: number
+  /** Writes that wait for their commit. */
+  readonly pendingWrites: number
+  readonly pendingBytes: number
+  readonly commits: number
+  /** Empty while the store works; else why it does not. */
+  readonly failure: string
+}
+
+/**
+ * The session store: memory, embedded and Redis keep this contract, and one test suite is run on all.
+ *
+ * Rules: writes are atomic, and are answered in the order in which they were asked. An answer without an
+ * error means that the write survives what the store promises to survive (embedded: kill -9, power loss).
+ * An answer with an error means that nothing of it was written. While the store is unavailable, writes fail
+ * with TunnelMQError `TMQ_STORE_UNAVAILABLE`, quickly, and it goes on by itself when it can.
+ * `StoredSession` objects are handles: identity is kept until `removeSession`.
+ */
+export interface Store {
+  readonly kind: 'memory' | 'embedded' | 'redis'
+  /** Reads everything that is kept in memory (sessions, subscriptions, retained messages). */
+  open(): Promise<void>
+  /** Waits for pending writes, then closes. */
+  close(): Promise<void>
+  /** Undefined when well; else the reason, fit for `/ready`. */
+  readonly failure: string | undefined
+
+  readonly sessions: ReadonlyMap<string, StoredSession>
+  /** Sessions of kind `group`, by `<group>/<matchFilter>`. */
+  readonly groups: ReadonlyMap<string, StoredSession>
+  createSession(kind: SessionKind, id: string): Promise<StoredSession>
+  /** With queue, subscriptions and identifiers. */
+  removeSession(session: StoredSession): Promise<void>
+  /** The session has a connection now: it does not expire. */
+  sessionConnected(session: StoredSession): Promise<void>
+  /** Its connection is gone. Not waited for by callers; a lost write costs a DUP flag or a later expiry only. */
+  sessionDisconnected(
+    session: StoredSession,
+    state: { expiresAtMs: number; sentUpToSeq: number },
+  ): Promise<void>
+  /** Adds or replaces by `filter`, all in one write. */
+  putSubscriptions(session: StoredSession, subscriptions: readonly StoredSubscription[]): Promise<void>
+  removeSubscriptions(session: StoredSession, filters: readonly string[]): Promise<void>
+
+  /** `done` is never called before `publish` has returned. */
+  publish(write: PublishWrite, done: PublishDone): void
+  /** Entries with `seq > afterSeq`, in order, at most `maxCount` and (one at least) about `maxBytes` of payload. */
+  readQueue(
+    session: StoredSession,
+    afterSeq: number,
+    maxCount: number,
+    maxBytes: number,
+  ): Promise<readonly QueueEntry[]>
+  /** PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP. */
+  acknowledge(session: StoredSession, seq: number, payloadBytes: number): void
+  /** PUBREC: the message is forgotten, its sequence number kept until PUBCOMP. PUBREL may go out when `done` says so. */
+  release(
+    session: StoredSession,
+    seq: number,
+    payloadBytes: number,
+    done: (error: Error | undefined) => void,
+  ): void
+  /** PUBREL: forget the identifier. PUBCOMP may go out when `done` says so. */
+  releaseIncoming(session: StoredSession, messageId: number, done: (error: Error | undefined) => void): void
+
+  putWill(will: StoredWill): Promise<void>
+  deleteWill(clientId: string): Promise<void>
+  readonly wills: ReadonlyMap<string, StoredWill>
+
+  /** The retained message of one topic. */
+  retained(topic: string): StoredMessage | undefined
+  /** Retained messages whose topics match the filter (a trie walk). Expired ones are left out. */
+  retainedMatching(filter: string): readonly StoredMessage[]
+  /** Takes expired retained messages and queue entries away. */
+  sweep(nowMs: number): Promise<void>
+  stats(): StoreStats
+}
