@@ -1,0 +1,147 @@
+import type { DisconnectReason } from '../hooks/types.ts'
+import type { TransportKind } from '../peer.ts'
+import { createLatencyHistogram, type LatencyHistogram } from './latency-histogram.ts'
+
+/** Why a connection was refused: a label of tunnelmq_connections_refused_total, so the list is closed. */
+export const refusals = [
+  'bad-credentials',
+  'not-authorized',
+  'identifier-rejected',
+  'unavailable',
+  'protocol-version',
+  'banned',
+  'max-connections',
+  'rate',
+  'connect-timeout',
+  'malformed',
+  'too-large',
+  'proxy-protocol',
+  'tls',
+  'websocket',
+] as const
+export type Refusal = (typeof refusals)[number]
+
+/** Why a message did not go to somebody: a label of tunnelmq_messages_dropped_total. */
+export const dropReasons = [
+  'queue-full',
+  'slow-reader',
+  'refused',
+  'not-delivered',
+  'expired',
+  'retained-full',
+  'store-failed',
+] as const
+export type DropReason = (typeof dropReasons)[number]
+
+/** How connections end: a label of tunnelmq_disconnects_total. */
+export const disconnectKinds = [
+  'client',
+  'refused',
+  'lost',
+  'keepalive',
+  'protocol',
+  'taken-over',
+  'revoked',
+  'limit',
+  'kicked',
+  'shutdown',
+  'error',
+] as const satisfies readonly DisconnectReason['kind'][]
+
+export interface ListenerCounters {
+  readonly listener: string
+  readonly transport: TransportKind
+  /** Connections that are open now, with or without a CONNECT. */
+  open: number
+  /** Connections whose CONNECT was accepted. */
+  accepted: number
+  bytesIn: number
+  bytesOut: number
+}
+
+/** The calls of one method of one handler. */
+export interface HandlerCounters {
+  readonly handler: string
+  readonly method: string
+  readonly latency: LatencyHistogram
+  refused: number
+  /** Threw something other than AuthError. */
+  failed: number
+  timedOut: number
+}
+
+/**
+ * What the broker counts, as plain numbers: counting costs an addition, and the rest is paid for when
+ * somebody asks (GET /metrics, `$SYS`). All of them only grow, except `open`.
+ */
+export interface BrokerCounters {
+  readonly listeners: readonly ListenerCounters[]
+  /** The counters of a listener, made at first use: keep the object, do not look it up for each message. */
+  listener(listener: string, transport: TransportKind): ListenerCounters
+  readonly refused: Record<Refusal, number>
+  readonly disconnects: Record<DisconnectReason['kind'], number>
+  /** PUBLISH received and sent, by QoS 0, 1, 2. */
+  readonly messagesIn: [number, number, number]
+  readonly messagesOut: [number, number, number]
+  readonly dropped: Record<DropReason, number>
+  /** Sent again with DUP. */
+  redelivered: number
+  unhandledErrors: number
+  /** From the asking to the answer of a write that is waited for. */
+  readonly storeCommit: LatencyHistogram
+  readonly handlers: readonly HandlerCounters[]
+  /** As {@link listener}. */
+  handler(handler: string, method: string): HandlerCounters
+}
+
+/** Counters at zero. */
+export function createBrokerCounters(): BrokerCounters {
+  const listeners = new Map<string, ListenerCounters>()
+  const handlers = new Map<string, HandlerCounters>()
+  return {
+    get listeners() {
+      return [...listeners.values()]
+    },
+    listener: (listener, transport) =>
+      obtain(listeners, `${listener} ${transport}`, () => ({
+        listener,
+        transport,
+        open: 0,
+        accepted: 0,
+        bytesIn: 0,
+        bytesOut: 0,
+      })),
+    refused: zeros(refusals),
+    disconnects: zeros(disconnectKinds),
+    messagesIn: [0, 0, 0],
+    messagesOut: [0, 0, 0],
+    dropped: zeros(dropReasons),
+    redelivered: 0,
+    unhandledErrors: 0,
+    storeCommit: createLatencyHistogram(),
+    get handlers() {
+      return [...handlers.values()]
+    },
+    handler: (handler, method) =>
+      obtain(handlers, `${handler} ${method}`, () => ({
+        handler,
+        method,
+        latency: createLatencyHistogram(),
+        refused: 0,
+        failed: 0,
+        timedOut: 0,
+      })),
+  }
+}
+
+function zeros<K extends string>(keys: readonly K[]): Record<K, number> {
+  return Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>
+}
+
+function obtain<V>(map: Map<string, V>, key: string, create: () => V): V {
+  const existing = map.get(key)
+  if (existing !== undefined) return existing
+  const created = create()
+  map.set(key, created)
+  return created
+}

@@ -1,0 +1,27 @@
+import type { StoreStats } from '../store/contract.ts'
+import type { BrokerCounters } from './counters.ts'
+
+export interface SessionCounts {
+  /** Sessions with a connection, clean or not. */
+  readonly connected: number
+  /** Sessions that outlive their connection, connected or not. */
+  readonly stored: number
+}
+
+/** All that health and metrics need to know of the broker; read when somebody asks, so it may cost a little. */
+export interface BrokerReadModel {
+  readonly version: string
+  /** `Date.now()` of the start. */
+  readonly startedAtMs: number
+  /** Why no client should be sent here now; empty: ready. */
+  notReadyReasons(): readonly string[]
+  readonly counters: BrokerCounters
+  sessions(): SessionCounts
+  /** Filters of all connected and stored sessions. */
+  subscriptionCount(): number
+  /** QoS 1 and 2 messages that are on their way to clients. */
+  inflightCount(): number
+  storeStats(): StoreStats
+  /** Addresses that are banned now. */
+  bannedCount(): number
+}

@@ -1,0 +1,87 @@
+import { pino, type DestinationStream } from 'pino'
+import pinoPretty from 'pino-pretty'
+import type { Config } from './config/schema.ts'
+
+/** Bytes of log lines that wait for a reader of standard output that has stalled; more are dropped. */
+const MAX_WAITING_BYTES = 8 * 1024 * 1024
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+
+export interface LogMethod {
+  (fields: object, message: string): void
+  (message: string): void
+}
+
+/** Events with fields: a constant message, the values in the fields. Any pino logger is one. */
+export interface Log {
+  readonly trace: LogMethod
+  readonly debug: LogMethod
+  readonly info: LogMethod
+  readonly warn: LogMethod
+  readonly error: LogMethod
+  readonly fatal: LogMethod
+  /** A logger that adds these fields to each event: one for each connection. */
+  child(fields: Record<string, unknown>): Log
+  /** Spares the making of fields that nobody will see. */
+  isLevelEnabled(level: LogLevel): boolean
+  /** Calls back when everything logged so far has been written. */
+  flush(done?: (error?: Error) => void): void
+}
+
+/** Where secrets could come into a log by way of an object that is logged whole. */
+const redactedPaths = ['password', 'passphrase', 'secret', 'token', 'authorization', 'cookie'].flatMap(
+  (key) => [key, `*.${key}`, `*.*.${key}`],
+)
+
+/** The format that `auto` stands for on this standard output. */
+export function resolveLogFormat(format: Config['log']['format'], isTerminal: boolean): 'json' | 'pretty' {
+  if (format !== 'auto') return format
+  return isTerminal ? 'pretty' : 'json'
+}
+
+/** The log of the process, on standard output unless a destination is given. */
+export function createLog(config: Config['log'], destination?: DestinationStream): Log {
+  const format = resolveLogFormat(config.format, destination === undefined && process.stdout.isTTY)
+  return pino(
+    {
+      level: config.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: redactedPaths, censor: '[secret]' },
+    },
+    format === 'pretty' ? prettyStream(destination) : (destination ?? standardOutput()),
+  )
+}
+
+/** Nothing of it is seen: for tests, and for programs that embed the broker without a log. */
+export function createSilentLog(): Log {
+  return pino({ level: 'silent' })
+}
+
+/** Resolves when everything logged so far has been written, or after `timeoutMs`. */
+export function flushLog(log: Log, timeoutMs = 1_000): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeoutMs)
+    log.flush(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+// Not synchronous: a reader that has stalled (a paused pager, a stuck collector) must not stop the broker.
+function standardOutput(): DestinationStream {
+  return pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: MAX_WAITING_BYTES })
+}
+
+function prettyStream(destination: DestinationStream | undefined): DestinationStream {
+  return pinoPretty({
+    colorize: destination === undefined && process.stdout.isTTY,
+    translateTime: 'SYS:HH:MM:ss.l',
+    sync: true,
+    ...(destination === undefined
+      ? { destination: 1 }
+      : { destination: destination as NodeJS.WritableStream }),
+  })
+}
