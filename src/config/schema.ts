@@ -3,8 +3,11 @@ import { z } from 'zod'
 /**
  * The whole configuration: every key with its unit (in the name), default, and one line of documentation.
  * docs/configuration.md, config/tunnelmq.schema.json and `tunnelmq config` are generated from it.
- * Secrets are marked with `meta({ secret: true })` and never printed.
+ * Secrets are marked with `meta({ secret: true })` and never printed. Paths are marked with `filePath`:
+ * relative ones start from the folder of the configuration file.
  */
+
+const filePath = () => z.string().min(1).meta({ filePath: true })
 
 const positive = z.int().min(1)
 const count = z.int().min(0)
@@ -12,11 +15,10 @@ const ms = z.int().min(0)
 
 const tlsSchema = z
   .strictObject({
-    cert: z.string().describe('PEM file with the certificate and its chain.'),
-    key: z.string().describe('PEM file with the private key.'),
+    cert: filePath().describe('PEM file with the certificate and its chain.'),
+    key: filePath().describe('PEM file with the private key.'),
     passphrase: z.string().optional().meta({ secret: true }).describe('Passphrase of the private key.'),
-    clientCa: z
-      .string()
+    clientCa: filePath()
       .optional()
       .describe('PEM file with the CAs of client certificates. Naming it asks clients for a certificate.'),
     requireClientCertificate: z
@@ -52,19 +54,17 @@ const handlerSchema = z
     z
       .strictObject({
         type: z.literal('password-file'),
-        file: z
-          .string()
-          .describe(
-            'mosquitto_passwd or vmq-passwd file, or one of `tunnelmq passwd`. Read again when it changes.',
-          ),
+        file: filePath().describe(
+          'mosquitto_passwd or vmq-passwd file, or one of `tunnelmq passwd`. Read again when it changes.',
+        ),
       })
       .describe('User names and hashed passwords from a file.'),
     z
       .strictObject({
         type: z.literal('acl-file'),
-        file: z
-          .string()
-          .describe('ACL file in the syntax of mosquitto and VerneMQ. Read again when it changes.'),
+        file: filePath().describe(
+          'ACL file in the syntax of mosquitto and VerneMQ. Read again when it changes.',
+        ),
         dialect: z
           .enum(['mosquitto', 'vernemq'])
           .default('mosquitto')
@@ -76,10 +76,14 @@ const handlerSchema = z
     z
       .strictObject({
         type: z.literal('module'),
-        file: z
-          .string()
-          .describe('JavaScript module that exports a Handler, or a function that makes one, as default.'),
-        options: z.record(z.string(), z.unknown()).default({}).describe('Handed to the function.'),
+        file: filePath().describe(
+          'JavaScript module (ESM) that exports a Handler, or a function that makes one, as default.',
+        ),
+        options: z
+          .record(z.string(), z.unknown())
+          .default({})
+          .meta({ secret: true })
+          .describe('Handed to the function. Not printed, as they may hold secrets.'),
       })
       .describe('Your own handler.'),
   ])
@@ -174,7 +178,7 @@ const listenerSchema = z
       .strictObject({
         type: z.literal('unix'),
         name,
-        path: z.string().describe('Path of the unix socket.'),
+        path: filePath().describe('Path of the unix socket.'),
         mode: z
           .string()
           .regex(/^0?[0-7]{3}$/)
@@ -192,7 +196,9 @@ const storeSchema = z
       .enum(['embedded', 'memory'])
       .default('embedded')
       .describe('`embedded`: durable, on disk. `memory`: gone with the process.'),
-    path: z.string().default('./data').describe('Folder of the embedded store.'),
+    path: filePath()
+      .default('./data')
+      .describe('Folder of the embedded store. The default is in the working directory.'),
     sync: z
       .boolean()
       .default(true)
@@ -376,6 +382,13 @@ export const configSchema = z
   })
   .describe('TunnelMQ configuration.')
 
+/** The schema as JSON Schema, of what a user writes: what has a default may be left out. */
+export function configJsonSchema(): JsonSchema {
+  return z.toJSONSchema(configSchema, { io: 'input', reused: 'inline' })
+}
+
+export type JsonSchema = z.core.JSONSchema.BaseSchema
+export type ConfigIssue = z.core.$ZodIssue
 export type Config = z.output<typeof configSchema>
 /** What a user writes: every key with a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>

@@ -1,0 +1,89 @@
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import type { ConfigPath, Mistake } from './mistake.ts'
+import type { Config } from './schema.ts'
+import { isRecord, propertiesOf, type SchemaNode } from './schema-tree.ts'
+
+/** A copy with every file path made absolute; `folderOf` says what a relative one starts from. */
+export function resolveFiles(
+  config: Config,
+  root: SchemaNode,
+  folderOf: (path: ConfigPath) => string,
+): Config {
+  return mapFiles(config, root, [], (file, path) => resolve(folderOf(path), file)) as Config
+}
+
+/** The files that are read at the start and are not there, or may not be read. */
+export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
+  const wanted: { path: ConfigPath; file: string }[] = []
+  const want = (path: ConfigPath, file: string | undefined): void => {
+    if (file !== undefined) wanted.push({ path, file })
+  }
+  for (const [index, listener] of config.listeners.entries()) {
+    const at: ConfigPath = ['listeners', index]
+    if (listener.type === 'tls' || listener.type === 'wss') {
+      want([...at, 'tls', 'cert'], listener.tls.cert)
+      want([...at, 'tls', 'key'], listener.tls.key)
+      want([...at, 'tls', 'clientCa'], listener.tls.clientCa)
+    }
+    for (const [entry, handler] of (listener.handlers ?? []).entries()) {
+      if (handler.type !== 'anonymous') want([...at, 'handlers', entry, 'file'], handler.file)
+    }
+  }
+  for (const [index, handler] of config.handlers.entries()) {
+    if (handler.type !== 'anonymous') want(['handlers', index, 'file'], handler.file)
+  }
+  const files = wanted.map(async ({ path, file }) => problem(path, await whyUnreadable(file)))
+  const folders = config.listeners.map(async (listener, index) => {
+    if (listener.type !== 'unix') return []
+    return problem(['listeners', index, 'path'], await whyNoFolder(dirname(listener.path)))
+  })
+  return (await Promise.all([...files, ...folders])).flat()
+}
+
+function problem(path: ConfigPath, message: string | undefined): Mistake[] {
+  return message === undefined ? [] : [{ path, message }]
+}
+
+async function whyUnreadable(file: string): Promise<string | undefined> {
+  try {
+    await access(file, constants.R_OK)
+    return (await stat(file)).isDirectory() ? `${file} is a folder, not a file` : undefined
+  } catch (error) {
+    return `${file} ${reason(error)}`
+  }
+}
+
+async function whyNoFolder(folder: string): Promise<string | undefined> {
+  try {
+    return (await stat(folder)).isDirectory() ? undefined : `${folder} is not a folder`
+  } catch (error) {
+    return `folder ${folder} ${reason(error)}`
+  }
+}
+
+function reason(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === 'ENOENT') return 'does not exist'
+  if (code === 'EACCES') return 'may not be read by this user'
+  return `cannot be read (${code ?? String(error)})`
+}
+
+function mapFiles(
+  value: unknown,
+  node: SchemaNode | undefined,
+  path: ConfigPath,
+  change: (file: string, path: ConfigPath) => string,
+): unknown {
+  if (node === undefined) return value
+  if (node.filePath && typeof value === 'string') return change(value, path)
+  if (Array.isArray(value) && node.kind === 'list')
+    return value.map((item, index) => mapFiles(item, node.items, [...path, index], change))
+  if (!isRecord(value)) return value
+  const properties = propertiesOf(node, value)
+  const entries = Object.entries(value)
+  return Object.fromEntries(
+    entries.map(([key, inner]) => [key, mapFiles(inner, properties.get(key), [...path, key], change)]),
+  )
+}

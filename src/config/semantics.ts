@@ -1,0 +1,156 @@
+import { listenerName } from './listener-name.ts'
+import type { ConfigPath, Mistake } from './mistake.ts'
+import { hostsOverlap, isCidrOrAddress, isHost, isLoopback, isOrigin } from './network-names.ts'
+import type { Config, ListenerConfig } from './schema.ts'
+
+/** `sun_path` of Linux holds 108 bytes with the final zero. */
+const UNIX_PATH_MAX_BYTES = 107
+
+export interface Findings {
+  readonly mistakes: readonly Mistake[]
+  /** What is allowed, and yet hardly meant. */
+  readonly warnings: readonly Mistake[]
+}
+
+/** What a schema cannot say: values that contradict each other, or that mean nothing. */
+export function checkMeaning(config: Config): Findings {
+  const mistakes = [
+    ...config.listeners.flatMap(checkListener),
+    ...checkNames(config.listeners),
+    ...checkPorts(config),
+    ...checkDurations(config),
+  ]
+  if (!isHost(config.admin.host))
+    mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })
+  const warnings = [
+    ...config.listeners.flatMap((listener, index) => warnOfListener(listener, index, config)),
+    ...warnOfSizes(config),
+  ]
+  return { mistakes, warnings }
+}
+
+function checkListener(listener: ListenerConfig, index: number): Mistake[] {
+  const at = (...keys: (string | number)[]): ConfigPath => ['listeners', index, ...keys]
+  const mistakes: Mistake[] = []
+  if (/[+#\0]/.test(listener.mountpoint) || listener.mountpoint.startsWith('$')) {
+    const message = `"${listener.mountpoint}" cannot begin a topic: no +, #, NUL, and no $ at the start`
+    mistakes.push({ path: at('mountpoint'), message })
+  }
+  if (listener.type === 'unix') {
+    if (Buffer.byteLength(listener.path) > UNIX_PATH_MAX_BYTES)
+      mistakes.push({ path: at('path'), message: `is longer than ${UNIX_PATH_MAX_BYTES} bytes` })
+    return mistakes
+  }
+  if (!isHost(listener.host)) mistakes.push({ path: at('host'), message: notAHost(listener.host) })
+  for (const [entry, proxy] of listener.trustedProxies.entries()) {
+    if (isCidrOrAddress(proxy)) continue
+    const message = `"${proxy}" is not an address or CIDR, such as 10.0.0.0/8 or fd00::/8`
+    mistakes.push({ path: at('trustedProxies', entry), message })
+  }
+  if (listener.proxyProtocol === 'trusted' && listener.trustedProxies.length === 0)
+    mistakes.push({
+      path: at('proxyProtocol'),
+      message: '"trusted" needs trustedProxies, and there are none',
+    })
+  if (listener.type === 'ws' || listener.type === 'wss') {
+    for (const [entry, origin] of listener.websocket.allowedOrigins.entries()) {
+      if (origin === '*' || isOrigin(origin)) continue
+      const message = `"${origin}" is not an origin, such as https://example.com:8443 (lower case, no path)`
+      mistakes.push({ path: at('websocket', 'allowedOrigins', entry), message })
+    }
+  }
+  return mistakes
+}
+
+function checkNames(listeners: readonly ListenerConfig[]): Mistake[] {
+  const seen = new Map<string, number>()
+  return listeners.flatMap((listener, index) => {
+    const name = listenerName(listener)
+    const first = seen.get(name)
+    if (first === undefined) {
+      seen.set(name, index)
+      return []
+    }
+    const message = `"${name}" is the name of listeners.${first} already; give one of them a name of its own`
+    return [{ path: ['listeners', index, 'name'], message }]
+  })
+}
+
+interface Endpoint {
+  readonly path: ConfigPath
+  readonly what: string
+  readonly host: string
+  readonly port: number
+}
+
+function checkPorts(config: Config): Mistake[] {
+  const endpoints: Endpoint[] = config.listeners.flatMap((listener, index) =>
+    listener.type === 'unix'
+      ? []
+      : [{ ...listener, path: ['listeners', index, 'port'], what: `listeners.${index}` }],
+  )
+  if (config.admin.enabled) endpoints.push({ ...config.admin, path: ['admin', 'port'], what: 'admin' })
+  const mistakes = endpoints.flatMap((endpoint, index) => {
+    const other = endpoints.slice(0, index).find((before) => sameEndpoint(before, endpoint))
+    return other === undefined
+      ? []
+      : [{ path: endpoint.path, message: `${endpoint.port} is the port of ${other.what} already` }]
+  })
+  const sockets = new Map<string, number>()
+  for (const [index, listener] of config.listeners.entries()) {
+    if (listener.type !== 'unix') continue
+    const first = sockets.get(listener.path)
+    sockets.set(listener.path, first ?? index)
+    if (first !== undefined)
+      mistakes.push({
+        path: ['listeners', index, 'path'],
+        message: `is the socket of listeners.${first} already`,
+      })
+  }
+  return mistakes
+}
+
+function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return a.port === b.port && a.port !== 0 && hostsOverlap(a.host, b.host)
+}
+
+function checkDurations(config: Config): Mistake[] {
+  if (config.shutdown.drainMs < config.shutdown.timeoutMs) return []
+  const message = `${config.shutdown.drainMs} is not less than shutdown.timeoutMs (${config.shutdown.timeoutMs})`
+  return [{ path: ['shutdown', 'drainMs'], message }]
+}
+
+function warnOfListener(listener: ListenerConfig, index: number, config: Config): Mistake[] {
+  const at = (key: string): ConfigPath => ['listeners', index, key]
+  const chain = listener.handlers ?? config.handlers
+  const warnings: Mistake[] = []
+  if (!listener.allowAnonymous && chain.length === 0)
+    warnings.push({
+      path: ['listeners', index],
+      message: 'lets nobody in: no handlers, and allowAnonymous is off',
+    })
+  const opensToAll =
+    listener.allowAnonymous || chain.some((handler) => handler.type === 'anonymous' && handler.allow)
+  const hasRules = chain.some((handler) => handler.type === 'acl-file' || handler.type === 'module')
+  if (listener.type === 'unix') return warnings
+  if (opensToAll && !hasRules && !isLoopback(listener.host)) {
+    const message = `everyone who reaches ${listener.host}:${listener.port} may read and write every topic`
+    warnings.push({ path: at('allowAnonymous'), message })
+  }
+  const readsForwardedFor = listener.type === 'ws' || listener.type === 'wss'
+  if (listener.trustedProxies.length > 0 && listener.proxyProtocol === 'off' && !readsForwardedFor)
+    warnings.push({ path: at('trustedProxies'), message: 'has no effect while proxyProtocol is off' })
+  return warnings
+}
+
+function warnOfSizes(config: Config): Mistake[] {
+  const { maxPacketBytes } = config.limits
+  const { queueMaxBytes } = config.session
+  if (queueMaxBytes >= maxPacketBytes) return []
+  const message = `is less than limits.maxPacketBytes (${maxPacketBytes}): the largest messages are never queued`
+  return [{ path: ['session', 'queueMaxBytes'], message }]
+}
+
+function notAHost(host: string): string {
+  return `"${host}" is not an address or host name`
+}
