@@ -1,0 +1,16 @@
+import { AuthError, noOpinion, type ManagedHandler } from './types.ts'
+
+/** Allows or refuses clients that send neither username nor password; no opinion on others. */
+export function createAnonymousHandler(options: {
+  readonly allow: boolean
+  readonly name?: string
+}): ManagedHandler {
+  return {
+    name: options.name ?? 'anonymous',
+    authConnect(session) {
+      if (session.username !== undefined || session.password !== undefined) return noOpinion
+      if (!options.allow) throw new AuthError('anonymous clients are not allowed')
+      return undefined
+    },
+  }
+}

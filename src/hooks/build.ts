@@ -1,0 +1,53 @@
+import type { HandlerConfig } from '../config/schema.ts'
+import { createAclFileHandler } from './acl-file.ts'
+import { createAnonymousHandler } from './anonymous.ts'
+import type { HandlerLog } from './log.ts'
+import { createModuleHandler } from './module.ts'
+import { createPasswordFileHandler } from './password-file.ts'
+import type { ManagedHandler } from './types.ts'
+
+export interface BuildDependencies {
+  readonly log: HandlerLog
+  /** Of the listener whose chain this is; for `%m` in access lists. */
+  readonly mountpoint: string
+}
+
+/** Makes the handlers of one chain, in order. When one fails, those before it are closed. */
+export async function buildHandlers(
+  configs: readonly HandlerConfig[],
+  dependencies: BuildDependencies,
+): Promise<ManagedHandler[]> {
+  const handlers: ManagedHandler[] = []
+  const seen = new Map<string, number>()
+  try {
+    for (const config of configs) {
+      const count = (seen.get(config.type) ?? 0) + 1
+      seen.set(config.type, count)
+      const name = count === 1 ? config.type : `${config.type}#${count}`
+      handlers.push(await buildHandler(config, name, dependencies))
+    }
+  } catch (error) {
+    await Promise.allSettled(handlers.map(async (handler) => handler.close?.()))
+    throw error
+  }
+  return handlers
+}
+
+function buildHandler(
+  config: HandlerConfig,
+  name: string,
+  { log, mountpoint }: BuildDependencies,
+): ManagedHandler | Promise<ManagedHandler> {
+  switch (config.type) {
+    case 'anonymous':
+      return createAnonymousHandler({ allow: config.allow, name })
+    case 'password-file':
+      return createPasswordFileHandler({ file: config.file, log, name })
+    case 'acl-file':
+      return createAclFileHandler({ file: config.file, dialect: config.dialect, mountpoint, log, name })
+    case 'module':
+      return createModuleHandler({ file: config.file, options: config.options })
+    default:
+      return config satisfies never
+  }
+}

@@ -1,0 +1,240 @@
+import { allowedBy, PendingDecision, refusedBy, undecided, type Decision } from './decision.ts'
+import { noOpinion, RefuseReason } from './types.ts'
+import type {
+  Awaitable,
+  DisconnectReason,
+  Handler,
+  PublishRequest,
+  Session,
+  SubscribeRequest,
+  Verdict,
+} from './types.ts'
+
+export type AuthMethod = 'authConnect' | 'authPublish' | 'authSubscribe' | 'authDeliver' | 'stillAllowed'
+export type NotifyMethod = 'connect' | 'publish' | 'subscribe' | 'unsubscribe' | 'disconnect'
+
+/** Told of an error in a method that has no decision to put it into. */
+export type OnError = (handler: string, error: unknown, session: Session) => void
+
+/**
+ * Handlers compiled into one. The first opinion decides; if the handlers that have the method have none, it is
+ * refused. If no handler has authPublish (authSubscribe), every client that authConnect accepted may
+ * publish (subscribe). Answers are synchronous as long as the handlers' are.
+ */
+export interface Chain {
+  /** Some handler has the method; otherwise the broker need not ask. */
+  readonly decidesPublish: boolean
+  readonly decidesSubscribe: boolean
+  readonly decidesDeliver: boolean
+  readonly wantsConnect: boolean
+  readonly wantsPublish: boolean
+  readonly wantsSubscribe: boolean
+  readonly wantsUnsubscribe: boolean
+  readonly wantsDisconnect: boolean
+  authConnect(session: Session): Decision | PendingDecision
+  authPublish(session: Session, message: PublishRequest): Decision | PendingDecision
+  /** `allowed` means: look at `refused` of each subscription. */
+  authSubscribe(session: Session, subscriptions: SubscribeRequest[]): Decision | PendingDecision
+  authDeliver(session: Session, message: Readonly<PublishRequest>, onError: OnError): boolean
+  /** False as soon as one handler says so. */
+  stillAllowed(session: Session, onError: OnError): Awaitable<boolean>
+  connect(onError: OnError, session: Session): void
+  publish(onError: OnError, session: Session, message: Readonly<PublishRequest>): void
+  subscribe(onError: OnError, session: Session, subscriptions: readonly SubscribeRequest[]): void
+  unsubscribe(onError: OnError, session: Session, topics: readonly string[]): void
+  disconnect(onError: OnError, session: Session, why: DisconnectReason): void
+}
+
+interface Step<Method> {
+  readonly handler: string
+  readonly call: Method
+  readonly allowed: Decision
+}
+
+type Methods = Required<Omit<Handler, 'name'>>
+type Ask<Request> = (session: Session, request: Request) => Verdict
+
+/** Compiles a chain; handlers are looked at once, here. */
+export function createChain(handlers: readonly Handler[]): Chain {
+  const connect = steps(handlers, 'authConnect')
+  const publish = steps(handlers, 'authPublish')
+  const subscribe = steps(handlers, 'authSubscribe')
+  const deliver = steps(handlers, 'authDeliver')
+  const still = steps(handlers, 'stillAllowed')
+  const told = {
+    connect: steps(handlers, 'connect'),
+    publish: steps(handlers, 'publish'),
+    subscribe: steps(handlers, 'subscribe'),
+    unsubscribe: steps(handlers, 'unsubscribe'),
+    disconnect: steps(handlers, 'disconnect'),
+  }
+  return {
+    decidesPublish: publish.length > 0,
+    decidesSubscribe: subscribe.length > 0,
+    decidesDeliver: deliver.length > 0,
+    wantsConnect: told.connect.length > 0,
+    wantsPublish: told.publish.length > 0,
+    wantsSubscribe: told.subscribe.length > 0,
+    wantsUnsubscribe: told.unsubscribe.length > 0,
+    wantsDisconnect: told.disconnect.length > 0,
+    // An unknown user gets the same CONNACK as a wrong password, so that names cannot be found out by trying.
+    authConnect: (session) =>
+      decide(
+        connect,
+        session,
+        undefined,
+        session.username === undefined ? nobodyKnown : nobodyKnowsCredentials,
+      ),
+    authPublish: (session, message) =>
+      publish.length === 0 ? everybody : decide(publish, session, message, nobodyKnown),
+    authSubscribe: (session, subscriptions) =>
+      subscribe.length === 0 ? everybody : decide(subscribe, session, subscriptions, nobodyKnown),
+    authDeliver: (session, message, onError) => mayDeliver(deliver, session, message, onError),
+    stillAllowed: (session, onError) => stillAllowed(still, session, onError),
+    connect: (onError, session) => tell(told.connect, onError, session),
+    publish: (onError, session, message) => tell(told.publish, onError, session, message),
+    subscribe: (onError, session, subscriptions) => tell(told.subscribe, onError, session, subscriptions),
+    unsubscribe: (onError, session, topics) => tell(told.unsubscribe, onError, session, topics),
+    disconnect: (onError, session, why) => tell(told.disconnect, onError, session, why),
+  }
+}
+
+const everybody = allowedBy('none')
+const nobodyKnown = undecided(RefuseReason.notAuthorized)
+const nobodyKnowsCredentials = undecided(RefuseReason.badCredentials)
+
+function steps<Name extends keyof Methods>(
+  handlers: readonly Handler[],
+  method: Name,
+): readonly Step<Methods[Name]>[] {
+  return handlers.flatMap((handler, index) => {
+    const call = handler[method]
+    if (call === undefined) return []
+    const name = handler.name ?? `handler ${index + 1}`
+    // bind keeps private fields of handlers that are classes reachable.
+    return [{ handler: name, call: call.bind(handler) as Methods[Name], allowed: allowedBy(name) }]
+  })
+}
+
+function decide<Request>(
+  chain: readonly Step<Ask<Request>>[],
+  session: Session,
+  request: Request,
+  otherwise: Decision,
+): Decision | PendingDecision {
+  for (let index = 0; index < chain.length; index++) {
+    const step = chain[index]!
+    let verdict: unknown
+    try {
+      verdict = step.call(session, request)
+    } catch (error) {
+      return refusedBy(step.handler, error)
+    }
+    if (verdict === undefined) return step.allowed
+    if (verdict === noOpinion) continue
+    if (!isThenable(verdict)) return refusedBy(step.handler, notAVerdict(verdict))
+    return new PendingDecision(step.handler, (pending) =>
+      decideLater(pending, chain.slice(index), verdict, (next) => next.call(session, request), otherwise),
+    )
+  }
+  return otherwise
+}
+
+async function decideLater<Request>(
+  pending: PendingDecision,
+  chain: readonly Step<Ask<Request>>[],
+  first: PromiseLike<unknown>,
+  ask: (step: Step<Ask<Request>>) => Verdict,
+  otherwise: Decision,
+): Promise<Decision> {
+  for (const [index, step] of chain.entries()) {
+    if (pending.abandoned) break
+    pending.handler = step.handler
+    try {
+      const verdict: unknown = await (index === 0 ? first : ask(step))
+      if (verdict === undefined) return step.allowed
+      if (verdict !== noOpinion) return refusedBy(step.handler, notAVerdict(verdict))
+    } catch (error) {
+      return refusedBy(step.handler, error)
+    }
+  }
+  return otherwise
+}
+
+function mayDeliver(
+  chain: readonly Step<Methods['authDeliver']>[],
+  session: Session,
+  message: Readonly<PublishRequest>,
+  onError: OnError,
+): boolean {
+  for (const step of chain) {
+    try {
+      const verdict: unknown = step.call(session, message)
+      if (verdict === undefined) continue
+      if (typeof verdict === 'boolean') return verdict
+      // A promise here is a handler that believes it refuses; let its rejection not end the process.
+      if (isThenable(verdict)) verdict.then(undefined, () => undefined)
+      onError(step.handler, notSynchronous(), session)
+      return false
+    } catch (error) {
+      onError(step.handler, error, session)
+      return false
+    }
+  }
+  return true
+}
+
+function stillAllowed(
+  chain: readonly Step<Methods['stillAllowed']>[],
+  session: Session,
+  onError: OnError,
+): Awaitable<boolean> {
+  const pending: Promise<boolean>[] = []
+  for (const step of chain) {
+    const failed = (error: unknown): false => {
+      onError(step.handler, error, session)
+      return false
+    }
+    try {
+      const answer = step.call(session)
+      if (isThenable(answer)) pending.push(answer.then((value) => value === true, failed))
+      else if (answer !== true) return false
+    } catch (error) {
+      return failed(error)
+    }
+  }
+  return pending.length === 0 || Promise.all(pending).then((answers) => answers.every(Boolean))
+}
+
+function tell<Fact extends unknown[]>(
+  chain: readonly Step<(session: Session, ...fact: Fact) => Awaitable<void>>[],
+  onError: OnError,
+  session: Session,
+  ...fact: Fact
+): void {
+  for (const step of chain) {
+    try {
+      const answer: unknown = step.call(session, ...fact)
+      if (isThenable(answer))
+        answer.then(undefined, (error: unknown) => onError(step.handler, error, session))
+    } catch (error) {
+      onError(step.handler, error, session)
+    }
+  }
+}
+
+function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}
+
+function notSynchronous(): TypeError {
+  return new TypeError('authDeliver must return true, false or undefined, synchronously')
+}
+
+// `return false` looks like a refusal and must not allow.
+function notAVerdict(value: unknown): TypeError {
+  return new TypeError(
+    `an auth method returned ${typeof value === 'boolean' ? value : `a value of type ${typeof value}`}: ` +
+      'return nothing to allow, noOpinion to pass on, or throw AuthError to refuse',
+  )
+}
