@@ -23,7 +23,7 @@ export function isHost(text: string): boolean {
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase()
   if (name === 'localhost') return true
-  if (isIPv6(name)) return name === '::1' || /^::ffff:127\./.test(name)
+  if (isIPv6(name)) return name === '::1' || name.startsWith('::ffff:127.')
   return isIP(name) === 4 && name.startsWith('127.')
 }
 

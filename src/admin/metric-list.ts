@@ -1,0 +1,321 @@
+import { dropReasons, refusals } from './counters.ts'
+import type { LatencyHistogram } from './latency-histogram.ts'
+import type { BrokerReadModel } from './read-model.ts'
+
+/** A value with its labels. */
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+export interface LatencySample {
+  readonly labels: Readonly<Record<string, string>>
+  readonly latency: LatencyHistogram
+}
+
+interface MetricFacts {
+  /** With the unit that Prometheus asks for: `_seconds`, `_bytes`, `_total`. */
+  readonly name: string
+  readonly help: string
+  /** Each has few values, known from the code or the configuration: never a client, address or topic. */
+  readonly labels: readonly string[]
+}
+
+export interface NumberMetric extends MetricFacts {
+  readonly type: 'counter' | 'gauge'
+  read(model: BrokerReadModel): readonly Sample[]
+}
+
+export interface LatencyMetric extends MetricFacts {
+  readonly type: 'histogram'
+  read(model: BrokerReadModel): readonly LatencySample[]
+}
+
+const one = (value: number): readonly Sample[] => [{ labels: {}, value }]
+const byQos = (counts: readonly number[]): readonly Sample[] =>
+  counts.map((value, qos) => ({ labels: { qos: String(qos) }, value }))
+const byKey = (label: string, counts: Readonly<Record<string, number>>): readonly Sample[] =>
+  Object.entries(counts).map(([key, value]) => ({ labels: { [label]: key }, value }))
+const byListener = (
+  model: BrokerReadModel,
+  field: 'open' | 'accepted' | 'bytesIn' | 'bytesOut',
+): readonly Sample[] =>
+  model.counters.listeners.map((counters) => ({
+    labels: { listener: counters.listener, transport: counters.transport },
+    value: counters[field],
+  }))
+const listenerLabels = ['listener', 'transport']
+
+const connectionMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_connections',
+    type: 'gauge',
+    help: 'Open connections, with or without a CONNECT.',
+    labels: listenerLabels,
+    read: (model) => byListener(model, 'open'),
+  },
+  {
+    name: 'tunnelmq_connections_accepted_total',
+    type: 'counter',
+    help: 'Connections whose CONNECT was accepted.',
+    labels: listenerLabels,
+    read: (model) => byListener(model, 'accepted'),
+  },
+  {
+    name: 'tunnelmq_connections_refused_total',
+    type: 'counter',
+    help: `Connections that were refused, by reason: ${refusals.join(', ')}.`,
+    labels: ['reason'],
+    read: (model) => byKey('reason', model.counters.refused),
+  },
+  {
+    name: 'tunnelmq_disconnects_total',
+    type: 'counter',
+    help: 'Connections that ended, by how: client is a DISCONNECT, lost is the network, the others were closed here.',
+    labels: ['kind'],
+    read: (model) => byKey('kind', model.counters.disconnects),
+  },
+  {
+    name: 'tunnelmq_received_bytes_total',
+    type: 'counter',
+    help: 'Bytes received from clients, after TLS and WebSocket.',
+    labels: listenerLabels,
+    read: (model) => byListener(model, 'bytesIn'),
+  },
+  {
+    name: 'tunnelmq_sent_bytes_total',
+    type: 'counter',
+    help: 'Bytes sent to clients, before TLS and WebSocket.',
+    labels: listenerLabels,
+    read: (model) => byListener(model, 'bytesOut'),
+  },
+  {
+    name: 'tunnelmq_banned_addresses',
+    type: 'gauge',
+    help: 'Addresses that are banned now.',
+    labels: [],
+    read: (model) => one(model.bannedCount()),
+  },
+]
+
+const messageMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_messages_received_total',
+    type: 'counter',
+    help: 'PUBLISH packets received.',
+    labels: ['qos'],
+    read: (model) => byQos(model.counters.messagesIn),
+  },
+  {
+    name: 'tunnelmq_messages_sent_total',
+    type: 'counter',
+    help: 'PUBLISH packets sent.',
+    labels: ['qos'],
+    read: (model) => byQos(model.counters.messagesOut),
+  },
+  {
+    name: 'tunnelmq_messages_redelivered_total',
+    type: 'counter',
+    help: 'PUBLISH packets sent again, with DUP.',
+    labels: [],
+    read: (model) => one(model.counters.redelivered),
+  },
+  {
+    name: 'tunnelmq_messages_dropped_total',
+    type: 'counter',
+    help: `Messages that did not go to somebody, by reason: ${dropReasons.join(', ')}.`,
+    labels: ['reason'],
+    read: (model) => byKey('reason', model.counters.dropped),
+  },
+  {
+    name: 'tunnelmq_messages_inflight',
+    type: 'gauge',
+    help: 'QoS 1 and 2 messages on their way to clients.',
+    labels: [],
+    read: (model) => one(model.inflightCount()),
+  },
+]
+
+const sessionMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_sessions',
+    type: 'gauge',
+    help: 'Sessions: connected ones, and stored ones that outlive their connection. A session can be both.',
+    labels: ['state'],
+    read: (model) => {
+      const { connected, stored } = model.sessions()
+      return byKey('state', { connected, stored })
+    },
+  },
+  {
+    name: 'tunnelmq_subscriptions',
+    type: 'gauge',
+    help: 'Subscriptions of all sessions.',
+    labels: [],
+    read: (model) => one(model.subscriptionCount()),
+  },
+]
+
+const storeMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_queued_messages',
+    type: 'gauge',
+    help: 'Messages that wait for stored sessions or are in flight to them.',
+    labels: [],
+    read: (model) => one(model.storeStats().queuedMessages),
+  },
+  {
+    name: 'tunnelmq_queued_bytes',
+    type: 'gauge',
+    help: 'Payload bytes of the queued messages.',
+    labels: [],
+    read: (model) => one(model.storeStats().queuedBytes),
+  },
+  {
+    name: 'tunnelmq_retained_messages',
+    type: 'gauge',
+    help: 'Retained messages.',
+    labels: [],
+    read: (model) => one(model.storeStats().retainedMessages),
+  },
+  {
+    name: 'tunnelmq_retained_bytes',
+    type: 'gauge',
+    help: 'Payload bytes of the retained messages.',
+    labels: [],
+    read: (model) => one(model.storeStats().retainedBytes),
+  },
+  {
+    name: 'tunnelmq_store_up',
+    type: 'gauge',
+    help: '1 while the store works.',
+    labels: [],
+    read: (model) => one(model.storeStats().failure === '' ? 1 : 0),
+  },
+  {
+    name: 'tunnelmq_store_commits_total',
+    type: 'counter',
+    help: 'Batches that the store has written; one holds many messages under load.',
+    labels: [],
+    read: (model) => one(model.storeStats().commits),
+  },
+  {
+    name: 'tunnelmq_store_corrupt_values_total',
+    type: 'counter',
+    help: 'Stored values that could not be read and were set aside. Anything but 0 is a damaged disk or our bug.',
+    labels: [],
+    read: (model) => one(model.storeStats().corruptValues),
+  },
+  {
+    name: 'tunnelmq_store_pending_writes',
+    type: 'gauge',
+    help: 'Writes that wait for their commit.',
+    labels: [],
+    read: (model) => one(model.storeStats().pendingWrites),
+  },
+  {
+    name: 'tunnelmq_store_pending_bytes',
+    type: 'gauge',
+    help: 'Bytes of the writes that wait for their commit.',
+    labels: [],
+    read: (model) => one(model.storeStats().pendingBytes),
+  },
+]
+
+const processMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_handler_failures_total',
+    type: 'counter',
+    help: 'Calls of handlers that did not say yes, by cause: refused, error (not an AuthError), timeout.',
+    labels: ['handler', 'method', 'cause'],
+    read: (model) =>
+      model.counters.handlers.flatMap(({ handler, method, refused, failed, timedOut }) =>
+        Object.entries({ refused, error: failed, timeout: timedOut }).map(([cause, value]) => ({
+          labels: { handler, method, cause },
+          value,
+        })),
+      ),
+  },
+  {
+    name: 'tunnelmq_unhandled_errors_total',
+    type: 'counter',
+    help: 'Errors that nobody caught, and that were only logged. Please report them.',
+    labels: [],
+    read: (model) => one(model.counters.unhandledErrors),
+  },
+  {
+    name: 'tunnelmq_uptime_seconds',
+    type: 'gauge',
+    help: 'Since the start.',
+    labels: [],
+    read: (model) => one((Date.now() - model.startedAtMs) / 1_000),
+  },
+  {
+    name: 'tunnelmq_info',
+    type: 'gauge',
+    help: 'Always 1; the version is in the label.',
+    labels: ['version'],
+    read: (model) => [{ labels: { version: model.version }, value: 1 }],
+  },
+  {
+    name: 'tunnelmq_process_resident_memory_bytes',
+    type: 'gauge',
+    help: 'Resident memory of the process.',
+    labels: [],
+    read: () => one(process.memoryUsage.rss()),
+  },
+  {
+    name: 'tunnelmq_process_heap_used_bytes',
+    type: 'gauge',
+    help: 'JavaScript heap in use.',
+    labels: [],
+    read: () => one(process.memoryUsage().heapUsed),
+  },
+  {
+    name: 'tunnelmq_process_cpu_seconds_total',
+    type: 'counter',
+    help: 'CPU time of the process, user and system.',
+    labels: [],
+    read: () => {
+      const { user, system } = process.cpuUsage()
+      return one((user + system) / 1_000_000)
+    },
+  },
+]
+
+export const numberMetrics: readonly NumberMetric[] = [
+  ...connectionMetrics,
+  ...messageMetrics,
+  ...sessionMetrics,
+  ...storeMetrics,
+  ...processMetrics,
+]
+
+export const latencyMetrics: readonly LatencyMetric[] = [
+  {
+    name: 'tunnelmq_store_commit_seconds',
+    type: 'histogram',
+    help: 'From a write that is waited for to the answer that it is safe.',
+    labels: [],
+    read: (model) => [{ labels: {}, latency: model.counters.storeCommit }],
+  },
+  {
+    name: 'tunnelmq_handler_seconds',
+    type: 'histogram',
+    help: 'Calls of handlers.',
+    labels: ['handler', 'method'],
+    read: (model) =>
+      model.counters.handlers.map(({ handler, method, latency }) => ({
+        labels: { handler, method },
+        latency,
+      })),
+  },
+]
+
+/** Measured by the server itself, between two scrapes. */
+export const eventLoopMetric = {
+  name: 'tunnelmq_event_loop_lag_seconds',
+  type: 'gauge',
+  help: 'How late the event loop was since the scrape before, by quantile; 1 is the worst.',
+  labels: ['quantile'],
+} as const

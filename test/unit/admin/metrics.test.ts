@@ -1,0 +1,90 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { createBrokerCounters } from '../../../src/admin/counters.ts'
+import { createMetrics, type Metrics } from '../../../src/admin/metrics.ts'
+import { eventLoopMetric, latencyMetrics, numberMetrics } from '../../../src/admin/metric-list.ts'
+import type { BrokerReadModel } from '../../../src/admin/read-model.ts'
+import { emptyStoreStats, fakeReadModel } from './fake-read-model.ts'
+
+let metrics: Metrics | undefined
+afterEach(() => metrics?.close())
+
+async function render(model: BrokerReadModel): Promise<string[]> {
+  metrics = createMetrics(model)
+  return (await metrics.render()).split('\n')
+}
+
+describe('metrics', () => {
+  it('renders every declared metric once, with help and type', async () => {
+    const lines = await render(fakeReadModel())
+    for (const { name, type } of [...numberMetrics, ...latencyMetrics, eventLoopMetric]) {
+      expect(name).toMatch(/^tunnelmq_[a-z_]+$/)
+      expect(lines.filter((line) => line === `# TYPE ${name} ${type}`)).toHaveLength(1)
+      expect(lines.filter((line) => line.startsWith(`# HELP ${name} `))).toHaveLength(1)
+    }
+    const types = lines.filter((line) => line.startsWith('# TYPE '))
+    expect(types).toHaveLength(numberMetrics.length + latencyMetrics.length + 1)
+  })
+
+  it('calls counters _total, and nothing else', () => {
+    for (const { name, type } of numberMetrics) expect(name.endsWith('_total')).toBe(type === 'counter')
+  })
+
+  it('reads the figures of the broker when they are asked for', async () => {
+    const counters = createBrokerCounters()
+    const model = fakeReadModel({
+      counters,
+      sessions: () => ({ connected: 2, stored: 7 }),
+      storeStats: () => ({ ...emptyStoreStats, queuedMessages: 11, failure: 'disk full' }),
+      bannedCount: () => 4,
+    })
+    const listener = counters.listener('ws-8083', 'ws')
+    listener.accepted = 5
+    listener.bytesIn = 1_000
+    counters.messagesIn[1] += 6
+    counters.dropped['queue-full'] += 8
+    counters.refused.banned += 9
+    const lines = await render(model)
+    expect(lines).toContain('tunnelmq_connections_accepted_total{listener="ws-8083",transport="ws"} 5')
+    expect(lines).toContain('tunnelmq_received_bytes_total{listener="ws-8083",transport="ws"} 1000')
+    expect(lines).toContain('tunnelmq_messages_received_total{qos="1"} 6')
+    expect(lines).toContain('tunnelmq_messages_dropped_total{reason="queue-full"} 8')
+    expect(lines).toContain('tunnelmq_connections_refused_total{reason="banned"} 9')
+    expect(lines).toContain('tunnelmq_sessions{state="stored"} 7')
+    expect(lines).toContain('tunnelmq_queued_messages 11')
+    expect(lines).toContain('tunnelmq_store_up 0')
+    expect(lines).toContain('tunnelmq_banned_addresses 4')
+  })
+
+  it('does not add a counter to itself when it is scraped twice', async () => {
+    const counters = createBrokerCounters()
+    counters.messagesIn[0] = 3
+    metrics = createMetrics(fakeReadModel({ counters }))
+    await metrics.render()
+    expect(await metrics.render()).toContain('tunnelmq_messages_received_total{qos="0"} 3')
+  })
+
+  it('renders latencies as cumulative buckets in seconds', async () => {
+    const counters = createBrokerCounters()
+    const call = counters.handler('acl-file', 'authPublish')
+    for (const durationMs of [0.05, 0.06, 4, 60_000]) call.latency.observe(durationMs)
+    call.failed = 2
+    const lines = await render(fakeReadModel({ counters }))
+    const labels = 'handler="acl-file",method="authPublish"'
+    expect(lines).toContain(`tunnelmq_handler_seconds_bucket{${labels},le="0.00005"} 1`)
+    expect(lines).toContain(`tunnelmq_handler_seconds_bucket{${labels},le="0.0001"} 2`)
+    expect(lines).toContain(`tunnelmq_handler_seconds_bucket{${labels},le="0.005"} 3`)
+    expect(lines).toContain(`tunnelmq_handler_seconds_bucket{${labels},le="5"} 3`)
+    expect(lines).toContain(`tunnelmq_handler_seconds_bucket{${labels},le="+Inf"} 4`)
+    expect(lines).toContain(`tunnelmq_handler_seconds_count{${labels}} 4`)
+    expect(lines).toContain(`tunnelmq_handler_failures_total{${labels},cause="error"} 2`)
+    expect(lines).toContain('tunnelmq_store_commit_seconds_count 0')
+  })
+
+  it('gives the same counters for the same listener and the same handler method', () => {
+    const counters = createBrokerCounters()
+    expect(counters.listener('a', 'tcp')).toBe(counters.listener('a', 'tcp'))
+    expect(counters.listener('a', 'tls')).not.toBe(counters.listener('a', 'tcp'))
+    expect(counters.handler('h', 'publish')).toBe(counters.handler('h', 'publish'))
+    expect(counters.listeners).toHaveLength(2)
+  })
+})
