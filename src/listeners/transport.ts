@@ -1,5 +1,8 @@
 import type { Peer } from '../peer.ts'
 
+/** How long a peer has to take its last bytes and to close its own end. */
+export const DEFAULT_GRACE_MS = 5_000
+
 /** Receives what a transport reads. Attached once, before the first byte is delivered. */
 export interface TransportReceiver {
   /** Bytes in the order in which they came. The receiver may keep the buffer. */
@@ -23,7 +26,11 @@ export interface Transport {
   /** Stops reading from the socket (TCP pushes back to the sender); some chunks may still come. */
   pause(): void
   resume(): void
-  /** Sends what is queued, then closes; destroyed after `graceMs` if the peer does not take it. */
+  /**
+   * Sends what is queued, then closes; destroyed after `graceMs` if the peer does not take it.
+   * What still comes in is read and thrown away: bytes left unread would turn the close into a reset,
+   * and a reset can destroy what the peer has not yet read.
+   */
   end(graceMs?: number): void
   destroy(): void
 }

@@ -1,0 +1,138 @@
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { ListenerConfig } from '../config/schema.ts'
+import type { Peer } from '../peer.ts'
+import { peerCertificate, tlsFacts } from './certificate.ts'
+import type { CidrList } from './cidr.ts'
+import { forwardedClient } from './forwarded.ts'
+import type { Lobby, Visitor } from './lobby.ts'
+import type { ProxyHeader } from './proxy-header.ts'
+import { readProxyHeader } from './proxy-reader.ts'
+import { StreamTransport } from './stream.ts'
+import type { TlsDoor } from './tls.ts'
+import type { Transport } from './transport.ts'
+import { createWebSocketDoor, type UpgradeVerdict } from './websocket.ts'
+
+export interface EntranceBounds {
+  /** From the connection to the end of its PROXY header. */
+  readonly proxyHeaderTimeoutMs: number
+  readonly tlsHandshakeTimeoutMs: number
+  /** From the end of what came before to the end of the HTTP request. */
+  readonly upgradeTimeoutMs: number
+  readonly maxProxyHeaderBytes: number
+}
+
+export interface EntranceOptions {
+  readonly config: ListenerConfig
+  readonly bounds: EntranceBounds
+  readonly lobby: Lobby
+  /** `trustedProxies` of the listener. */
+  readonly trusted: CidrList
+  readonly tls: TlsDoor | undefined
+  connected(transport: Transport): void
+}
+
+export interface Entrance {
+  enter(socket: Socket): void
+}
+
+/**
+ * The way of a socket through one listener; steps that the listener does not have are left out:
+ *
+ *   accept ─▶ PROXY header ─▶ admission ─▶ TLS handshake ─▶ WebSocket upgrade ─▶ Transport
+ *
+ * Admission waits for the upgrade where X-Forwarded-For may still name another address.
+ */
+export function createEntrance(options: EntranceOptions): Entrance {
+  const { config, bounds, lobby, trusted, tls } = options
+  const proxyProtocol = config.type === 'unix' ? 'off' : config.proxyProtocol
+  const webSocketDoor = 'websocket' in config ? createWebSocketDoor(config.websocket) : undefined
+
+  function enter(socket: Socket): void {
+    const visitor = lobby.enter(socket)
+    if (visitor === undefined) return
+    // `trusted`: everyone else is a direct client, whose header is data like any other and is refused as such. A trusted
+    // proxy must send one: without, all its clients would share its address, and could send a header of their own.
+    const expectsHeader =
+      proxyProtocol === 'required' || (proxyProtocol === 'trusted' && trusted.contains(visitor.socketAddress))
+    if (!expectsHeader) {
+      identified(visitor)
+      return
+    }
+    lobby.expect(visitor, 'proxy-header', bounds.proxyHeaderTimeoutMs)
+    readProxyHeader(socket, {
+      maxHeaderBytes: bounds.maxProxyHeaderBytes,
+      header(header, headerBytes) {
+        take(visitor, header, headerBytes)
+        identified(visitor)
+      },
+      invalid: (reason) => lobby.refuse(visitor, 'proxy-header', reason),
+    })
+  }
+
+  function identified(visitor: Visitor): void {
+    const mayBeForwarded = webSocketDoor !== undefined && trusted.contains(visitor.address)
+    const refusal = mayBeForwarded ? undefined : lobby.admit(visitor)
+    if (refusal !== undefined) lobby.refuse(visitor, refusal)
+    else if (tls === undefined) opened(visitor, visitor.socket)
+    else {
+      lobby.expect(visitor, 'tls-handshake', bounds.tlsHandshakeTimeoutMs)
+      tls.accept(visitor.socket, {
+        secured: (socket) => opened(visitor, socket, socket),
+        failed: (detail) => lobby.failed(visitor, detail),
+      })
+    }
+  }
+
+  function opened(visitor: Visitor, socket: Socket, secured?: TLSSocket): void {
+    if (webSocketDoor === undefined) {
+      connect(visitor, new StreamTransport(socket, peerOf(visitor, secured)))
+      return
+    }
+    lobby.expect(visitor, 'websocket-upgrade', bounds.upgradeTimeoutMs)
+    webSocketDoor.accept(socket, {
+      admit: (forwardedFor) => admitForwarded(visitor, forwardedFor, secured),
+      refused(refusal) {
+        const farewell = (): void => refusal.farewell()
+        if (refusal.reason === undefined) lobby.failed(visitor, refusal.detail, farewell)
+        else lobby.refuse(visitor, refusal.reason, undefined, farewell)
+      },
+      connected: (transport) => connect(visitor, transport),
+    })
+  }
+
+  /** X-Forwarded-For is believed from a trusted proxy only, also if that one is itself behind a PROXY header. */
+  function admitForwarded(visitor: Visitor, header: string | undefined, secured?: TLSSocket): UpgradeVerdict {
+    const client = trusted.contains(visitor.address) ? forwardedClient(header, trusted) : undefined
+    if (client !== undefined) {
+      visitor.address = client.address
+      visitor.port = client.port
+      visitor.addressSource = 'x-forwarded-for'
+    }
+    const refusal = lobby.admit(visitor)
+    if (refusal !== undefined) return { refusal, detail: refusal }
+    return { peer: peerOf(visitor, secured) }
+  }
+
+  function connect(visitor: Visitor, transport: Transport): void {
+    lobby.connect(visitor)
+    options.connected(transport)
+  }
+
+  function peerOf(visitor: Visitor, secured: TLSSocket | undefined): Peer {
+    const peer = lobby.peer(visitor)
+    if (secured === undefined) return peer
+    const certificate = peerCertificate(secured)
+    return { ...peer, tls: tlsFacts(secured), ...(certificate === undefined ? {} : { certificate }) }
+  }
+  return { enter }
+}
+
+function take(visitor: Visitor, header: ProxyHeader, headerBytes: number): void {
+  visitor.headerBytes = headerBytes
+  visitor.proxyCertificateName = header.certificateName
+  if (header.source === undefined) return
+  visitor.address = header.source.address
+  visitor.port = header.source.port
+  visitor.addressSource = header.version === 1 ? 'proxy-v1' : 'proxy-v2'
+}

@@ -1,0 +1,125 @@
+import { createServer, type Server } from 'node:net'
+import type { ListenerConfig } from '../config/schema.ts'
+import type { Admission } from './admission.ts'
+import { bind, listenerName, listenerUrl } from './bind.ts'
+import { createCidrList } from './cidr.ts'
+import { createEntrance, type EntranceBounds } from './entrance.ts'
+import { Lobby, type RefusedConnection } from './lobby.ts'
+import { DEFAULT_MAX_HEADER_BYTES } from './proxy-protocol.ts'
+import { openTlsDoor, type TlsDoor } from './tls.ts'
+import type { Transport } from './transport.ts'
+
+export interface ListenerEvents {
+  /** A client is connected. The transport reads nothing before its receiver is attached. */
+  connection(transport: Transport): void
+  /** A socket that never became a connection. Once for each; health checks that send nothing are not told. */
+  refused(refusal: RefusedConnection): void
+  /** The listener itself: certificates that could not be reloaded, or an `accept` that failed. It goes on. */
+  error(error: Error): void
+}
+
+export interface ListenerBounds extends EntranceBounds {
+  /** Sockets on their way to a connection at once; in a TLS handshake some 50 KiB each. */
+  readonly maxPending: number
+}
+
+export const defaultListenerBounds: ListenerBounds = {
+  proxyHeaderTimeoutMs: 5_000,
+  tlsHandshakeTimeoutMs: 10_000,
+  upgradeTimeoutMs: 10_000,
+  maxProxyHeaderBytes: DEFAULT_MAX_HEADER_BYTES,
+  maxPending: 4_096,
+}
+
+export interface ListenerOptions {
+  readonly events: ListenerEvents
+  /** One for all listeners of a broker. */
+  readonly admission: Admission
+  readonly bounds?: Partial<ListenerBounds>
+}
+
+export interface Listener {
+  readonly name: string
+  readonly config: ListenerConfig
+  /** `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://` or `unix:/path`. */
+  readonly url: string
+  readonly port: number | undefined
+  readonly connectionCount: number
+  /** Frees the address and puts out sockets that are not connections yet; connections stay. */
+  stopAccepting(): Promise<void>
+  /** Reads the certificate files again. Rejects if they are bad, and then the old ones stay. Without TLS: nothing. */
+  reloadCertificates(): Promise<void>
+  /** As {@link stopAccepting}, and destroys the connections; resolves when the last socket is closed. */
+  close(): Promise<void>
+}
+
+/** A dead peer that sends no MQTT keep-alive is found by TCP. */
+const TCP_KEEPALIVE_MS = 60_000
+
+/**
+ * Opens one listener of the configuration: each socket that comes through becomes a Transport with its true Peer.
+ * @throws {TunnelMQError} TMQ_LISTEN (address), TMQ_FILE (certificates) or TMQ_CONFIG (`trustedProxies`).
+ */
+export async function openListener(config: ListenerConfig, options: ListenerOptions): Promise<Listener> {
+  const { events, admission } = options
+  const bounds = { ...defaultListenerBounds, ...options.bounds }
+  const trusted = createCidrList(config.type === 'unix' ? [] : config.trustedProxies)
+  const tls = 'tls' in config ? await openTlsDoor(config.tls, (error) => events.error(error)) : undefined
+  const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS })
+  const port = await bindOrCloseTls(server, config, tls)
+
+  const name = listenerName(config, port)
+  const lobby = new Lobby({
+    listener: { name, maxConnections: config.maxConnections },
+    transport: config.type,
+    admission,
+    maxPending: bounds.maxPending,
+    refused: (refusal) => events.refused(refusal),
+  })
+  const entrance = createEntrance({
+    config,
+    bounds,
+    lobby,
+    trusted,
+    tls,
+    connected: (transport) => events.connection(transport),
+  })
+  server.on('connection', (socket) => entrance.enter(socket))
+  server.on('error', (error) => events.error(error))
+  const closed = new Promise<void>((resolve) => server.once('close', resolve))
+
+  function stop(): void {
+    if (server.listening) server.close()
+    lobby.dismissPending()
+    tls?.close()
+  }
+  return {
+    name,
+    config,
+    port,
+    url: listenerUrl(config, port),
+    get connectionCount() {
+      return lobby.connectionCount
+    },
+    stopAccepting: () => Promise.resolve(stop()),
+    reloadCertificates: () => tls?.reload() ?? Promise.resolve(),
+    close() {
+      stop()
+      lobby.dismissAll()
+      return closed
+    },
+  }
+}
+
+async function bindOrCloseTls(
+  server: Server,
+  config: ListenerConfig,
+  tls: TlsDoor | undefined,
+): Promise<number | undefined> {
+  try {
+    return await bind(server, config)
+  } catch (error) {
+    tls?.close()
+    throw error
+  }
+}

@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls'
+import type { TlsConfig } from '../config/schema.ts'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { watchFiles } from './file-watch.ts'
+
+/** How the handshake of one socket ended; one of them is called, unless the socket closes without a byte. */
+export interface TlsOutcome {
+  secured(socket: TLSSocket): void
+  failed(detail: string): void
+}
+
+/** The TLS server side for sockets that others have accepted. */
+export interface TlsDoor {
+  /** Starts the handshake. The caller holds the deadline. */
+  accept(raw: Socket, outcome: TlsOutcome): void
+  /** Reads the files again; connections that come later see the new ones. Rejects, and keeps the old, if they are bad. */
+  reload(): Promise<void>
+  close(): void
+}
+
+/**
+ * Reads the certificate files and watches them. `reloadFailed`: new files could not be used, and the old ones stay.
+ * @throws {TunnelMQError} TMQ_FILE if one cannot be read or used.
+ */
+export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error) => void): Promise<TlsDoor> {
+  const files = [config.cert, config.key, ...(config.clientCa === undefined ? [] : [config.clientCa])]
+  const first = await load(config)
+  /** Last contents that were tried, good or bad, so that a bad file is reported once and not at every look. */
+  let triedDigest = first.digest
+
+  const outcomes = new WeakMap<Socket, TlsOutcome>()
+  /**
+   * Node documents no way from a TLS socket back to the one below it; `_parent` has been there since TLSSocket exists,
+   * and every TLS test fails without it.
+   */
+  function outcomeOf(socket: TLSSocket): TlsOutcome | undefined {
+    const { _parent: raw } = socket as TLSSocket & { _parent?: Socket }
+    return raw && outcomes.get(raw)
+  }
+
+  // Never listens: sockets are handed to it, which is what its 'connection' event is documented for.
+  const server = createServer({
+    ...first.context,
+    requestCert: config.clientCa !== undefined,
+    rejectUnauthorized: config.clientCa !== undefined && config.requireClientCertificate,
+  })
+  server.on('secureConnection', (socket) => {
+    socket.on('error', () => undefined)
+    const outcome = outcomeOf(socket)
+    if (outcome === undefined) socket.destroy()
+    else outcome.secured(socket)
+  })
+  server.on('tlsClientError', (error, socket) => {
+    // Node types it as Error; it is the code of OpenSSL's verdict, and null before there is one.
+    const code = socket.authorizationError as unknown as string | null
+    outcomeOf(socket)?.failed(code === null ? error.message : `client certificate: ${code}`)
+  })
+
+  function use(loaded: Loaded): void {
+    triedDigest = loaded.digest
+    server.setSecureContext(loaded.context)
+  }
+  async function reloadIfChanged(): Promise<void> {
+    const contents = await readContents(config)
+    const digest = digestOf(contents)
+    if (digest === triedDigest) return
+    triedDigest = digest
+    use(check(config, contents, digest))
+  }
+  const watch = watchFiles(files, () => {
+    reloadIfChanged().catch((error: unknown) => reloadFailed(asError(error)))
+  })
+
+  return {
+    accept(raw, outcome) {
+      outcomes.set(raw, outcome)
+      server.emit('connection', raw)
+    },
+    reload: async () => use(await load(config)),
+    close: () => watch.close(),
+  }
+}
+
+interface Contents {
+  readonly cert: Buffer
+  readonly key: Buffer
+  readonly clientCa: Buffer | undefined
+}
+
+interface Loaded {
+  readonly context: SecureContextOptions
+  readonly digest: string
+}
+
+async function load(config: TlsConfig): Promise<Loaded> {
+  const contents = await readContents(config)
+  return check(config, contents, digestOf(contents))
+}
+
+async function readContents(config: TlsConfig): Promise<Contents> {
+  const [cert, key, clientCa] = await Promise.all([
+    readNamed(config.cert),
+    readNamed(config.key),
+    config.clientCa === undefined ? undefined : readNamed(config.clientCa),
+  ])
+  return { cert, key, clientCa }
+}
+
+async function readNamed(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file)
+  } catch (error) {
+    throw new TunnelMQError(ErrorCode.file, `cannot read ${file}: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function digestOf(contents: Contents): string {
+  const hash = createHash('sha256')
+  for (const part of [contents.cert, contents.key, contents.clientCa ?? Buffer.alloc(0)]) {
+    hash.update(`${part.length}:`).update(part)
+  }
+  return hash.digest('hex')
+}
+
+/** A context that OpenSSL accepts: certificate and key are PEM and belong together. */
+function check(config: TlsConfig, contents: Contents, digest: string): Loaded {
+  const context: SecureContextOptions = {
+    cert: contents.cert,
+    key: contents.key,
+    minVersion: config.minVersion,
+    ...(contents.clientCa === undefined ? {} : { ca: contents.clientCa }),
+    ...(config.passphrase === undefined ? {} : { passphrase: config.passphrase }),
+    ...(config.ciphers === undefined ? {} : { ciphers: config.ciphers }),
+  }
+  try {
+    createSecureContext(context)
+  } catch (error) {
+    throw new TunnelMQError(
+      ErrorCode.file,
+      `certificate ${config.cert} with key ${config.key} cannot be used: ${messageOf(error)}`,
+      { cause: error },
+    )
+  }
+  return { context, digest }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
