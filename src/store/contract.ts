@@ -85,8 +85,11 @@ export interface PublishWrite {
   readonly willOf?: string
 }
 
-/** For each target the sequence number, or 0: the queue's bound was reached and the message dropped there. */
-export type PublishDone = (error: Error | undefined, seqs: readonly number[]) => void
+/**
+ * For each target the sequence number, or 0: the queue's bound was reached and the message dropped there, or
+ * the session is gone. `duplicate`: the QoS 2 identifier was taken already; nothing was written, all are 0.
+ */
+export type PublishDone = (error: Error | undefined, seqs: readonly number[], duplicate: boolean) => void
 
 export interface StoreLimits {
   readonly queueMaxMessages: number
@@ -107,6 +110,10 @@ export interface StoreStats {
   readonly wills: number
   /** Messages that were not queued because a session's bound was reached, since start. */
   readonly droppedMessages: number
+  /** Retained values that were not kept because a bound was reached, since start. */
+  readonly droppedRetained: number
+  /** Stored values that could not be decoded and were set aside, since start. */
+  readonly corruptValues: number
   /** Writes that wait for their commit. */
   readonly pendingWrites: number
   readonly pendingBytes: number
@@ -136,8 +143,9 @@ export interface Store {
   readonly sessions: ReadonlyMap<string, StoredSession>
   /** Sessions of kind `group`, by `<group>/<matchFilter>`. */
   readonly groups: ReadonlyMap<string, StoredSession>
+  /** In `sessions` or `groups` at once. One that exists already is given as it is. */
   createSession(kind: SessionKind, id: string): Promise<StoredSession>
-  /** With queue, subscriptions and identifiers. */
+  /** With queue, subscriptions and identifiers. The handle is dead at once: publishing to it yields 0. */
   removeSession(session: StoredSession): Promise<void>
   /** The session has a connection now: it does not expire. */
   sessionConnected(session: StoredSession): Promise<void>
@@ -161,7 +169,10 @@ export interface Store {
   ): Promise<readonly QueueEntry[]>
   /** PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP. */
   acknowledge(session: StoredSession, seq: number, payloadBytes: number): void
-  /** PUBREC: the message is forgotten, its sequence number kept until PUBCOMP. PUBREL may go out when `done` says so. */
+  /**
+   * PUBREC: the message is forgotten, its sequence number kept until PUBCOMP. PUBREL may go out when `done`
+   * says so. The one write that is kept, and written later, when its commit fails: PUBREC cannot be un-received.
+   */
   release(
     session: StoredSession,
     seq: number,
@@ -179,7 +190,10 @@ export interface Store {
   retained(topic: string): StoredMessage | undefined
   /** Retained messages whose topics match the filter (a trie walk). Expired ones are left out. */
   retainedMatching(filter: string): readonly StoredMessage[]
-  /** Takes expired retained messages and queue entries away. */
+  /**
+   * Takes expired retained messages and queue entries away. Entries that `readQueue` has handed out, or that
+   * may have been sent before, are left: their owner lets go of them with `acknowledge`.
+   */
   sweep(nowMs: number): Promise<void>
   stats(): StoreStats
 }

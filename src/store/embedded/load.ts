@@ -1,0 +1,178 @@
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import { SessionHandle } from '../session-index.ts'
+import type { StoreState } from '../state.ts'
+import { VERSION } from './codec.ts'
+import { describeKey, parseKey, quarantineKey, versionKey } from './keys.ts'
+import type { Level } from './level.ts'
+import { RecordBatch } from './record-batch.ts'
+import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
+
+export interface LoadResult {
+  readonly corruptValues: number
+  readonly orphans: number
+}
+
+/** Marks a new store as ours; throws TMQ_STORE when the folder holds something else, or a later layout. */
+export async function checkVersion(level: Level, path: string): Promise<void> {
+  const version = await level.get(versionKey)
+  if (version === undefined) {
+    const all = { from: Buffer.of(0), before: Buffer.of(0xff) }
+    for await (const _ of level.scan(all, { maxCount: 1, maxBytes: 1 })) {
+      throw new TunnelMQError(ErrorCode.store, `${path} holds a LevelDB that is not a TunnelMQ store`)
+    }
+    const batch = level.begin()
+    batch.put(versionKey, Buffer.of(VERSION))
+    return batch.write(true)
+  }
+  if (version.length !== 1 || version[0] !== VERSION) {
+    throw new TunnelMQError(
+      ErrorCode.store,
+      `The store ${path} has layout ${version.toString('hex')}, and this TunnelMQ knows ${VERSION} only: use the version that wrote it`,
+    )
+  }
+}
+
+/** Reads everything into the state, takes orphans away, and sets aside what cannot be decoded. */
+export async function loadStore(level: Level, state: StoreState, log: Log): Promise<LoadResult> {
+  const loader = new Loader(state)
+  for await (const portion of walk(level)) {
+    for (const walked of portion) loader.take(walked)
+    await setAside(level, loader.corrupt.splice(0), log)
+  }
+  await writeSessions(level, loader.finish())
+  if (loader.corruptSessions > 0) {
+    // What looks like an orphan may belong to a session whose record is damaged: nothing of it is deleted.
+    log.error(
+      { sessions: loader.corruptSessions, orphans: loader.orphans.length },
+      'session records are damaged; their queues are kept, run `tunnelmq store check`',
+    )
+  } else if (loader.orphans.length > 0) {
+    await deleteKeys(level, loader.orphans)
+    log.info({ keys: loader.orphans.length }, 'removed what sessions have left behind')
+  }
+  return { corruptValues: loader.corruptValues, orphans: loader.orphans.length }
+}
+
+/** Puts values that cannot be decoded under keys that nobody reads, so that they can be looked at. */
+export async function setAside(
+  level: Level,
+  corrupt: readonly { key: Buffer; value: Buffer }[],
+  log: Log,
+): Promise<void> {
+  if (corrupt.length === 0) return
+  const batch = level.begin()
+  for (const { key, value } of corrupt) {
+    log.error({ key: describeKey(key), bytes: value.length }, 'set aside a stored value that is damaged')
+    batch.put(quarantineKey(key), value)
+    batch.del(key)
+  }
+  await batch.write(true)
+}
+
+async function writeSessions(level: Level, sessions: readonly SessionHandle[]): Promise<void> {
+  if (sessions.length === 0) return
+  const batch = new RecordBatch(level.begin())
+  for (const session of sessions) batch.putSession(session)
+  await batch.write(false)
+}
+
+export async function deleteKeys(level: Level, keys: readonly Buffer[]): Promise<void> {
+  for (let i = 0; i < keys.length; i += 1_000) {
+    const batch = level.begin()
+    for (const key of keys.slice(i, i + 1_000)) batch.del(key)
+    await batch.write(false)
+  }
+}
+
+/** Builds the state from records that come in the order of {@link walk}. */
+class Loader {
+  readonly corrupt: WalkedRecord[] = []
+  readonly orphans: Buffer[] = []
+  corruptValues = 0
+  corruptSessions = 0
+  readonly #state: StoreState
+  readonly #byNumber = new Map<number, SessionHandle>()
+
+  constructor(state: StoreState) {
+    this.#state = state
+  }
+
+  take(walked: WalkedRecord): void {
+    const { record } = walked
+    const owner = 'owner' in record ? this.#byNumber.get(record.owner) : undefined
+    if ('owner' in record && owner === undefined) {
+      this.orphans.push(walked.key)
+      this.#state.sessions.reserveNumber(record.owner)
+      return
+    }
+    this.#add(record, owner, walked)
+  }
+
+  /**
+   * Once all entries are known: numbering goes on behind the last one. Gives the sessions that were connected
+   * and are not any more: only what they have now can have been sent.
+   */
+  finish(): SessionHandle[] {
+    const ended: SessionHandle[] = []
+    for (const session of this.#byNumber.values()) {
+      session.lastSeq = Math.max(session.lastSeq, session.seqMark)
+      if (session.connected) ended.push(session)
+      session.connected = false
+    }
+    return ended
+  }
+
+  #add(record: StoredRecord, owner: SessionHandle | undefined, walked: WalkedRecord): void {
+    const { sessions, retained, wills } = this.#state
+    switch (record.kind) {
+      case 'session':
+        return this.#addSession(record)
+      case 'subscription':
+        if (owner) sessions.setSubscription(owner, record.subscription.filter, record.subscription)
+        return
+      case 'incoming':
+        owner?.incomingIds.add(record.messageId)
+        return
+      case 'entry':
+        if (owner) this.#addEntry(owner, record)
+        return
+      case 'retained':
+        retained.set(record.message)
+        return
+      case 'will':
+        wills.set(record.will.clientId, record.will)
+        return
+      case 'corrupt':
+        this.corruptValues++
+        if (parseKey(walked.key)?.kind === 'session') this.corruptSessions++
+        this.corrupt.push(walked)
+        return
+      default:
+        return record satisfies never
+    }
+  }
+
+  #addSession({ sessionKind, id, session: record }: StoredRecord & { kind: 'session' }): void {
+    const session = new SessionHandle(sessionKind, id, record.number, record.createdAtMs)
+    session.seqMark = record.seqMark
+    session.sentUpToSeq = record.sentUpToSeq
+    session.expiresAtMs = record.expiresAtMs
+    session.connected = record.connected
+    this.#byNumber.set(record.number, session)
+    this.#state.sessions.restore(session)
+  }
+
+  #addEntry(owner: SessionHandle, { entry }: StoredRecord & { kind: 'entry' }): void {
+    const { sessions, limits } = this.#state
+    sessions.enqueue(owner, 1, entry.message?.payload.length ?? 0)
+    owner.lastSeq = entry.seq
+    if (entry.state === 'pubrel') owner.releasedSeqs.add(entry.seq)
+    const expiresAtMs = entry.message?.expiresAtMs ?? 0
+    if (expiresAtMs > 0) owner.earliestExpiryMs = Math.min(owner.earliestExpiryMs, expiresAtMs)
+    // Connected when the process ended: as many of the oldest as the window holds may have been on their way.
+    if (owner.connected && owner.queuedCount <= limits.maxInflight) {
+      owner.sentUpToSeq = Math.max(owner.sentUpToSeq, entry.seq)
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import type { QueueEntry, SessionKind, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
+import {
+  decodeEntry,
+  decodeMessage,
+  decodeSession,
+  decodeSubscription,
+  type SessionRecord,
+  VERSION,
+} from './codec.ts'
+import { allOf, KeyKind, parseKey } from './keys.ts'
+import type { Level, LevelEntry } from './level.ts'
+
+export type StoredRecord =
+  | {
+      readonly kind: 'session'
+      readonly sessionKind: SessionKind
+      readonly id: string
+      readonly session: SessionRecord
+    }
+  | { readonly kind: 'subscription'; readonly owner: number; readonly subscription: StoredSubscription }
+  | { readonly kind: 'incoming'; readonly owner: number; readonly messageId: number }
+  | { readonly kind: 'entry'; readonly owner: number; readonly entry: QueueEntry }
+  | { readonly kind: 'retained'; readonly message: StoredMessage }
+  | { readonly kind: 'will'; readonly will: StoredWill }
+  /** The value, or the key, is none that we would have written. */
+  | { readonly kind: 'corrupt' }
+
+export interface WalkedRecord {
+  readonly key: Buffer
+  readonly value: Buffer
+  readonly record: StoredRecord
+}
+
+const PORTION = { maxCount: 1_000, maxBytes: 1024 * 1024 }
+
+/** Sessions first, so that the owner of everything that follows is known. */
+const order = [
+  KeyKind.session,
+  KeyKind.subscription,
+  KeyKind.incoming,
+  KeyKind.queue,
+  KeyKind.retained,
+  KeyKind.will,
+] as const
+
+/** Every record of the store, in portions. */
+export async function* walk(level: Level): AsyncGenerator<WalkedRecord[]> {
+  for (const kind of order) {
+    for await (const entries of level.scan(allOf(kind), PORTION)) yield entries.map(decode)
+  }
+}
+
+function decode([key, value]: LevelEntry): WalkedRecord {
+  return { key, value, record: decodeRecord(key, value) ?? { kind: 'corrupt' } }
+}
+
+function decodeRecord(key: Buffer, value: Buffer): StoredRecord | undefined {
+  const parsed = parseKey(key)
+  switch (parsed?.kind) {
+    case 'session': {
+      const session = decodeSession(value)
+      return session && { kind: 'session', sessionKind: parsed.sessionKind, id: parsed.id, session }
+    }
+    case 'subscription': {
+      const subscription = decodeSubscription(parsed.filter, value)
+      return subscription && { kind: 'subscription', owner: parsed.session, subscription }
+    }
+    case 'incoming': {
+      if (value.length !== 1 || value[0] !== VERSION || parsed.messageId === 0) return undefined
+      return { kind: 'incoming', owner: parsed.session, messageId: parsed.messageId }
+    }
+    case 'queue': {
+      const entry = decodeEntry(parsed.seq, value)
+      return entry && { kind: 'entry', owner: parsed.session, entry }
+    }
+    case 'retained': {
+      const message = decodeMessage(value)
+      return message?.topic === parsed.name ? { kind: 'retained', message } : undefined
+    }
+    case 'will': {
+      const message = decodeMessage(value)
+      return message && { kind: 'will', will: { clientId: parsed.name, message } }
+    }
+    default:
+      return undefined
+  }
+}
