@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { loadavg, tmpdir } from 'node:os'
+import { loadavg } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type BrokerKind, brokerKinds, credentials } from './brokers/kinds.ts'
@@ -15,6 +15,8 @@ import { type Scenario, scenarios } from './scenarios.ts'
 const START_DEADLINE_MS = 10_000
 /** On top of warm-up and measuring: connecting, draining, and the longest wait of the retained scenario. */
 const LOAD_DEADLINE_MS = 60_000
+/** Node writes a profile only when the process ends by itself. */
+const PROFILE_GRACE_MS = 15_000
 const LOG_TAIL_CHARS = 400
 const DEFAULT_TIMING: Timing = { warmupMs: 700, measureMs: 1_200 }
 const QUICK_TIMING: Timing = { warmupMs: 500, measureMs: 700 }
@@ -26,9 +28,10 @@ const usage = `npm run bench:broker -- [options]
   --rounds N           rounds (default ${DEFAULT_ROUNDS}); the median counts
   --brokers A,B        of tunnelmq, aedes, mosquitto (default: all) and mirror (the generator's ceiling)
   --scenarios A,B      of ${scenarios.map(({ name }) => name).join(', ')}
-                       (a name matches all that begin with it)
+                       (what is not a name matches all that begin with it: "pairs")
   --out FOLDER         where results go (default bench/results)
   --no-save            print only
+  --profile FOLDER     write CPU profiles of TunnelMQ there (for Chrome's DevTools)
   --help               this text
 `
 
@@ -36,7 +39,11 @@ interface Bench {
   readonly children: Children
   readonly cores: Cores | undefined
   readonly built: string
+  /** Holds the folders of the runs, and is gone afterwards. */
+  readonly scratch: string
   readonly timing: Timing
+  /** Where CPU profiles go; undefined: none are taken. */
+  readonly profileFolder: string | undefined
 }
 
 async function main(): Promise<number> {
@@ -47,6 +54,7 @@ async function main(): Promise<number> {
       brokers: { type: 'string' },
       scenarios: { type: 'string' },
       out: { type: 'string', default: 'bench/results' },
+      profile: { type: 'string' },
       'no-save': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -66,9 +74,12 @@ async function main(): Promise<number> {
   const cores = chooseCores()
   const timing = values.quick ? QUICK_TIMING : DEFAULT_TIMING
   const children = new Children()
-  endChildrenWithUs(children)
-  const machine = describeMachine(loadavg()[0] ?? 0)
-  const bench: Bench = { children, cores, built, timing }
+  // Not in /tmp: where that is memory, a sync would cost nothing.
+  const scratch = mkdtempSync(join(built, 'run-'))
+  leaveNothingBehind(children, scratch)
+  const machine = describeMachine(loadavg()[0] ?? 0, scratch)
+  const profileFolder = values.profile === undefined ? undefined : resolve(root, values.profile)
+  const bench: Bench = { children, cores, built, scratch, timing, profileFolder }
   const runs = await measureAll(bench, { roundCount, chosen, brokers: brokers.map(({ kind }) => kind) })
   const results: Results = {
     date: new Date().toISOString(),
@@ -116,11 +127,11 @@ async function measureAll(
 
 /** A fresh broker in a fresh folder, one load, and nothing left behind. */
 async function measureOne(bench: Bench, kind: BrokerKind, { plan }: Scenario): Promise<Run['outcome']> {
-  const { children, cores, built, timing } = bench
-  const folder = mkdtempSync(join(tmpdir(), 'tunnelmq-bench-'))
+  const { children, cores, built, scratch, timing, profileFolder } = bench
+  const folder = mkdtempSync(join(scratch, `${kind.name}-`))
   const logFile = join(folder, 'broker.log')
   const port = await findFreePort()
-  const command = kind.prepare({ port, folder })
+  const command = kind.prepare({ port, folder, profileFolder })
   const broker = children.start({ command, core: cores?.broker, folder, logFile })
   try {
     await untilListening(broker, port, START_DEADLINE_MS)
@@ -136,17 +147,19 @@ async function measureOne(bench: Bench, kind: BrokerKind, { plan }: Scenario): P
     const reason = error instanceof Error ? error.message : String(error)
     return { error: `${reason}; log ends: ${readFileSync(logFile, 'utf8').slice(-LOG_TAIL_CHARS)}` }
   } finally {
-    await children.end(broker)
+    await children.end(broker, profileFolder === undefined ? 0 : PROFILE_GRACE_MS)
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
 function chooseScenarios(list: string | undefined): readonly Scenario[] {
   if (list === undefined) return scenarios
-  const wanted = list.split(',')
-  for (const name of wanted)
-    if (!scenarios.some((scenario) => scenario.name.startsWith(name))) throw new Error(`no scenario ${name}`)
-  return scenarios.filter((scenario) => wanted.some((name) => scenario.name.startsWith(name)))
+  return list.split(',').flatMap((wanted) => {
+    const exact = scenarios.filter(({ name }) => name === wanted)
+    const found = exact.length > 0 ? exact : scenarios.filter(({ name }) => name.startsWith(wanted))
+    if (found.length === 0) throw new Error(`no scenario ${wanted}`)
+    return found
+  })
 }
 
 function chooseBrokers(
@@ -181,8 +194,11 @@ function save(results: Results, page: string, folder: string, isQuick: boolean):
   process.stderr.write(`saved as ${join(folder, name)}.md and .json\n`)
 }
 
-function endChildrenWithUs(children: Children): void {
-  process.once('exit', () => children.killAll())
+function leaveNothingBehind(children: Children, scratch: string): void {
+  process.once('exit', () => {
+    children.killAll()
+    rmSync(scratch, { recursive: true, force: true, maxRetries: 3 })
+  })
   for (const [signal, exitCode] of [
     ['SIGINT', 130],
     ['SIGTERM', 143],

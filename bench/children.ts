@@ -41,12 +41,14 @@ export class Children {
     return child
   }
 
-  /** SIGKILL: nothing that a bench's broker holds is worth its drain. */
-  async end(child: ChildProcess): Promise<void> {
+  /** SIGKILL, since nothing that a bench's broker holds is worth its drain; with a grace, SIGTERM that long before. */
+  async end(child: ChildProcess, graceMs: number): Promise<void> {
     if (!this.#running.has(child)) return
     const ended = once(child, 'exit')
-    child.kill('SIGKILL')
+    if (graceMs > 0) child.kill('SIGTERM')
+    const deadline = setTimeout(() => child.kill('SIGKILL'), graceMs)
     await ended
+    clearTimeout(deadline)
   }
 
   /** For signals and exit: does not wait. */

@@ -1,6 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+
+const SYNC_SAMPLES = 25
+const SYNC_BYTES = 4096
 
 /** What stands in the head of every result: figures without their machine mean nothing. */
 export interface Machine {
@@ -9,8 +13,10 @@ export interface Machine {
   readonly memoryGib: number
   readonly kernel: string
   readonly node: string
-  /** Of the generator's own count: others worked on this machine while we measured, when it is above 2. */
+  /** Of the minute before the run: well above 0, others were at work on this machine. */
   readonly loadAverage: number
+  /** Appending and syncing 4 KiB where the brokers' data are; about 1 us tells that nothing is synced there. */
+  readonly diskSyncUs: number
 }
 
 export interface SourceState {
@@ -25,7 +31,8 @@ export interface Cores {
   readonly generator: number
 }
 
-export function describeMachine(loadAverage: number): Machine {
+/** `dataFolder` is where the brokers will keep their data. */
+export function describeMachine(loadAverage: number, dataFolder: string): Machine {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     coreCount: availableParallelism(),
@@ -33,6 +40,7 @@ export function describeMachine(loadAverage: number): Machine {
     kernel: `${process.platform} ${process.arch} ${release()}`,
     node: process.version,
     loadAverage,
+    diskSyncUs: measureDiskSyncUs(dataFolder),
   }
 }
 
@@ -67,6 +75,18 @@ export function chooseCores(): Cores | undefined {
   } catch {
     return undefined // not Linux, or no taskset
   }
+}
+
+function measureDiskSyncUs(folder: string): number {
+  const file = openSync(join(folder, 'sync-probe'), 'w')
+  const samplesUs = Array.from({ length: SYNC_SAMPLES }, () => {
+    const startedMs = performance.now()
+    writeSync(file, Buffer.alloc(SYNC_BYTES))
+    fdatasyncSync(file)
+    return (performance.now() - startedMs) * 1000
+  })
+  closeSync(file)
+  return Math.round(samplesUs.toSorted((a, b) => a - b)[Math.floor(SYNC_SAMPLES / 2)] ?? 0)
 }
 
 function coresOfRange(range: string): number[] {

@@ -3,8 +3,8 @@ import type { FigureName } from './load/plan.ts'
 import { errorsOf, faultKinds, faultsOf, isFaulty, judge, medianOf, ratio, type Results } from './results.ts'
 import { type Goal, type Line, type Scenario, scenarios } from './scenarios.ts'
 
-/** Above this share of its core the generator may have been the limit. */
-const GENERATOR_BOUND = 0.95
+/** A broker below this share of its core could have done more. */
+const SATURATED = 0.9
 /** A busy machine in the minute before the run. */
 const IDLE_LOAD = 0.5
 
@@ -14,13 +14,15 @@ export function renderMarkdown(results: Results): string {
   return [
     `# Broker bench, ${results.date.slice(0, 10)}`,
     renderHead(results),
-    `## Figures\n\nMedian of ${results.roundCount} round(s). \`*\`: the generator was busy above ${GENERATOR_BOUND * 100} % of its core, read it as "at least". \`!\`: with faults, see below.`,
+    `## Figures\n\nMedian of ${results.roundCount} round(s). \`*\`: the broker used less than ${SATURATED * 100} % of its core, so the generator (or the disk) was the limit: read it as "at least". \`!\`: with faults, see below.`,
     renderFigures(results, measured),
-    '## Broker CPU\n\nMicroseconds of CPU time, all threads, for each message received (or connect); more robust against a busy machine than the rates.',
-    renderCosts(results, measured),
+    '## Broker CPU\n\nMicroseconds of CPU time, all threads, for each message received; more robust against a busy machine than the rates.',
+    renderTable(results, measured, 'brokerCpuUsPerMessage'),
     '## Memory\n\nPeak resident MiB of the broker; each scenario has a broker process of its own.',
     renderTable(results, measured, 'brokerPeakMib'),
-    '## Generator\n\nShare of its core that the generator used, of 1.',
+    '## How busy\n\nShare of its core, of 1, that the broker used.',
+    renderTable(results, measured, 'brokerBusy'),
+    'And the generator, under each of them.',
     renderTable(results, measured, 'generatorBusy'),
     '## Faults\n\nEvery message is checked: each once, in order, at the subscribers that asked for it and no others.',
     renderFaults(results, measured),
@@ -33,6 +35,7 @@ function renderHead({ date, machine, source, command, cores, brokers, ...rest }:
     ['date', date],
     ['machine', `${machine.cpu}, ${machine.coreCount} cores, ${machine.memoryGib} GiB, ${machine.kernel}`],
     ['load before', `${machine.loadAverage.toFixed(2)}${busy}`],
+    ['disk', `4 KiB appended and synced in ${machine.diskSyncUs} us`],
     ['cores', cores],
     ['Node', machine.node],
     ['commit', `${source.commit}${source.isChanged ? ' with uncommitted changes' : ''}`],
@@ -56,8 +59,9 @@ function renderFigures(results: Results, measured: readonly Scenario[]): string 
       line.title,
       ...names.map((broker) => {
         const cell = { scenario, broker }
-        const busy = medianOf(results, cell, 'generatorBusy') ?? 0
-        const marks = `${busy > GENERATOR_BOUND ? '*' : ''}${isFaulty(faultsOf(results, cell)) ? '!' : ''}`
+        const isIdle =
+          line.figure.endsWith('PerSecond') && (medianOf(results, cell, 'brokerBusy') ?? 1) < SATURATED
+        const marks = `${isIdle ? '*' : ''}${isFaulty(faultsOf(results, cell)) ? '!' : ''}`
         return `${format(medianOf(results, cell, line.figure))}${marks}`
       }),
       ...others.map((broker) =>
@@ -83,29 +87,15 @@ function renderGoal(results: Results, scenario: string, line: Line, goal: Goal |
   return `${sign} ${wanted}: ${judge(results, scenario, line, goal).verdict}`
 }
 
-function renderCosts(results: Results, measured: readonly Scenario[]): string {
-  const names = brokerNames(results)
-  const costs: readonly FigureName[] = ['brokerCpuUsPerMessage', 'brokerCpuUsPerConnect']
-  const rows = measured.flatMap(({ name: scenario }) =>
-    costs.map((figure) => [
-      scenario,
-      ...names.map((broker) => format(medianOf(results, { scenario, broker }, figure))),
-    ]),
-  )
-  return table(
-    ['', ...names],
-    rows.filter((row) => row.slice(1).some((value) => value !== '')),
-  )
-}
-
 function renderTable(results: Results, measured: readonly Scenario[], figure: FigureName): string {
   const names = brokerNames(results)
+  const rows = measured.map(({ name: scenario }) => [
+    scenario,
+    ...names.map((broker) => format(medianOf(results, { scenario, broker }, figure))),
+  ])
   return table(
     ['', ...names],
-    measured.map(({ name: scenario }) => [
-      scenario,
-      ...names.map((broker) => format(medianOf(results, { scenario, broker }, figure))),
-    ]),
+    rows.filter(([, ...values]) => values.some((value) => value !== '')),
   )
 }
 

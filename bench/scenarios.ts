@@ -111,7 +111,14 @@ export const scenarios: readonly Scenario[] = [
     name: 'connects',
     plan: { kind: 'connects', connectionCount: 5_000, concurrentCount: 64 },
     lines: [
-      { title: 'connects a second', figure: 'connectsPerSecond', better: 'higher', aim: overMosquitto(0.3) },
+      { title: 'connects a second', figure: 'connectsPerSecond', better: 'higher' },
+      // The aim is 0.3 of mosquitto's rate. Its rate is beyond the generator, so the cost of each is compared.
+      {
+        title: 'broker CPU a connect, us',
+        figure: 'brokerCpuUsPerConnect',
+        better: 'lower',
+        aim: overMosquitto(1 / 0.3),
+      },
       {
         title: 'idle connection of 5,000, KiB',
         figure: 'idleConnectionKib',

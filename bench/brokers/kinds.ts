@@ -13,6 +13,8 @@ export interface Site {
   readonly port: number
   /** An empty folder of this one run, for configuration and data. */
   readonly folder: string
+  /** Where CPU profiles go; undefined: none are taken. */
+  readonly profileFolder: string | undefined
 }
 
 export interface BrokerKind {
@@ -48,7 +50,7 @@ function tunnelmq(root: string): BrokerKind {
     name: 'tunnelmq',
     settings: 'embedded store with sync, password-file and acl-file, limits on, metrics on',
     findVersion: () => (existsSync(entry) ? versionIn(join(root, 'package.json')) : undefined),
-    prepare: ({ port, folder }) => {
+    prepare: ({ port, folder, profileFolder }) => {
       const passwords = join(folder, 'passwords')
       const acl = join(folder, 'acl')
       writeFileSync(passwords, passwordLine(credentials))
@@ -71,7 +73,8 @@ function tunnelmq(root: string): BrokerKind {
           admin: { port: 0 },
         }),
       )
-      return { file: process.execPath, args: [entry, 'broker', '--config', config] }
+      const flags = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+      return { file: process.execPath, args: [...flags, entry, 'broker', '--config', config] }
     },
   }
 }
