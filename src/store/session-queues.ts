@@ -109,11 +109,14 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
   }
 
   async function sweep(nowMs: number): Promise<void> {
-    for (const session of [...sessions.all()]) {
+    for (const session of sessions.all()) {
       if (session.earliestExpiryMs > nowMs || session.readsUnderWay > 0 || session.sweeping) continue
       session.sweeping = sweepQueue(session, nowMs)
       try {
         await session.sweeping
+      } catch (error) {
+        session.earliestExpiryMs = nowMs // the next sweep tries again
+        throw error
       } finally {
         session.sweeping = undefined
       }
