@@ -11,7 +11,7 @@ import { readProxyHeader } from './proxy-reader.ts'
 import { StreamTransport } from './stream.ts'
 import type { TlsDoor } from './tls.ts'
 import type { Transport } from './transport.ts'
-import { createWebSocketDoor, type UpgradeVerdict } from './websocket.ts'
+import { createWebSocketDoor, type UpgradeVerdict } from './upgrade.ts'
 
 export interface EntranceBounds {
   /** From the connection to the end of its PROXY header. */

@@ -1,153 +1,171 @@
-import { STATUS_CODES, createServer, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { WebSocketServer } from 'ws'
+import { WebSocket, WebSocketServer } from 'ws'
 import type { WebSocketConfig } from '../config/schema.ts'
+import { ErrorCode, PeerError } from '../errors.ts'
 import type { Peer } from '../peer.ts'
-import type { AdmissionRefusal } from './admission.ts'
-import type { Transport } from './transport.ts'
-import { WebSocketTransport } from './websocket-transport.ts'
+import { DEFAULT_GRACE_MS, type Transport, type TransportReceiver } from './transport.ts'
 
-/** [MQTT-6.0.0-3] for 3.1.1, and what clients of 3.1 ask for; the first that is offered in this order is taken. */
-const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'] as const
+/** [MQTT-6.0.0-4] for 3.1.1, and what clients of 3.1 ask for; of several that are offered, the first of these. */
+export const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'] as const
 
-const MAX_REQUEST_HEADER_BYTES = 16_384
 /** Pieces of one message that are kept; each costs some 100 bytes beyond its own. */
 const MAX_FRAGMENTS = 4_096
-const MIN_BYTES_PER_CHUNK = 256
+/** A message may come in packets as small as this, on the average. */
+const MIN_CHUNK_BYTES = 256
 
-/** Whom a request in order is from, or why it may not come in. */
-export type UpgradeVerdict =
-  { readonly peer: Peer } | { readonly refusal: AdmissionRefusal; readonly detail: string }
+/** RFC 6455, 7.4.1. */
+const CloseCode = { normal: 1000, unsupportedData: 1003 } as const
 
-export interface UpgradeRefusal {
-  /** Admission's word; without it, the request itself is at fault. */
-  readonly reason?: AdmissionRefusal
-  readonly detail: string
-  /** Answers the client and ends the socket. */
-  farewell(): void
+/** Small buffers are joined into frames up to this: one header and one event at the client instead of many. */
+const JOINED_FRAME_MAX_BYTES = 65_536
+
+export interface Upgrader {
+  upgrade(request: IncomingMessage, head: Buffer, peer: Peer, connected: (transport: Transport) => void): void
 }
 
-/** What becomes of one socket's request. */
-export interface UpgradeOutcome {
-  /** Asked once the request is in order, with its X-Forwarded-For. */
-  admit(forwardedFor: string | undefined): UpgradeVerdict
-  refused(refusal: UpgradeRefusal): void
-  connected(transport: Transport): void
-}
-
-/** The HTTP side of a WebSocket listener, for sockets that others have accepted. */
-export interface WebSocketDoor {
-  /** Reads the request. The caller holds the deadline. */
-  accept(socket: Socket, outcome: UpgradeOutcome): void
-}
-
-/** Builds the door; it never listens itself. */
-export function createWebSocketDoor(config: WebSocketConfig): WebSocketDoor {
-  const outcomes = new WeakMap<Duplex, UpgradeOutcome>()
-  const sockets = new WebSocketServer({
+/** Does the handshake of RFC 6455, 4.2; `fault` is told of requests that are not in order, and answers them. */
+export function createUpgrader(
+  config: WebSocketConfig,
+  fault: (socket: Duplex, message: string) => void,
+): Upgrader {
+  const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
     // Compression would let small frames become large ones, and costs memory for each connection.
     perMessageDeflate: false,
     maxPayload: config.maxPayloadBytes,
     maxFragments: MAX_FRAGMENTS,
-    maxBufferedChunks: Math.max(MAX_FRAGMENTS, Math.ceil(config.maxPayloadBytes / MIN_BYTES_PER_CHUNK)),
+    maxBufferedChunks: Math.max(MAX_FRAGMENTS, Math.ceil(config.maxPayloadBytes / MIN_CHUNK_BYTES)),
     handleProtocols: (offered) => SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
   })
-  // HTTP requests that are no WebSocket handshake as RFC 6455, 4.2.1, wants it.
-  sockets.on('wsClientError', (error, socket) => refuse(socket, 400, error.message))
-
-  const server = createServer({ maxHeaderSize: MAX_REQUEST_HEADER_BYTES })
-  server.on('request', (request) => {
-    const found = pathOf(request) === config.path
-    refuse(request.socket, found ? 426 : 404, 'not a WebSocket request')
-  })
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(socket, 400, error.message))
-  server.on('upgrade', (request, _socket, head) => upgrade(request, head))
-
-  function refuse(socket: Duplex, status: number, detail: string, reason?: AdmissionRefusal): void {
-    const outcome = outcomes.get(socket)
-    outcomes.delete(socket) // what is pipelined behind a refused request is not looked at
-    outcome?.refused({
-      ...(reason === undefined ? {} : { reason }),
-      detail,
-      farewell() {
-        if (!socket.writable) return
-        socket.end(plainResponse(status, detail))
-        // Read what is left, or the close becomes a reset and the answer is lost.
-        socket.resume()
-      },
-    })
-  }
-
-  function upgrade(request: IncomingMessage, head: Buffer): void {
-    const { socket } = request
-    const fault = requestFault(request, config)
-    if (fault !== undefined) {
-      refuse(socket, fault.status, fault.detail)
-      return
-    }
-    const forwardedFor = request.headers['x-forwarded-for']
-    const outcome = outcomes.get(socket)
-    if (outcome === undefined) {
-      socket.destroy()
-      return
-    }
-    const verdict = outcome.admit(Array.isArray(forwardedFor) ? forwardedFor.join() : forwardedFor)
-    if ('refusal' in verdict) {
-      refuse(socket, 503, verdict.detail, verdict.refusal)
-      return
-    }
-    sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      outcome.connected(new WebSocketTransport(webSocket, socket, verdict.peer))
-    })
-  }
-
+  server.on('wsClientError', (error, socket) => fault(socket, error.message))
   return {
-    accept(socket, outcome) {
-      outcomes.set(socket, outcome)
-      server.emit('connection', socket)
+    upgrade(request, head, peer, connected) {
+      const { socket } = request
+      server.handleUpgrade(request, socket, head, (webSocket) =>
+        connected(new WebSocketTransport(webSocket, socket, peer)),
+      )
     },
   }
 }
 
-/** What is wrong with the request, as an HTTP status and words. */
-function requestFault(
-  request: IncomingMessage,
-  config: WebSocketConfig,
-): { status: number; detail: string } | undefined {
-  if (pathOf(request) !== config.path) return { status: 404, detail: 'no such path' }
-  const { origin } = request.headers
-  // Only browsers send an origin, and only their users need protection from other sites' pages.
-  if (origin !== undefined && !originAllowed(origin, config.allowedOrigins)) {
-    return { status: 403, detail: 'origin not allowed' }
+/** A WebSocket as a {@link Transport}: MQTT as a stream of bytes in binary messages, however it is cut. */
+class WebSocketTransport implements Transport {
+  readonly peer: Peer
+  readonly #webSocket: WebSocket
+  readonly #socket: Socket
+  #receiver: TransportReceiver | undefined
+  #phase: 'open' | 'ending' | 'closed' = 'open'
+  #error: Error | undefined
+  #graceTimer: NodeJS.Timeout | undefined
+  #writeWaits = false
+
+  constructor(webSocket: WebSocket, socket: Socket, peer: Peer) {
+    this.peer = peer
+    this.#webSocket = webSocket
+    this.#socket = socket
+    webSocket.pause()
+    webSocket.on('message', (data, isBinary) => this.#message(data as Buffer, isBinary))
+    webSocket.on('error', (error) => (this.#error ??= error))
+    webSocket.once('close', () => this.#closed())
+    // The closing handshake of a peer that then takes nothing must end as well.
+    socket.once('end', () => this.end())
   }
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
-  if (!SUBPROTOCOLS.some((name) => offered.includes(name))) {
-    return { status: 400, detail: "subprotocol 'mqtt' or 'mqttv3.1' is required" } // [MQTT-6.0.0-3]
+
+  get pendingBytes(): number {
+    return this.#webSocket.bufferedAmount
   }
-  return undefined
+
+  attach(receiver: TransportReceiver): void {
+    this.#receiver = receiver
+    if (this.#phase === 'closed') receiver.closed(this.#error)
+    else this.#webSocket.resume()
+  }
+
+  write(bytes: Buffer): void {
+    if (!this.#takesWrites()) return
+    this.#webSocket.send(bytes, this.#written)
+    this.#writeWaits = this.#webSocket.bufferedAmount > 0
+  }
+
+  writev(buffers: readonly Buffer[]): void {
+    if (!this.#takesWrites()) return
+    this.#socket.cork()
+    for (const frame of joined(buffers)) this.#webSocket.send(frame, this.#written)
+    this.#socket.uncork()
+    this.#writeWaits = this.#webSocket.bufferedAmount > 0
+  }
+
+  pause(): void {
+    if (this.#phase === 'open') this.#webSocket.pause()
+  }
+
+  resume(): void {
+    this.#webSocket.resume()
+  }
+
+  end(graceMs = DEFAULT_GRACE_MS): void {
+    this.#end(CloseCode.normal, graceMs)
+  }
+
+  destroy(): void {
+    this.#webSocket.terminate()
+  }
+
+  #end(code: number, graceMs: number): void {
+    if (this.#phase !== 'open') return
+    this.#phase = 'ending'
+    this.#graceTimer = setTimeout(() => this.#webSocket.terminate(), graceMs)
+    this.#webSocket.close(code)
+    this.#webSocket.resume() // or the peer's half of the closing handshake is never read
+  }
+
+  #message(data: Buffer, isBinary: boolean): void {
+    if (this.#phase !== 'open') return
+    if (isBinary) {
+      if (data.length > 0) this.#receiver?.data(data)
+      return
+    }
+    this.#error = new PeerError(ErrorCode.protocol, 'text frame: MQTT travels in binary frames')
+    this.#end(CloseCode.unsupportedData, DEFAULT_GRACE_MS) // [MQTT-6.0.0-1]
+  }
+
+  // The peer may have begun to close; what ws is given from then on it counts as buffered for ever.
+  #takesWrites(): boolean {
+    return this.#phase === 'open' && this.#webSocket.readyState === WebSocket.OPEN
+  }
+
+  readonly #written = (): void => {
+    if (!this.#writeWaits || this.#webSocket.bufferedAmount > 0) return
+    this.#writeWaits = false
+    if (this.#phase === 'open') this.#receiver?.drained()
+  }
+
+  #closed(): void {
+    this.#phase = 'closed'
+    clearTimeout(this.#graceTimer)
+    this.#receiver?.closed(this.#error)
+  }
 }
 
-function pathOf(request: IncomingMessage): string {
-  return (request.url ?? '').split('?', 1)[0] ?? ''
-}
-
-function originAllowed(origin: string, allowed: readonly string[]): boolean {
-  if (allowed.length === 0) return true
-  return allowed.some((entry) => entry === '*' || entry.toLowerCase() === origin.toLowerCase())
-}
-
-function plainResponse(status: number, detail: string): string {
-  const body = `${detail}\n`
-  return [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-    'Connection: close',
-    'Content-Type: text/plain; charset=utf-8',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    ...(status === 426 ? ['Upgrade: websocket'] : []), // RFC 9110, 15.5.22
-    '',
-    body,
-  ].join('\r\n')
+/** The same bytes in fewer buffers; large ones are not copied. */
+function joined(buffers: readonly Buffer[]): Buffer[] {
+  const frames: Buffer[] = []
+  let run: Buffer[] = []
+  let runBytes = 0
+  function flush(): void {
+    const [only] = run
+    if (only !== undefined) frames.push(run.length === 1 ? only : Buffer.concat(run, runBytes))
+    run = []
+    runBytes = 0
+  }
+  for (const buffer of buffers) {
+    if (runBytes + buffer.length > JOINED_FRAME_MAX_BYTES) flush()
+    run.push(buffer)
+    runBytes += buffer.length
+  }
+  flush()
+  return frames
 }
