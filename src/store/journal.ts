@@ -31,7 +31,7 @@ export interface Records {
 export interface JournalWrite {
   /** Wait for the disk's sync before settling. */
   readonly durable: boolean
-  fill(records: Records): void
+  putInto(records: Records): void
   rollback?(): void
   /** Makes the records say again what memory says. */
   revert?(records: Records): void

@@ -54,7 +54,7 @@ function createMemoryJournal(): Journal {
       return opened ? undefined : new TunnelMQError(ErrorCode.storeUnavailable, 'The store is closed')
     },
     write(write: JournalWrite) {
-      write.fill(records)
+      write.putInto(records)
       answer((error) => write.settle(error))
     },
     answer,

@@ -40,7 +40,7 @@ export class PendingPublish implements JournalWrite {
     }
   }
 
-  fill(records: Records): void {
+  putInto(records: Records): void {
     const { message, targets, incoming, willOf } = this.#write
     for (const [i, target] of targets.entries()) {
       const seq = this.#seqs[i] ?? 0

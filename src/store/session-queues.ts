@@ -58,7 +58,7 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     session.deletedSeqs.add(seq)
     journal.write({
       durable: false,
-      fill: (records) => records.deleteEntry(session, seq),
+      putInto: (records) => records.deleteEntry(session, seq),
       settle(error) {
         if (error !== undefined) return // kept by the journal: a read must go on hiding the entry
         if (session.readsUnderWay > 0) session.deletedDuringRead.push(seq)
@@ -84,7 +84,7 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     let answered = false
     journal.write({
       durable: true,
-      fill: (records) => records.putReleased(session, seq),
+      putInto: (records) => records.putReleased(session, seq),
       settle(error) {
         if (answered) return
         answered = true

@@ -57,7 +57,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       created = session
       return {
         durable: true,
-        fill: (records) => records.putSession(session),
+        putInto: (records) => records.putSession(session),
         rollback: () => sessions.remove(session),
         revert: (records) => records.deleteSession(session),
       }
@@ -72,7 +72,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       sessions.remove(session)
       return {
         durable: true,
-        fill(records) {
+        putInto(records) {
           records.deleteSession(session)
           for (const filter of session.subscriptions.keys()) records.deleteSubscription(session, filter)
           for (const messageId of session.incomingIds) records.deleteIncoming(session, messageId)
@@ -99,7 +99,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       session.expiresAtMs = 0
       return {
         durable: true,
-        fill: (records) => records.putSession(session),
+        putInto: (records) => records.putSession(session),
         rollback: () => Object.assign(session, { connected, expiresAtMs }),
         revert: (records) => records.putSession(session),
       }
@@ -118,7 +118,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     session.readUpToSeq = 0
     // What was given out is now certain: after a clean stop numbering goes on without a gap.
     session.seqMark = Math.min(session.seqMark, session.lastSeq)
-    return commit({ durable: false, fill: (records) => records.putSession(session) })
+    return commit({ durable: false, putInto: (records) => records.putSession(session) })
   }
 
   /** Sets (or with undefined removes) subscriptions, all in one write. */
@@ -133,7 +133,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       const apply = (values: ReadonlyMap<string, StoredSubscription | undefined>): void => {
         for (const [filter, value] of values) sessions.setSubscription(session, filter, value)
       }
-      const write: Change['fill'] = (records) => {
+      const write: Change['putInto'] = (records) => {
         for (const filter of changes.keys()) {
           const subscription = session.subscriptions.get(filter)
           if (subscription === undefined || session.removed) records.deleteSubscription(session, filter)
@@ -141,7 +141,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
         }
       }
       apply(changes)
-      return { durable: true, fill: write, rollback: () => apply(before), revert: write }
+      return { durable: true, putInto: write, rollback: () => apply(before), revert: write }
     })
   }
 
@@ -168,7 +168,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     if (!session.incomingIds.delete(messageId)) return journal.answer(done)
     journal.write({
       durable: true,
-      fill: (records) => records.deleteIncoming(session, messageId),
+      putInto: (records) => records.deleteIncoming(session, messageId),
       rollback: () => session.incomingIds.add(messageId),
       revert: (records) => {
         if (!session.removed) records.putIncoming(session, messageId)
@@ -186,13 +186,13 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
         if (value === undefined) wills.delete(clientId)
         else wills.set(clientId, value)
       }
-      const write: Change['fill'] = (records) => {
+      const write: Change['putInto'] = (records) => {
         const current = wills.get(clientId)
         if (current === undefined) records.deleteWill(clientId)
         else records.putWill(current)
       }
       apply(will)
-      return { durable: true, fill: write, rollback: () => apply(before), revert: write }
+      return { durable: true, putInto: write, rollback: () => apply(before), revert: write }
     })
   }
 
@@ -203,7 +203,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     for (const topic of topics) retained.delete(topic)
     return commit({
       durable: false,
-      fill: (records) => {
+      putInto: (records) => {
         for (const topic of topics) records.deleteRetained(topic)
       },
       rollback: () => {

@@ -11,7 +11,7 @@ export interface CommitBatch {
 export interface CommitWrite<Batch> {
   /** False: may be answered before it has been synced. */
   readonly durable: boolean
-  fill(batch: Batch): void
+  putInto(batch: Batch): void
   settle(error: Error | undefined): void
 }
 
@@ -63,10 +63,10 @@ export class GroupCommit<Batch extends CommitBatch, Write extends CommitWrite<Ba
     return this.#commits
   }
 
-  /** Not while halted. What `fill` throws is thrown, and the write is not added: it must throw before it puts. */
+  /** Not while halted. What `putInto` throws is thrown, and the write is not added: it must throw before it puts. */
   add(write: Write): void {
     this.#next ??= { batch: this.#options.begin(), writes: [], durable: false }
-    write.fill(this.#next.batch)
+    write.putInto(this.#next.batch)
     this.#next.writes.push(write)
     if (write.durable) this.#next.durable = true
     if (this.#running !== undefined || this.#scheduled) return

@@ -247,7 +247,7 @@ export class EmbeddedJournal implements Journal {
     const keptNow = this.#kept.length
     // Backwards, as a stack: the record of a session may have been deleted, and made anew under the same name.
     for (const write of this.#toRevert.toReversed()) write.revert?.(batch)
-    for (const write of this.#kept) write.fill(batch)
+    for (const write of this.#kept) write.putInto(batch)
     batch.raw.put(probeKey, Buffer.of(VERSION))
     await batch.write(true)
     this.#toRevert = []
@@ -265,7 +265,7 @@ export class EmbeddedJournal implements Journal {
 
 /** A write of nothing, for its place in the order of answers. */
 function answerWrite(settle: (error: Error | undefined) => void): JournalWrite {
-  return { durable: false, fill() {}, rollback() {}, revert() {}, settle }
+  return { durable: false, putInto() {}, rollback() {}, revert() {}, settle }
 }
 
 function decodeQueued(key: Buffer, value: Buffer): QueueEntry | undefined {

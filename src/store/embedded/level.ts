@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { CommitBatch } from './group-commit.ts'
@@ -33,6 +35,10 @@ export interface LevelOptions {
 
 /** Opens the folder; throws TMQ_STORE with what to do when it cannot be opened. */
 export async function openLevel(path: string, options: LevelOptions): Promise<Level> {
+  // LevelDB would leave a folder with a lock file behind.
+  if (!options.createIfMissing && !existsSync(join(path, 'CURRENT'))) {
+    throw new TunnelMQError(ErrorCode.store, `There is no store at ${path}`)
+  }
   const db = new ClassicLevel<Buffer, Buffer>(path, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
@@ -114,7 +120,6 @@ function whatToDo(path: string, code: string, text: string): string {
   if (code === 'LEVEL_CORRUPTION' || /corrupt/i.test(text)) {
     return `The store ${path} is damaged: make a copy of the folder, then run \`tunnelmq store check --repair --path ${path}\``
   }
-  if (/does not exist/.test(text)) return `There is no store at ${path}`
   return `The store ${path} cannot be opened: check that the folder can be written and the disk has room`
 }
 
