@@ -1,5 +1,5 @@
-import { dropReasons, refusals } from './counters.ts'
-import type { LatencyHistogram } from './latency-histogram.ts'
+import { dropReasons, refusals } from '../counters.ts'
+import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
 
 /** A value with its labels. */

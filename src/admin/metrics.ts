@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { LATENCY_BOUNDS_MS } from './latency-histogram.ts'
+import { LATENCY_BOUNDS_MS } from '../latency-histogram.ts'
 import {
   eventLoopMetric,
   latencyMetrics,

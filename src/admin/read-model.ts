@@ -1,5 +1,5 @@
 import type { StoreStats } from '../store/contract.ts'
-import type { BrokerCounters } from './counters.ts'
+import type { BrokerCounters } from '../counters.ts'
 
 export interface SessionCounts {
   /** Sessions with a connection, clean or not. */

@@ -1,5 +1,5 @@
-import type { DisconnectReason } from '../hooks/types.ts'
-import type { TransportKind } from '../peer.ts'
+import type { DisconnectReason } from './hooks/types.ts'
+import type { TransportKind } from './peer.ts'
 import { createLatencyHistogram, type LatencyHistogram } from './latency-histogram.ts'
 
 /** Why a connection was refused: a label of tunnelmq_connections_refused_total, so the list is closed. */
@@ -55,6 +55,9 @@ export interface ListenerCounters {
   open: number
   /** Connections whose CONNECT was accepted. */
   accepted: number
+  /** Control packets of every type. */
+  packetsIn: number
+  packetsOut: number
   bytesIn: number
   bytesOut: number
 }
@@ -108,6 +111,8 @@ export function createBrokerCounters(): BrokerCounters {
         transport,
         open: 0,
         accepted: 0,
+        packetsIn: 0,
+        packetsOut: 0,
         bytesIn: 0,
         bytesOut: 0,
       })),

@@ -1,0 +1,434 @@
+import type { Config } from '../config/schema.ts'
+import type { BrokerCounters, Refusal } from '../counters.ts'
+import type { Admission } from '../listeners/admission.ts'
+import type { Transport } from '../listeners/transport.ts'
+import type { Log } from '../log.ts'
+import type { QoS } from '../hooks/types.ts'
+import type { DisconnectReason } from '../hooks/types.ts'
+import type { Store } from '../store/contract.ts'
+import { addMountpoint } from './client-session.ts'
+import { Connecting } from './connecting.ts'
+import { Connection, type PacketHandler } from './connection.ts'
+import { Dispatcher } from './dispatch.ts'
+import { Engine } from './engine.ts'
+import { EnginePersistence } from './engine-persistence.ts'
+import type { ListenerProfile } from './listener-profile.ts'
+import { Message } from './message.ts'
+import { PacketType } from './packets/types.ts'
+import { Publishing } from './publishing.ts'
+import { Sessions } from './sessions.ts'
+import { Subscribing } from './subscribing.ts'
+import { Subscriptions } from './subscriptions.ts'
+import { reservedNamespace, topicFilterFault, topicNameFault } from './topics.ts'
+import { Wills } from './wills.ts'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+
+export interface BrokerContext {
+  readonly config: Config
+  readonly store: Store
+  readonly counters: BrokerCounters
+  readonly admission: Admission
+  readonly log: Log
+}
+
+/** A message of the program that embeds the broker. */
+export interface LocalPublish {
+  readonly topic: string
+  readonly payload: Buffer | string
+  /** Default 0. */
+  readonly qos?: QoS
+  readonly retain?: boolean
+}
+
+const DEADLINE_CHECK_MS = 1_000
+const SWEEP_MS = 10_000
+
+/**
+ * The parts of the broker, put together: transports in, packets to the part that knows them.
+ * No sockets are opened here, and no files read.
+ */
+export class Broker implements PacketHandler {
+  readonly connections = new Set<Connection>()
+  readonly sessions: Sessions
+  readonly subscriptions: Subscriptions
+  readonly #context: BrokerContext
+  readonly #topics: { readonly maxBytes: number; readonly maxLevels: number }
+  readonly #dispatcher: Dispatcher
+  readonly #publishing: Publishing
+  readonly #subscribing: Subscribing
+  readonly #connecting: Connecting
+  readonly #wills: Wills
+  #engine: Engine | undefined
+  #timers: NodeJS.Timeout[] = []
+  #sysRetained: (filter: string) => readonly Message[] = () => []
+
+  constructor(context: BrokerContext) {
+    this.#context = context
+    const { config, store, counters, log } = context
+    const { limits, session, auth } = config
+    this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
+    const queueLimits = {
+      maxInflight: limits.maxInflight,
+      queueMaxMessages: session.queueMaxMessages,
+      cleanQueueMaxBytes: session.cleanQueueMaxBytes,
+    }
+    this.subscriptions = new Subscriptions({
+      store,
+      counters,
+      limits: queueLimits,
+      onStoreFailure: (what, error) => log.warn({ err: error, what }, 'store failed'),
+    })
+    this.sessions = new Sessions(
+      this.subscriptions,
+      {
+        store,
+        counters,
+        limits: queueLimits,
+        // What it has not been sent stays in the store: the client comes again and gets it.
+        onStoreFailure: (client, error) =>
+          client.connection?.close({
+            kind: 'error',
+            detail: error instanceof Error ? error.message : String(error),
+          }),
+      },
+      { expiryMs: session.expiryMs, maxSessions: session.maxSessions },
+      log,
+    )
+    this.#dispatcher = new Dispatcher(store, this.subscriptions)
+    this.#publishing = new Publishing(
+      { store, dispatcher: this.#dispatcher, counters, log },
+      {
+        topics: this.#topics,
+        onRefusedPublish: auth.onRefusedPublish,
+        maxInflightIncoming: limits.maxInflightIncoming,
+        messagesPerSecond: limits.messagesPerSecond,
+        bytesPerSecond: limits.bytesPerSecond,
+        messageExpiryMs: session.messageExpiryMs,
+      },
+    )
+    this.#subscribing = new Subscribing(
+      {
+        store,
+        subscriptions: this.subscriptions,
+        dispatcher: this.#dispatcher,
+        retained: (filter) => this.#retained(filter),
+        log,
+      },
+      { topics: this.#topics, maxSubscriptionsPerClient: limits.maxSubscriptionsPerClient },
+    )
+    this.#connecting = new Connecting(
+      {
+        sessions: this.sessions,
+        recheck: (connection, subscriptions) => this.#subscribing.recheck(connection, subscriptions),
+        refused: (connection, reason, detail, handler) => this.refused(connection, reason, detail, handler),
+        log,
+      },
+      {
+        topics: this.#topics,
+        maxClientIdBytes: limits.maxClientIdBytes,
+        maxKeepaliveSeconds: limits.maxKeepaliveSeconds,
+        maxConnectionsPerUser: limits.maxConnectionsPerUser,
+        onRefusedWill: auth.onRefusedWill,
+      },
+    )
+    this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
+  }
+
+  /** After the store was opened, before the first transport. */
+  async start(): Promise<void> {
+    await this.sessions.restore(Date.now())
+    this.#engine = await Engine.start(
+      {
+        authenticate: (connection) => this.#connecting.authenticate(connection),
+        attach: (connection) => this.#connecting.attach(connection),
+        ready: (connection) => this.#ready(connection),
+        will: (connection) => this.#publishWill(connection),
+        fault: (connection, error) => connection.close({ kind: 'error', detail: error.message }),
+      },
+      new EnginePersistence(this.sessions),
+    )
+    this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
+    this.#timers = [
+      setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS),
+      setInterval(() => this.#sweep(), SWEEP_MS),
+    ]
+  }
+
+  /** `$SYS` values, for new subscriptions. */
+  set sysRetained(lookUp: (filter: string) => readonly Message[]) {
+    this.#sysRetained = lookUp
+  }
+
+  // --- connections
+
+  accept(transport: Transport, profile: ListenerProfile): void {
+    const { counters, config } = this.#context
+    const traffic = counters.listener(profile.name, transport.peer.transport)
+    traffic.open++
+    const connection = new Connection(transport, profile, {
+      handler: this,
+      limits: config.limits,
+      traffic,
+      nowMs: Date.now(),
+    })
+    this.connections.add(connection)
+  }
+
+  connect(connection: Connection, packet: Parameters<PacketHandler['connect']>[1]): void {
+    if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection)
+  }
+
+  #ready(connection: Connection): void {
+    if (connection.phase !== 'connecting') return
+    const { peer } = connection.transport
+    connection.traffic.accepted++
+    connection.opened()
+    this.#context.log.debug(
+      {
+        client: connection.clientId,
+        username: connection.session!.username,
+        address: peer.address,
+        port: peer.port,
+        listener: peer.listener,
+        clean: connection.session!.clean,
+        sessionPresent: connection.sessionPresent,
+      },
+      'client connected',
+    )
+    connection.profile.guard.connect(connection.session!)
+    connection.clientSession?.outbox.resume()
+  }
+
+  /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
+  refused(connection: Connection, reason: string, detail: string, handler?: string): void {
+    const { log, counters, admission } = this.#context
+    const { peer } = connection.transport
+    counters.refused[REFUSALS[reason] ?? 'malformed']++
+    if (reason === 'bad-credentials' || reason === 'not-authorized')
+      admission.credentialsRefused(peer.address)
+    log.info(
+      {
+        address: peer.address,
+        port: peer.port,
+        listener: peer.listener,
+        reason,
+        detail,
+        ...(handler !== undefined && { handler }),
+        ...(connection.session && { client: connection.session.id, username: connection.session.username }),
+      },
+      'connection refused',
+    )
+  }
+
+  gone(connection: Connection, reason: DisconnectReason): void {
+    if (!this.connections.delete(connection)) return
+    connection.traffic.open--
+    this.#connecting.released(connection)
+    this.sessions.detach(connection)
+    const { session } = connection
+    if (session === undefined) return
+    const { counters, log } = this.#context
+    counters.disconnects[reason.kind]++
+    if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(session.id)
+    connection.abort?.abort()
+    // A connection that was refused has had its line.
+    if (reason.kind !== 'refused' && connection.refusal === undefined) {
+      const level = QUIET.has(reason.kind) ? 'debug' : 'info'
+      log[level](
+        {
+          client: session.id,
+          address: connection.transport.peer.address,
+          port: connection.transport.peer.port,
+          listener: connection.profile.name,
+          reason: reason.kind,
+          detail: reason.detail,
+        },
+        'client disconnected',
+      )
+    }
+    connection.profile.guard.disconnect(
+      session,
+      connection.refusal === undefined
+        ? reason
+        : { kind: 'refused', ...(reason.detail !== undefined && { detail: reason.detail }) },
+    )
+  }
+
+  async #publishWill(connection: Connection): Promise<void> {
+    const { session } = connection
+    const will = session?.will
+    if (session === undefined || will === undefined || connection.clientSession === undefined) return
+    // Again, because rights may have changed since CONNECT.
+    const fault = await this.#connecting.willFault(connection, will)
+    if (fault === undefined) {
+      const topic = addMountpoint(will.topic, connection.profile.mountpoint)
+      await this.#wills.publish(session.id, { ...will, topic })
+      return
+    }
+    this.#context.counters.dropped.refused++
+    this.#context.log.info({ client: session.id, topic: will.topic, reason: fault }, 'will refused')
+    await this.#wills.discard(session.id)
+  }
+
+  // --- packets
+
+  publish(connection: Connection, fields: Parameters<PacketHandler['publish']>[1]): void {
+    this.#publishing.receive(connection, fields)
+  }
+
+  acknowledge(connection: Connection, type: PacketType, messageId: number): void {
+    connection.clientSession!.outbox.acknowledge(type, messageId)
+  }
+
+  release(connection: Connection, messageId: number): void {
+    this.#publishing.release(connection, messageId)
+  }
+
+  subscribe(connection: Connection, packet: Parameters<PacketHandler['subscribe']>[1]): void {
+    this.#subscribing.subscribe(connection, packet)
+  }
+
+  unsubscribe(connection: Connection, packet: Parameters<PacketHandler['unsubscribe']>[1]): void {
+    this.#subscribing.unsubscribe(connection, packet)
+  }
+
+  #retained(filter: string): readonly Message[] {
+    const stored = this.#context.store
+      .retainedMatching(filter)
+      .map(
+        (found) =>
+          new Message(
+            found.topic,
+            found.payload,
+            found.qos,
+            true,
+            found.publisher,
+            found.publishedAtMs,
+            found.expiresAtMs,
+          ),
+      )
+    const sys = this.#sysRetained(filter)
+    return sys.length === 0 ? stored : [...stored, ...sys]
+  }
+
+  // --- for the program around it
+
+  /**
+   * Publishes as the broker itself, past the handlers. Resolves when the message is as safe as its QoS asks.
+   * Rejects for illegal topics, and when the store has failed.
+   */
+  publishLocally(request: LocalPublish): Promise<void> {
+    const fault =
+      topicNameFault(request.topic, this.#topics) ??
+      (reservedNamespace(request.topic) === undefined ? undefined : 'reserved topic')
+    if (fault !== undefined) {
+      return Promise.reject(
+        new TunnelMQError(ErrorCode.usage, `cannot publish to ${JSON.stringify(request.topic)}: ${fault}`),
+      )
+    }
+    const payload = typeof request.payload === 'string' ? Buffer.from(request.payload) : request.payload
+    const message = new Message(request.topic, payload, request.qos ?? 0, false, '', Date.now(), 0)
+    return new Promise((resolve, reject) => {
+      const safe = this.#dispatcher.dispatch(message, { retain: request.retain ?? false }, (error) => {
+        if (error === undefined) resolve()
+        else reject(error)
+      })
+      if (safe) resolve()
+    })
+  }
+
+  /** `$SYS` only. */
+  publishSys(message: Message): void {
+    this.#dispatcher.dispatch(message, { retain: false }, () => {})
+  }
+
+  /** Every message that matches, as it is published; returns what ends it. */
+  listen(filter: string, listener: (topic: string, payload: Buffer) => void): () => void {
+    const fault = topicFilterFault(filter, this.#topics)
+    if (fault !== undefined)
+      throw new TunnelMQError(ErrorCode.usage, `cannot listen to ${JSON.stringify(filter)}: ${fault}`)
+    return this.subscriptions.listen(filter, ({ topic, payload }) => {
+      try {
+        listener(topic, Buffer.from(payload))
+      } catch (error) {
+        this.#context.log.error({ err: error, filter }, 'listener failed')
+      }
+    })
+  }
+
+  // --- time and change
+
+  #checkDeadlines(): void {
+    const nowMs = Date.now()
+    for (const connection of this.connections) connection.checkDeadlines(nowMs)
+  }
+
+  #sweep(): void {
+    const nowMs = Date.now()
+    const { store, log } = this.#context
+    this.sessions
+      .expire(nowMs)
+      .then((count) => {
+        this.expiredCount += count
+        return store.sweep(nowMs)
+      })
+      .catch((error: unknown) => log.warn({ err: error }, 'sweep failed'))
+  }
+
+  /** Sessions that ended because their clients stayed away, since the start. */
+  expiredCount = 0
+
+  /** Rights have changed: asks again for every live connection of these listeners. */
+  async recheck(profile: ListenerProfile): Promise<void> {
+    for (const connection of [...this.connections]) {
+      if (connection.profile !== profile || connection.phase !== 'open') continue
+      const allowed = await profile.guard.stillAllowed(connection.session!)
+      if (!allowed) {
+        connection.close({ kind: 'revoked', detail: 'rights have changed' })
+        continue
+      }
+      const session = connection.clientSession!
+      const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
+      if (refused.length === 0) continue
+      await this.sessions.revoke(session, refused)
+      this.#context.log.info({ client: session.id, filters: refused }, 'subscriptions revoked')
+    }
+  }
+
+  /** Ends every connection, spread over `drainMs`, so that they do not all come back at once. Wills stay stored. */
+  async drain(drainMs: number): Promise<void> {
+    this.#engine?.stopping()
+    const waiting = [...this.connections]
+    const steps = Math.max(1, Math.min(waiting.length, Math.floor(drainMs / DRAIN_STEP_MS)))
+    for (let step = 0; step < steps; step++) {
+      const from = Math.floor((waiting.length * step) / steps)
+      const to = Math.floor((waiting.length * (step + 1)) / steps)
+      for (const connection of waiting.slice(from, to)) connection.close({ kind: 'shutdown' })
+      if (step < steps - 1) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
+    }
+    for (const connection of [...this.connections]) connection.close({ kind: 'shutdown' })
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#wills.stop()
+    await this.#engine?.close()
+  }
+}
+
+const DRAIN_STEP_MS = 50
+
+/** Ends that are nobody's fault and may come by the thousand. */
+const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown', 'refused'])
+
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  'bad-credentials': 'bad-credentials',
+  'not-authorized': 'not-authorized',
+  'identifier-rejected': 'identifier-rejected',
+  unavailable: 'unavailable',
+  'protocol-version': 'protocol-version',
+  'max-connections': 'max-connections',
+  'connect-timeout': 'connect-timeout',
+  limit: 'too-large',
+  protocol: 'malformed',
+}

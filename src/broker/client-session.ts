@@ -1,0 +1,138 @@
+import type { QoS } from '../hooks/types.ts'
+import type { StoredSession, StoredSubscription } from '../store/contract.ts'
+import type { Connection } from './connection.ts'
+import { encodePublish, type Message } from './message.ts'
+import { Outbox, type OutboxContext } from './outbox.ts'
+import { PacketType } from './packets/types.ts'
+import type { ShareGroup } from './share-group.ts'
+import { topicMatches } from './topics.ts'
+
+/** A subscription in the router. */
+export interface Subscription extends StoredSubscription {
+  readonly kind: 'session'
+  readonly session: ClientSession
+  /** Set for members of a shared subscription, which are not in the router themselves. */
+  readonly group: ShareGroup | undefined
+}
+
+/**
+ * The state that belongs to a client id (MQTT 3.1.1, 3.1.2.4): subscriptions, what is in flight and what waits.
+ * With clean session 0 it outlives its connection and is stored.
+ */
+export class ClientSession {
+  readonly id: string
+  /** Undefined for clean session 1. */
+  readonly stored: StoredSession | undefined
+  /** The one live connection, if there is one. */
+  connection: Connection | undefined
+  /** By filter, as the client named it. */
+  readonly subscriptions = new Map<string, Subscription>()
+  readonly outbox: Outbox
+  /** Incoming QoS 2 identifiers that await PUBREL, for a clean session. */
+  readonly incomingIds = new Set<number>()
+  /** For merging several matching subscriptions: the publish that last met this session, and its QoS there. */
+  mark = 0
+  markedQos: QoS = 0
+  /** Rights were taken away while messages waited: entries up to here are checked against what is left. */
+  #recheckUpToSeq = 0
+  readonly #context: OutboxContext
+
+  constructor(id: string, stored: StoredSession | undefined, context: OutboxContext) {
+    this.id = id
+    this.stored = stored
+    this.#context = context
+    this.outbox = new Outbox(this, context)
+  }
+
+  get online(): boolean {
+    return this.connection !== undefined && this.connection.phase === 'open'
+  }
+
+  hasIncoming(messageId: number): boolean {
+    return this.stored !== undefined
+      ? this.stored.incomingIds.has(messageId)
+      : this.incomingIds.has(messageId)
+  }
+
+  /** Filters were refused that had been granted: what they have queued must not be delivered. */
+  recheckQueue(): void {
+    this.#recheckUpToSeq = this.stored?.lastSeq ?? 0
+  }
+
+  /** Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses. */
+  mayReceive(message: Message, seq: number): boolean {
+    const dropped = this.#context.counters.dropped
+    if (message.expiresAtMs > 0 && message.expiresAtMs <= Date.now()) {
+      dropped.expired++
+      return false
+    }
+    if (seq > 0 && seq <= this.#recheckUpToSeq && !this.#stillSubscribed(message.topic)) {
+      dropped['not-delivered']++
+      return false
+    }
+    const connection = this.connection!
+    const guard = connection.profile.guard
+    if (!guard.chain.decidesDeliver) return true
+    const allowed = guard.authDeliver(connection.session!, {
+      topic: stripMountpoint(message.topic, connection.profile.mountpoint),
+      payload: message.payload,
+      qos: message.qos,
+      retain: message.retain,
+      dup: false,
+      isWill: false,
+    })
+    if (!allowed) dropped['not-delivered']++
+    return allowed
+  }
+
+  #stillSubscribed(topic: string): boolean {
+    for (const subscription of this.subscriptions.values()) {
+      if (topicMatches(subscription.matchFilter, topic)) return true
+    }
+    return false
+  }
+
+  /** QoS 0: to a peer that reads too slowly it is dropped, and counted. */
+  deliver0(message: Message): void {
+    const connection = this.connection
+    if (connection === undefined || connection.phase !== 'open') return
+    if (!connection.hasRoom) {
+      this.#context.counters.dropped['slow-reader']++
+      return
+    }
+    if (this.mayReceive(message, 0)) this.transmit(message, 0, 0, false)
+  }
+
+  /** Writes one PUBLISH. */
+  transmit(message: Message, qos: QoS, messageId: number, dup: boolean): void {
+    const connection = this.connection!
+    const mountpoint = connection.profile.mountpoint
+    const wire =
+      mountpoint === ''
+        ? message.wire(qos > 0)
+        : encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
+    const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (message.retain ? 1 : 0)
+    connection.outbound.writePublish(wire, first, messageId)
+    this.#context.counters.messagesOut[qos]++
+    connection.traffic.packetsOut++
+    connection.traffic.bytesOut += wire.bytes.length + (wire.payload?.length ?? 0)
+  }
+
+  /** The window has room and nothing waits: shared subscriptions may lend more. */
+  windowOpened(): void {
+    if (this.groups === undefined) return
+    for (const group of this.groups) group.pump()
+  }
+
+  /** Shared subscriptions that this session is a member of. */
+  groups: Set<ShareGroup> | undefined
+}
+
+/** `$` topics are exempt from mountpoints. */
+export function addMountpoint(topic: string, mountpoint: string): string {
+  return mountpoint === '' || topic.startsWith('$') ? topic : mountpoint + topic
+}
+
+export function stripMountpoint(topic: string, mountpoint: string): string {
+  return mountpoint !== '' && topic.startsWith(mountpoint) ? topic.slice(mountpoint.length) : topic
+}

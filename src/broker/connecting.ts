@@ -1,0 +1,221 @@
+import { randomUUID } from 'node:crypto'
+import type { Decision } from '../hooks/decision.ts'
+import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Connection } from './connection.ts'
+import type { ConnectPacket } from './packets/connect.ts'
+import { ConnackCode } from './packets/types.ts'
+import type { RecheckSubscriptions, Sessions } from './sessions.ts'
+import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
+
+export interface ConnectingOptions {
+  readonly topics: TopicLimits
+  readonly maxClientIdBytes: number
+  /** 0: any. */
+  readonly maxKeepaliveSeconds: number
+  /** 0: no limit. */
+  readonly maxConnectionsPerUser: number
+  readonly onRefusedWill: 'reject' | 'strip'
+}
+
+/** Why a connection was refused, for the log line and the counters. */
+export type OnRefused = (connection: Connection, reason: string, detail: string, handler?: string) => void
+
+const CONNACK_OF: Record<RefuseReason, ConnackCode> = {
+  [RefuseReason.identifierRejected]: ConnackCode.identifierRejected,
+  [RefuseReason.unavailable]: ConnackCode.unavailable,
+  [RefuseReason.badCredentials]: ConnackCode.badCredentials,
+  [RefuseReason.notAuthorized]: ConnackCode.notAuthorized,
+}
+
+/** From a CONNECT packet to a session, or to a refusal with its CONNACK code. */
+export class Connecting {
+  readonly #sessions: Sessions
+  readonly #recheck: RecheckSubscriptions
+  readonly #options: ConnectingOptions
+  readonly #refused: OnRefused
+  readonly #log: Log
+  readonly #byUser = new Map<string, number>()
+
+  constructor(
+    context: { sessions: Sessions; recheck: RecheckSubscriptions; refused: OnRefused; log: Log },
+    options: ConnectingOptions,
+  ) {
+    this.#sessions = context.sessions
+    this.#recheck = context.recheck
+    this.#refused = context.refused
+    this.#log = context.log
+    this.#options = options
+  }
+
+  /** Rules that need no handler. True: go on; false: refused and closed. */
+  accept(connection: Connection, packet: ConnectPacket): boolean {
+    const refuse = (code: ConnackCode, reason: string, detail: string): false => {
+      connection.refuse(code, reason, detail)
+      return false
+    }
+    const { profile } = connection
+    if (!profile.protocolVersions.has(packet.protocolVersion)) {
+      const detail = `MQTT ${packet.protocolVersion === 3 ? '3.1' : '3.1.1'} is not served on this listener`
+      return refuse(ConnackCode.unacceptableProtocol, 'protocol-version', detail)
+    }
+    const idFault = this.#clientIdFault(packet)
+    if (idFault !== undefined) return refuse(ConnackCode.identifierRejected, 'identifier-rejected', idFault)
+    const { maxKeepaliveSeconds } = this.#options
+    if (
+      maxKeepaliveSeconds > 0 &&
+      (packet.keepaliveSeconds === 0 || packet.keepaliveSeconds > maxKeepaliveSeconds)
+    ) {
+      const detail = `keep alive of ${packet.keepaliveSeconds} s; at most ${maxKeepaliveSeconds} s`
+      return refuse(ConnackCode.identifierRejected, 'identifier-rejected', detail)
+    }
+    connection.keepaliveMs = packet.keepaliveSeconds * 1_000
+    connection.session = createSession(connection, packet)
+    return true
+  }
+
+  #clientIdFault(packet: ConnectPacket): string | undefined {
+    const { clientId, clean, protocolVersion } = packet
+    if (clientId === '') {
+      if (protocolVersion === 3) return 'empty client id' // MQTT 3.1, 3.1: between 1 and 23 characters
+      return clean ? undefined : 'empty client id with clean session 0' // [MQTT-3.1.3-8]
+    }
+    if (Buffer.byteLength(clientId) > this.#options.maxClientIdBytes) {
+      return `client id longer than ${this.#options.maxClientIdBytes} bytes`
+    }
+    return undefined
+  }
+
+  /** authConnect, then the will. Resolves to the CONNACK code of a refusal. Never rejects. */
+  async authenticate(connection: Connection): Promise<ConnackCode | undefined> {
+    const session = connection.session!
+    const { profile } = connection
+    if (!(profile.allowAnonymous && session.username === undefined)) {
+      const asked = profile.guard.authConnect(session)
+      const decision = asked instanceof Promise ? await asked : asked
+      if (!decision.allowed) return this.#refuse(connection, decision)
+      const idFault = this.#rewrittenIdFault(session)
+      if (idFault !== undefined) {
+        this.#log.error(
+          { handler: decision.handler, id: session.id },
+          'handler rewrote the client id to an illegal one',
+        )
+        this.#refused(connection, 'identifier-rejected', idFault, decision.handler)
+        return ConnackCode.identifierRejected
+      }
+    }
+    if (!this.#countUser(connection, session.username)) {
+      this.#refused(connection, 'max-connections', 'too many connections of this user')
+      return ConnackCode.unavailable
+    }
+    return session.will === undefined
+      ? undefined
+      : await this.#authorizeWill(connection, session, session.will)
+  }
+
+  #refuse(connection: Connection, decision: Decision): ConnackCode {
+    const reason = decision.refuse ?? RefuseReason.notAuthorized
+    this.#refused(connection, reason, decision.reason ?? '', decision.handler)
+    return CONNACK_OF[reason]
+  }
+
+  #rewrittenIdFault(session: Session): string | undefined {
+    if (session.id === '') return 'empty client id'
+    if (session.id.includes('\0')) return 'U+0000 in the client id'
+    return Buffer.byteLength(session.id) > 65_535 ? 'client id longer than 65535 bytes' : undefined
+  }
+
+  async #authorizeWill(
+    connection: Connection,
+    session: Session,
+    will: Will,
+  ): Promise<ConnackCode | undefined> {
+    const fault = await this.willFault(connection, will)
+    if (fault === undefined) return undefined
+    if (this.#options.onRefusedWill === 'strip') {
+      session.will = undefined
+      return undefined
+    }
+    this.#refused(connection, RefuseReason.notAuthorized, `will: ${fault}`)
+    return ConnackCode.notAuthorized
+  }
+
+  /** Why the will may not be published, at CONNECT and when it is due. Handlers may rewrite it. */
+  async willFault(connection: Connection, will: Will): Promise<string | undefined> {
+    const rule = this.#willTopicFault(will.topic)
+    if (rule !== undefined) return rule
+    const request: PublishRequest = {
+      topic: will.topic,
+      payload: will.payload,
+      retain: will.retain,
+      qos: will.qos,
+      dup: false,
+      isWill: true,
+    }
+    const asked = connection.profile.guard.authPublish(connection.session!, request)
+    const decision = asked instanceof Promise ? await asked : asked
+    if (!decision.allowed) return decision.reason ?? 'refused'
+    will.topic = request.topic
+    will.payload = request.payload
+    will.retain = request.retain
+    return this.#willTopicFault(will.topic)
+  }
+
+  #willTopicFault(topic: string): string | undefined {
+    return topicNameFault(topic, this.#options.topics) ?? (reservedNamespace(topic) && 'reserved topic')
+  }
+
+  /** The session, from the store. Resolves to the CONNACK code of a refusal. Never rejects. */
+  async attach(connection: Connection): Promise<ConnackCode | undefined> {
+    try {
+      await this.#sessions.attach(connection, this.#recheck)
+      return undefined
+    } catch (error) {
+      connection.endTurn?.()
+      if (connection.phase !== 'closed') {
+        this.#refused(
+          connection,
+          RefuseReason.unavailable,
+          error instanceof Error ? error.message : String(error),
+        )
+      }
+      return ConnackCode.unavailable
+    }
+  }
+
+  #countUser(connection: Connection, username: string | undefined): boolean {
+    const limit = this.#options.maxConnectionsPerUser
+    if (limit === 0 || username === undefined) return true
+    const count = this.#byUser.get(username) ?? 0
+    if (count >= limit) return false
+    this.#byUser.set(username, count + 1)
+    connection.countedUser = username
+    return true
+  }
+
+  released(connection: Connection): void {
+    const username = connection.countedUser
+    if (username === undefined) return
+    const count = this.#byUser.get(username) ?? 0
+    if (count <= 1) this.#byUser.delete(username)
+    else this.#byUser.set(username, count - 1)
+  }
+}
+
+function createSession(connection: Connection, packet: ConnectPacket): Session {
+  const abort = new AbortController()
+  connection.abort = abort
+  return {
+    id: packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId, // [MQTT-3.1.3-6]
+    username: packet.username,
+    password: packet.password,
+    will: packet.will,
+    clean: packet.clean,
+    keepalive: packet.keepaliveSeconds,
+    protocolVersion: packet.protocolVersion,
+    peer: connection.transport.peer,
+    connectedAtMs: connection.acceptedAtMs,
+    attributes: new Map(),
+    signal: abort.signal,
+  }
+}

@@ -1,0 +1,436 @@
+import { EventEmitter } from 'node:events'
+import type { ListenerCounters } from '../counters.ts'
+import { PeerError } from '../errors.ts'
+import type { DisconnectReason, Session } from '../hooks/types.ts'
+import type { Transport, TransportReceiver } from '../listeners/transport.ts'
+import type { ClientSession } from './client-session.ts'
+import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
+import { malformed } from './packets/fault.ts'
+import { Framer, type PacketSink } from './packets/framer.ts'
+import { PublishFields } from './packets/publish.ts'
+import {
+  decodeSubscribe,
+  decodeUnsubscribe,
+  type SubscribePacket,
+  type UnsubscribePacket,
+} from './packets/subscribe.ts'
+import { encodeAck, encodeConnack, encodeSuback } from './packets/encode.ts'
+import { ConnackCode, PacketType } from './packets/types.ts'
+import { Outbound } from './outbound.ts'
+import { PendingAcks } from './pending-acks.ts'
+import type { TokenBucket } from './rate.ts'
+import type { ListenerProfile } from './listener-profile.ts'
+
+/** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
+export interface PacketHandler {
+  connect(connection: Connection, packet: ConnectPacket): void
+  /** `fields` is valid during the call only. */
+  publish(connection: Connection, fields: PublishFields): void
+  acknowledge(connection: Connection, type: PacketType, messageId: number): void
+  release(connection: Connection, messageId: number): void
+  subscribe(connection: Connection, packet: SubscribePacket): void
+  unsubscribe(connection: Connection, packet: UnsubscribePacket): void
+  refused(connection: Connection, reason: string, detail: string): void
+  gone(connection: Connection, reason: DisconnectReason): void
+}
+
+export interface ConnectionLimits {
+  readonly connectTimeoutMs: number
+  readonly maxConnectBytes: number
+  readonly maxPacketBytes: number
+  readonly packetTimeoutMs: number
+  readonly maxOutboundBytes: number
+  readonly drainTimeoutMs: number
+}
+
+/** What Aedes makes of a connection. */
+export interface EngineClient {
+  close(done?: () => void): void
+}
+
+/**
+ * One MQTT connection, from its first byte to its last.
+ *
+ *   connect ──CONNECT──▶ connecting ──CONNACK 0──▶ open ──▶ closed   (closed from any phase)
+ *
+ * Towards Aedes it behaves as the stream that `broker.handle` asks for: Aedes is fed one control
+ * packet at a time, and its next `read()` says that it has dealt with it.
+ */
+export class Connection extends EventEmitter implements TransportReceiver, PacketSink {
+  readonly transport: Transport
+  readonly profile: ListenerProfile
+  readonly outbound: Outbound
+  /** Counters of its listener. */
+  readonly traffic: ListenerCounters
+  readonly acceptedAtMs: number
+  phase: 'connect' | 'connecting' | 'open' | 'closed' = 'connect'
+  /** Set at CONNECT. */
+  session: Session | undefined
+  /** Set when authConnect has accepted. */
+  clientSession: ClientSession | undefined
+  engineClient: EngineClient | undefined
+  keepaliveMs = 0
+  reason: DisconnectReason | undefined
+  /** The CONNACK code that Aedes is to refuse with. */
+  refusal: ConnackCode | undefined
+  /** The session was there before this connection. */
+  sessionPresent = false
+  /** Lets the next connection with the same client id go on. */
+  endTurn: (() => void) | undefined
+  /** Resolves when its will, if it was due, has been published or given up. */
+  willSettled: Promise<void> | undefined
+  /** Fires `session.signal`. */
+  abort: AbortController | undefined
+  /** It counts towards the limit of this user. */
+  countedUser: string | undefined
+  /** The last topic that was found legal: publishers repeat theirs. */
+  checkedTopic: string | undefined
+  /** Too many messages of this client are being stored. */
+  heldForStore = false
+  messageRate: TokenBucket | undefined
+  byteRate: TokenBucket | undefined
+  /** Packet identifiers in the order in which they must be acknowledged. */
+  readonly acks: PendingAcks
+
+  readonly #handler: PacketHandler
+  readonly #limits: ConnectionLimits
+  readonly #framer: Framer
+  #publish: PublishFields | undefined
+  #holds = 0
+  #feed: Buffer | undefined
+  #feeding = false
+  #paused = false
+  #receivedAtMs: number
+  #partialSinceMs = 0
+  #packets = 0
+  #throttle: NodeJS.Timeout | undefined
+  #gone = false
+
+  constructor(
+    transport: Transport,
+    profile: ListenerProfile,
+    context: { handler: PacketHandler; limits: ConnectionLimits; traffic: ListenerCounters; nowMs: number },
+  ) {
+    super()
+    this.transport = transport
+    this.profile = profile
+    this.outbound = new Outbound(transport)
+    this.acceptedAtMs = this.#receivedAtMs = context.nowMs
+    this.#handler = context.handler
+    this.#limits = context.limits
+    this.traffic = context.traffic
+    this.#framer = new Framer(this)
+    this.acks = new PendingAcks(this)
+    // A stream without an `error` listener would end the process.
+    this.on('error', ignore)
+    transport.attach(this)
+  }
+
+  get clientId(): string {
+    return this.session?.id ?? ''
+  }
+
+  // --- from the transport
+
+  data(chunk: Buffer): void {
+    if (this.phase === 'closed') return
+    this.traffic.bytesIn += chunk.length
+    const nowMs = Date.now()
+    const packetsBefore = this.#packets
+    const waitedBefore = this.#framer.waitingBytes
+    try {
+      this.#framer.receive(chunk)
+    } catch (error) {
+      this.#fault(error)
+      return
+    }
+    if (this.#packets !== packetsBefore) this.#receivedAtMs = nowMs
+    if (this.#framer.waitingBytes === 0) this.#partialSinceMs = 0
+    else if (waitedBefore === 0 || this.#packets !== packetsBefore) this.#partialSinceMs = nowMs
+    this.#flow()
+  }
+
+  drained(): void {
+    this.outbound.drained(Date.now())
+    if (this.hasRoom) this.clientSession?.outbox.pump()
+  }
+
+  closed(error?: Error): void {
+    this.close({ kind: 'lost', ...(error && { detail: error.message }) })
+  }
+
+  // --- packets
+
+  get held(): boolean {
+    return this.#holds > 0 || this.#feeding || this.phase === 'closed'
+  }
+
+  get maxPacketBytes(): number {
+    return this.phase === 'open' ? this.#limits.maxPacketBytes : this.#limits.maxConnectBytes
+  }
+
+  packet(bytes: Buffer, packetStart: number, bodyStart: number, end: number): void {
+    this.#packets++
+    this.traffic.packetsIn++
+    const type = (bytes[packetStart]! >> 4) as PacketType
+    if (this.phase !== 'open') {
+      if (type !== PacketType.connect || this.phase !== 'connect')
+        throw malformed('first packet is not CONNECT') // [MQTT-3.1.0-1]
+      this.#connect(bytes.subarray(packetStart, end), bodyStart - packetStart)
+      return
+    }
+    switch (type) {
+      case PacketType.publish: {
+        const fields = (this.#publish ??= new PublishFields())
+        fields.decode(bytes, packetStart, bodyStart, end)
+        this.#handler.publish(this, fields)
+        return
+      }
+      case PacketType.puback:
+      case PacketType.pubrec:
+      case PacketType.pubcomp:
+        this.#handler.acknowledge(this, type, readMessageId(bytes, bodyStart, end))
+        return
+      case PacketType.pubrel:
+        this.#handler.release(this, readMessageId(bytes, bodyStart, end))
+        return
+      case PacketType.subscribe:
+        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end))
+        return
+      case PacketType.unsubscribe:
+        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end))
+        return
+      case PacketType.pingreq:
+      case PacketType.disconnect:
+        if (end !== bodyStart) throw malformed('bytes where none are allowed')
+        if (type === PacketType.disconnect) this.#setReason({ kind: 'client' })
+        this.feedEngine(bytes.subarray(packetStart, end))
+        return
+      case PacketType.connect:
+        throw malformed('second CONNECT') // [MQTT-3.1.0-2]
+      default:
+        throw malformed(`packet type ${type} does not come from a client`)
+    }
+  }
+
+  #connect(packet: Buffer, bodyStart: number): void {
+    const connect = decodeConnect(packet, bodyStart, packet.length)
+    if ('unsupportedVersion' in connect) {
+      this.refuse(
+        ConnackCode.unacceptableProtocol,
+        'protocol-version',
+        versionDetail(connect.unsupportedVersion),
+      )
+      return
+    }
+    this.phase = 'connecting'
+    this.#feed = packet
+    this.#handler.connect(this, connect)
+  }
+
+  /** Gives Aedes the CONNECT that was held back while we looked at it. */
+  feedConnect(): void {
+    const packet = this.#feed
+    if (packet !== undefined) this.feedEngine(packet)
+  }
+
+  /** Holds decoding until Aedes has dealt with the packet. */
+  feedEngine(packet: Buffer): void {
+    this.#feed = packet
+    this.#feeding = true
+    this.emit('readable')
+  }
+
+  /** CONNACK 0 is on its way: packets are taken now. */
+  opened(): void {
+    if (this.phase !== 'connecting') return
+    this.phase = 'open'
+    this.#feeding = false
+    this.endTurn?.()
+    this.#resume()
+  }
+
+  /** Stops decoding until {@link release}: packets of one client are handled in their order. */
+  hold(): void {
+    this.#holds++
+  }
+
+  release(): void {
+    this.#holds--
+    if (this.#holds === 0) this.#resume()
+  }
+
+  /** The client has used up its rate: its socket is read again after a while. */
+  throttle(delayMs: number): void {
+    if (this.#throttle !== undefined) return
+    this.hold()
+    this.#throttle = setTimeout(() => {
+      this.#throttle = undefined
+      this.release()
+    }, delayMs)
+  }
+
+  #resume(): void {
+    if (this.held) return
+    this.#receivedAtMs = Date.now()
+    try {
+      this.#framer.resume()
+    } catch (error) {
+      this.#fault(error)
+      return
+    }
+    this.#partialSinceMs = this.#framer.waitingBytes === 0 ? 0 : Date.now()
+    this.#flow()
+  }
+
+  /** TCP pushes back while packets wait for us. */
+  #flow(): void {
+    const pause = this.held && this.phase !== 'closed'
+    if (pause === this.#paused) return
+    this.#paused = pause
+    if (pause) this.transport.pause()
+    else this.transport.resume()
+  }
+
+  // --- to the peer
+
+  /** May more be sent, or is the peer reading too slowly? */
+  get hasRoom(): boolean {
+    return this.outbound.pendingBytes < this.#limits.maxOutboundBytes
+  }
+
+  sendAck(type: PacketType, messageId: number): void {
+    this.#send(encodeAck(type, messageId))
+  }
+
+  sendSuback(messageId: number, codes: readonly number[]): void {
+    this.#send(encodeSuback(messageId, codes))
+  }
+
+  #send(packet: Buffer): void {
+    this.traffic.packetsOut++
+    this.traffic.bytesOut += packet.length
+    this.outbound.write(packet)
+  }
+
+  /** CONNACK with an error, then the end. Only before Aedes has the connection. */
+  refuse(code: ConnackCode, reason: string, detail: string): void {
+    this.#send(encodeConnack(code))
+    this.#handler.refused(this, reason, detail)
+    this.close({ kind: 'refused', detail })
+  }
+
+  // --- the end
+
+  /** Ends the connection. The first reason stays. */
+  close(reason: DisconnectReason): void {
+    if (this.phase === 'closed') return
+    this.#setReason(reason)
+    // Aedes decides whether the will is due, then destroys its stream, which is this.
+    if (this.engineClient !== undefined) this.engineClient.close()
+    this.#end()
+  }
+
+  #setReason(reason: DisconnectReason): void {
+    this.reason ??= reason
+  }
+
+  #fault(error: unknown): void {
+    if (!(error instanceof PeerError)) throw error
+    const kind = error.code === 'TMQ_LIMIT' ? 'limit' : 'protocol'
+    if (this.phase !== 'open') this.#handler.refused(this, kind, error.message)
+    this.close({ kind, detail: error.message })
+  }
+
+  #end(): void {
+    if (this.#gone) return
+    this.#gone = true
+    this.phase = 'closed'
+    this.#framer.discard()
+    clearTimeout(this.#throttle)
+    this.outbound.finish()
+    this.transport.end(CLOSE_GRACE_MS)
+    this.endTurn?.()
+    this.#handler.gone(this, this.reason ?? { kind: 'error', detail: 'no reason given' })
+    this.emit('close')
+  }
+
+  /** Called about once a second. */
+  checkDeadlines(nowMs: number): void {
+    if (this.phase === 'closed') return
+    if (this.phase === 'connect') {
+      if (nowMs - this.acceptedAtMs < this.#limits.connectTimeoutMs) return
+      this.#handler.refused(this, 'connect-timeout', 'no complete CONNECT in time')
+      this.close({ kind: 'limit', detail: 'no complete CONNECT in time' })
+      return
+    }
+    if (this.outbound.waiting && nowMs - this.outbound.lastProgressMs > this.#limits.drainTimeoutMs) {
+      this.close({ kind: 'limit', detail: 'slow reader' })
+      return
+    }
+    if (this.held) return
+    if (this.#partialSinceMs > 0 && nowMs - this.#partialSinceMs > this.#limits.packetTimeoutMs) {
+      this.close({ kind: 'limit', detail: 'packet not complete in time' })
+    } else if (this.keepaliveMs > 0 && nowMs - this.#receivedAtMs > this.keepaliveMs * 1.5) {
+      this.close({ kind: 'keepalive', detail: 'nothing received in one and a half keep-alive times' }) // [MQTT-3.1.2-24]
+    }
+  }
+
+  // --- the stream that Aedes sees
+
+  readonly readable = true
+
+  get writable(): boolean {
+    return !this.#gone
+  }
+
+  get destroyed(): boolean {
+    return this.#gone
+  }
+
+  /** Aedes asks for more when it has dealt with what it had. */
+  read(): Buffer | null {
+    const packet = this.#feed
+    if (packet !== undefined) {
+      this.#feed = undefined
+      return packet
+    }
+    if (this.#feeding && this.phase === 'open') {
+      this.#feeding = false
+      // Not from within Aedes' own call.
+      queueMicrotask(() => this.#resume())
+    }
+    return null
+  }
+
+  write(chunk: Buffer | string, encoding?: BufferEncoding): boolean {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk
+    this.traffic.bytesOut += bytes.length
+    this.outbound.write(bytes)
+    // Always accepted: the bound is kept where messages are delivered.
+    return true
+  }
+
+  destroy(error?: Error): this {
+    this.#setReason({ kind: 'error', ...(error && { detail: error.message }) })
+    this.#end()
+    return this
+  }
+}
+
+const CLOSE_GRACE_MS = 5_000
+
+function ignore(): void {}
+
+function readMessageId(bytes: Buffer, bodyStart: number, end: number): number {
+  if (end - bodyStart !== 2) throw malformed('acknowledgement is not two bytes long')
+  const messageId = (bytes[bodyStart]! << 8) | bytes[bodyStart + 1]!
+  if (messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
+  return messageId
+}
+
+function versionDetail(level: number): string {
+  return level === 5
+    ? 'the client speaks MQTT 5; this broker speaks 3.1 and 3.1.1'
+    : `protocol level ${level}; this broker speaks 3 (MQTT 3.1) and 4 (MQTT 3.1.1)`
+}

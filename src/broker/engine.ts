@@ -1,0 +1,176 @@
+import { randomUUID } from 'node:crypto'
+import { Aedes, type AedesOptions, type Client, type ConnectPacket as EngineConnectPacket } from 'aedes'
+import type { Connection } from './connection.ts'
+import type { EnginePersistence } from './engine-persistence.ts'
+import type { ConnackCode } from './packets/types.ts'
+import { Router } from './router.ts'
+
+/** What the engine asks of the broker. Each is called at most once for a connection. */
+export interface EngineHooks {
+  /** authConnect and the will's authPublish; resolves to the refusal, or undefined to accept. Never rejects. */
+  authenticate(connection: Connection): Promise<ConnackCode | undefined>
+  /** Gives the connection its session; resolves to the refusal. Never rejects. */
+  attach(connection: Connection): Promise<ConnackCode | undefined>
+  /** The CONNACK that accepts is written. */
+  ready(connection: Connection): void
+  /** The connection ended without DISCONNECT and has a will; resolves when that is published or given up. */
+  will(connection: Connection): Promise<void>
+  fault(connection: Connection, error: Error): void
+}
+
+/** Aedes' timers for several brokers on one emitter: we have none, and setInterval takes 2^31 - 1 ms at most. */
+const NEVER_MS = 536_870_911
+
+/**
+ * Aedes, held at the points of docs/architecture.md: it runs CONNECT to CONNACK, PINGREQ, DISCONNECT, takeover
+ * in its registry and when a will is due. The only importer of aedes, and the place for Aedes 2.
+ */
+export class Engine {
+  readonly #aedes: Aedes
+  readonly #hooks: EngineHooks
+  /** Wills stay in the store while we stop: their clients may be back before anybody misses them. */
+  #stopping = false
+
+  private constructor(aedes: Aedes, hooks: EngineHooks) {
+    this.#aedes = aedes
+    this.#hooks = hooks
+  }
+
+  static async start(hooks: EngineHooks, persistence: EnginePersistence): Promise<Engine> {
+    const options: AedesOptions = {
+      // Random at each start: an id that comes again overwrites what an earlier run has queued (F11).
+      id: randomUUID(),
+      persistence,
+      mq: new EngineEmitter(),
+      heartbeatInterval: NEVER_MS,
+      drainTimeout: 0,
+      maxClientsIdLength: 65_535,
+      preConnect: (client, packet, callback) => {
+        const connection = connectionOf(client)
+        void hooks.authenticate(connection).then((refusal) => {
+          connection.refusal = refusal
+          if (connection.phase !== 'connecting') return
+          engine.#prepare(connection, packet)
+          // Never `false`: Aedes would leave the socket open, without a CONNACK and without a timer.
+          callback(null, true)
+        })
+      },
+      authenticate: (client, _username, _password, callback) => {
+        const connection = connectionOf(client)
+        if (connection.refusal !== undefined) {
+          callback(refused(connection.refusal), null)
+          return
+        }
+        void hooks.attach(connection).then((refusal) => {
+          if (refusal === undefined) callback(null, true)
+          else callback(refused(refusal), null)
+        })
+      },
+      // PUBLISH and SUBSCRIBE do not come here: only the wills, and the sentinel of EnginePersistence.
+      authorizePublish: (client, _packet, callback) => {
+        if (client === null || engine.#stopping) {
+          callback(new Error('not published'))
+          return
+        }
+        const connection = connectionOf(client)
+        connection.willSettled = hooks.will(connection)
+        // We publish it ourselves, in one write with its removal.
+        void connection.willSettled.then(() => callback(new Error('published by us')))
+      },
+      authorizeSubscribe: (_client, _subscription, callback) => callback(null, null),
+    }
+    const aedes = new Aedes(options)
+    // Aedes announces each client to other brokers on `$SYS/`; here are none, and clients shall not read it.
+    aedes.publish = (...args: unknown[]) => {
+      const done = args.findLast((argument) => typeof argument === 'function')
+      if (typeof done === 'function') done()
+    }
+    const engine = new Engine(aedes, hooks)
+    aedes.on('clientReady', (client) => {
+      if (!client.closed) hooks.ready(connectionOf(client))
+    })
+    aedes.on('client', (client) => engine.#registered(client))
+    const fault = (client: Client, error: Error): void => hooks.fault(connectionOf(client), error)
+    aedes.on('clientError', fault)
+    aedes.on('connectionError', fault)
+    await aedes.listen()
+    return engine
+  }
+
+  /** A connection that has sent a CONNECT. */
+  handle(connection: Connection): void {
+    // What Aedes asks of a stream: test/unit/broker/engine.test.ts proves that this is enough.
+    const stream = connection as unknown as Parameters<Aedes['handle']>[0]
+    connection.engineClient = this.#aedes.handle(stream)
+    connection.feedConnect()
+  }
+
+  /** Connections that end from now on leave their wills in the store. */
+  stopping(): void {
+    this.#stopping = true
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => this.#aedes.close(resolve))
+  }
+
+  /** What authConnect has rewritten, and what we do ourselves: keep alive. */
+  #prepare(connection: Connection, packet: EngineConnectPacket): void {
+    const session = connection.session!
+    packet.clientId = session.id
+    packet.keepalive = 0
+    if (session.will === undefined) delete packet.will
+    else packet.will = { ...session.will, payload: session.will.payload }
+  }
+
+  /** Aedes also registers a client that was closed while its CONNECT was under way, and would keep it for ever. */
+  #registered(client: Client): void {
+    const registry = this.#aedes as unknown as EngineRegistry
+    if (client.closed && registry.clients[client.id] === client) registry.deleteClient(client.id)
+  }
+}
+
+/** Undocumented parts of Aedes that are used here, each with a test. */
+interface EngineRegistry {
+  readonly clients: Record<string, Client>
+  deleteClient(clientId: string): void
+}
+
+function connectionOf(client: Client): Connection {
+  return client.conn as unknown as Connection
+}
+
+function refused(returnCode: ConnackCode): Error & { returnCode: number } {
+  return Object.assign(new Error('connection refused'), { returnCode })
+}
+
+type Listener = (packet: { topic: string }, done: () => void) => void
+
+/** Where Aedes listens for other brokers: the `mq` option, on our router. */
+class EngineEmitter {
+  readonly #router = new Router<Listener>()
+
+  on(filter: string, listener: Listener, done?: () => void): this {
+    this.#router.add(filter, listener)
+    if (done !== undefined) setImmediate(done)
+    return this
+  }
+
+  removeListener(filter: string, listener: Listener, done?: () => void): this {
+    this.#router.remove(filter, listener)
+    if (done !== undefined) setImmediate(done)
+    return this
+  }
+
+  emit(packet: { topic: string }, done?: () => void): this {
+    for (const listener of this.#router.match(packet.topic)) listener(packet, ignore)
+    if (done !== undefined) setImmediate(done)
+    return this
+  }
+
+  close(done?: () => void): void {
+    if (done !== undefined) setImmediate(done)
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,87 @@
+import type { QoS } from '../hooks/types.ts'
+import type { StoredMessage } from '../store/contract.ts'
+import { lengthBytes, writeHeader } from './packets/encode.ts'
+import { PacketType } from './packets/types.ts'
+
+/** Above this many payload bytes a packet is not copied together, but written as head and payload. */
+export const LARGE_PAYLOAD_BYTES = 8_192
+
+/** A PUBLISH packet, ready for every receiver of a fan-out; the packet identifier is filled in at `idAt`. */
+export interface PublishWire {
+  /** The whole packet, or only its head when the payload is large. */
+  readonly bytes: Buffer
+  readonly idAt: number
+  readonly payload: Buffer | undefined
+}
+
+/** A message on its way through the broker. Serialised once for each QoS, however many receive it. */
+export class Message implements StoredMessage {
+  readonly topic: string
+  payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly publisher: string
+  readonly publishedAtMs: number
+  readonly expiresAtMs: number
+  readonly properties?: Record<string, unknown>
+  #wire0: PublishWire | undefined
+  #wire1: PublishWire | undefined
+
+  constructor(
+    topic: string,
+    payload: Buffer,
+    qos: QoS,
+    retain: boolean,
+    publisher: string,
+    publishedAtMs: number,
+    expiresAtMs: number,
+  ) {
+    this.topic = topic
+    this.payload = payload
+    this.qos = qos
+    this.retain = retain
+    this.publisher = publisher
+    this.publishedAtMs = publishedAtMs
+    this.expiresAtMs = expiresAtMs
+  }
+
+  static from(stored: StoredMessage): Message {
+    if (stored instanceof Message) return stored
+    return new Message(
+      stored.topic,
+      stored.payload,
+      stored.qos,
+      stored.retain,
+      stored.publisher,
+      stored.publishedAtMs,
+      stored.expiresAtMs,
+    )
+  }
+
+  /** With or without room for a packet identifier; flags are set by whoever writes it. */
+  wire(withId: boolean): PublishWire {
+    if (withId) return (this.#wire1 ??= encodePublish(this.topic, this.payload, true))
+    return (this.#wire0 ??= encodePublish(this.topic, this.payload, false))
+  }
+
+  /** The payload may be a slice of a network chunk; what waits must not keep the chunk alive. */
+  detach(): void {
+    if (this.payload.buffer.byteLength > this.payload.length + 64) this.payload = Buffer.from(this.payload)
+  }
+}
+
+export function encodePublish(topic: string, payload: Buffer, withId: boolean): PublishWire {
+  const topicBytes = Buffer.byteLength(topic)
+  const large = payload.length > LARGE_PAYLOAD_BYTES
+  const length = 2 + topicBytes + (withId ? 2 : 0) + payload.length
+  const headBytes = 1 + lengthBytes(length) + length - payload.length
+  const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
+  let offset = writeHeader(bytes, 0, PacketType.publish << 4, length)
+  bytes[offset++] = topicBytes >> 8
+  bytes[offset++] = topicBytes & 0xff
+  if (topicBytes === topic.length) bytes.write(topic, offset, topicBytes, 'latin1')
+  else bytes.write(topic, offset, topicBytes, 'utf8')
+  const idAt = offset + topicBytes
+  if (!large) bytes.set(payload, headBytes)
+  return { bytes, idAt, payload: large ? payload : undefined }
+}

@@ -1,0 +1,237 @@
+import type { BrokerCounters } from '../counters.ts'
+import type { Store } from '../store/contract.ts'
+import { Backlog, type Entry, type Lease } from './backlog.ts'
+import type { ClientSession } from './client-session.ts'
+import type { Message } from './message.ts'
+import { PacketType } from './packets/types.ts'
+
+export interface OutboxLimits {
+  /** QoS 1 and 2 messages in flight at once. */
+  readonly maxInflight: number
+  /** What may wait in memory for a clean session. */
+  readonly queueMaxMessages: number
+  readonly cleanQueueMaxBytes: number
+}
+
+export interface OutboxContext {
+  readonly store: Store
+  readonly limits: OutboxLimits
+  readonly counters: BrokerCounters
+  readonly onStoreFailure: (session: ClientSession, error: unknown) => void
+}
+
+/**
+ * What goes to one client at QoS 1 and 2 (and retained messages at QoS 0, which may be many):
+ * pulled from its queue with a window, in order.
+ *
+ *   waiting ──PUBLISH──▶ in flight ──PUBACK──▶ gone
+ *                            └──PUBREC──▶ (stored) ──PUBREL──▶ in flight as `pubrel` ──PUBCOMP──▶ gone
+ *
+ * The packet identifier of a stored entry follows from its sequence number, so that it is the same again
+ * after a restart without having been written down [MQTT-4.4.0-1].
+ */
+export class Outbox {
+  readonly #session: ClientSession
+  readonly #context: OutboxContext
+  readonly #backlog: Backlog
+  readonly #inflight = new Map<number, Entry>()
+  /** Sequence numbers of a clean session; a stored one has those of the store. */
+  #nextSeq = 1
+  #nextLeaseId = 65_535
+  #sentSeq = 0
+  #pumping = false
+
+  constructor(session: ClientSession, context: OutboxContext) {
+    this.#session = session
+    this.#context = context
+    this.#backlog = new Backlog(context.store, (error) => context.onStoreFailure(session, error))
+    this.#sentSeq = session.stored?.sentUpToSeq ?? 0
+  }
+
+  get inflightCount(): number {
+    return this.#inflight.size
+  }
+
+  get waitingCount(): number {
+    return this.#backlog.count
+  }
+
+  /** Entries up to here may have been sent. */
+  get sentUpToSeq(): number {
+    return this.#sentSeq
+  }
+
+  /** Room for one more that is lent by a shared subscription. */
+  get hasWindow(): boolean {
+    return this.#inflight.size < this.#context.limits.maxInflight && this.#backlog.count === 0
+  }
+
+  /** The message is in the session's stored queue. */
+  stored(seq: number, message: Message, qos: 1 | 2): void {
+    if (this.#session.connection === undefined) return
+    this.#backlog.stored(createEntry(seq, message, qos, undefined))
+    this.pump()
+    if (this.#backlog.count > 0) message.detach()
+  }
+
+  /** Queues in memory, for a clean session. False: the bound is reached, and the message is dropped. */
+  enqueue(message: Message, qos: 1 | 2): boolean {
+    const limits = this.#context.limits
+    if (
+      this.#backlog.count >= limits.queueMaxMessages ||
+      this.#backlog.bytes + message.payload.length > limits.cleanQueueMaxBytes
+    ) {
+      this.#context.counters.dropped['queue-full']++
+      return false
+    }
+    this.#backlog.push(createEntry(this.#nextSeq++, message, qos, undefined))
+    this.pump()
+    // What was not sent at once must not keep a network buffer alive.
+    if (this.#backlog.count > 0) message.detach()
+    return true
+  }
+
+  /** Retained messages of a new subscription: not bounded, because the retained messages are. */
+  replay(message: Message, qos: 0 | 1 | 2): void {
+    this.#backlog.push(createEntry(qos === 0 ? 0 : this.#nextSeq++, message, qos, undefined))
+  }
+
+  /** A message of a shared subscription. Ask {@link hasWindow} first. */
+  lend(message: Message, lease: Lease, seq: number): Entry {
+    const entry = createEntry(seq, message, 1, lease)
+    message.detach()
+    do {
+      this.#nextLeaseId = this.#nextLeaseId <= 1 ? 65_535 : this.#nextLeaseId - 1
+    } while (this.#inflight.has(this.#nextLeaseId))
+    this.#send(entry, this.#nextLeaseId)
+    return entry
+  }
+
+  /** A connection has come: from the front of the queue. */
+  resume(): void {
+    this.#inflight.clear()
+    this.#backlog.restart(this.#session.stored)
+    this.pump()
+  }
+
+  /** The connection is gone. What is stored stays there; what was lent goes back, oldest first. */
+  suspend(): void {
+    const lent = [...this.#inflight.values()].filter((entry) => entry.lease !== undefined)
+    this.#inflight.clear()
+    this.#backlog.clear()
+    for (const entry of lent.reverse()) entry.lease!.returned(entry)
+  }
+
+  /** PUBACK, PUBREC or PUBCOMP. Those that fit nothing are answered as the specification asks, or ignored. */
+  acknowledge(type: PacketType, messageId: number): void {
+    const entry = this.#inflight.get(messageId)
+    if (type === PacketType.pubrec) {
+      this.#received(entry, messageId)
+      return
+    }
+    if (entry === undefined) return
+    const fits = type === PacketType.puback ? entry.qos === 1 : entry.qos === 2 && entry.state === 'pubrel'
+    if (!fits) return
+    this.#inflight.delete(messageId)
+    if (entry.lease !== undefined) entry.lease.settled(entry)
+    else this.#forget(entry)
+    this.pump()
+  }
+
+  #received(entry: Entry | undefined, messageId: number): void {
+    // PUBREL for an unknown identifier lets the client finish its side.
+    if (entry === undefined) {
+      this.#session.connection?.sendAck(PacketType.pubrel, messageId)
+      return
+    }
+    if (entry.qos !== 2) return
+    const connection = this.#session.connection
+    const stored = this.#session.stored
+    if (entry.state === 'pubrel') {
+      connection?.sendAck(PacketType.pubrel, messageId)
+    } else if (stored === undefined) {
+      entry.state = 'pubrel'
+      connection?.sendAck(PacketType.pubrel, messageId)
+    } else if (entry.state === 'publish') {
+      entry.state = 'releasing'
+      // Durable before PUBREL: after it the client forgets the identifier, and a PUBLISH would be a new message.
+      this.#context.store.release(stored, entry.seq, entry.payloadBytes, (error) => {
+        if (error !== undefined) {
+          this.#context.onStoreFailure(this.#session, error)
+          return
+        }
+        entry.state = 'pubrel'
+        if (this.#session.connection === connection) connection?.sendAck(PacketType.pubrel, messageId)
+      })
+    }
+  }
+
+  /** Sends what the window and the peer's reading allow. */
+  pump(): void {
+    const connection = this.#session.connection
+    if (connection === undefined || connection.phase !== 'open' || this.#pumping) return
+    this.#pumping = true
+    const maxInflight = this.#context.limits.maxInflight
+    let entry: Entry | undefined
+    while ((entry = this.#backlog.peek()) !== undefined && connection.hasRoom) {
+      let messageId = 0
+      if (entry.qos > 0) {
+        messageId = (entry.seq % 65_535) + 1
+        // After a wrap-around the same identifier may still be in use.
+        if (this.#inflight.size >= maxInflight || this.#inflight.has(messageId)) break
+      }
+      this.#backlog.shift()
+      this.#send(entry, messageId)
+    }
+    this.#pumping = false
+    if (this.#backlog.count === 0) {
+      this.#backlog.refill(this.#sentSeq, undefined, () => this.pump())
+      this.#session.windowOpened()
+    }
+  }
+
+  #send(entry: Entry, messageId: number): void {
+    const connection = this.#session.connection!
+    const message = entry.message
+    if (message === undefined) {
+      // PUBREC had come before the connection was lost.
+      entry.messageId = messageId
+      this.#inflight.set(messageId, entry)
+      connection.sendAck(PacketType.pubrel, messageId)
+      return
+    }
+    if (!this.#session.mayReceive(message, entry.seq)) {
+      if (entry.lease !== undefined) entry.lease.settled(entry)
+      else this.#forget(entry)
+      return
+    }
+    if (entry.qos > 0) {
+      entry.messageId = messageId
+      this.#inflight.set(messageId, entry)
+      if (entry.lease === undefined && entry.seq > this.#sentSeq) this.#sentSeq = entry.seq
+      if (entry.dup) this.#context.counters.redelivered++
+      // What is lent may have to go to somebody else.
+      if (entry.lease === undefined) entry.message = undefined
+    }
+    this.#session.transmit(message, entry.qos, messageId, entry.dup)
+  }
+
+  #forget(entry: Entry): void {
+    const stored = this.#session.stored
+    if (stored !== undefined && entry.seq > 0)
+      this.#context.store.acknowledge(stored, entry.seq, entry.payloadBytes)
+  }
+}
+
+function createEntry(seq: number, message: Message, qos: 0 | 1 | 2, lease: Lease | undefined): Entry {
+  return {
+    seq,
+    qos,
+    state: 'publish',
+    message,
+    payloadBytes: message.payload.length,
+    messageId: 0,
+    dup: false,
+    lease,
+  }
+}

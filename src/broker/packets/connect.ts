@@ -1,0 +1,67 @@
+import type { Will } from '../../hooks/types.ts'
+import { malformed } from './fault.ts'
+import { FieldReader } from './strings.ts'
+
+/** What a CONNECT packet says (MQTT 3.1.1, 3.1), strictly checked. */
+export interface ConnectPacket {
+  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
+  readonly protocolVersion: number
+  readonly clean: boolean
+  readonly keepaliveSeconds: number
+  readonly clientId: string
+  readonly will: Will | undefined
+  readonly username: string | undefined
+  readonly password: Buffer | undefined
+}
+
+/** The protocol level is one that this broker does not speak: CONNACK 1, then close. [MQTT-3.1.2-2] */
+export interface UnsupportedVersion {
+  readonly unsupportedVersion: number
+}
+
+const CLEAN = 0x02
+const WILL = 0x04
+const WILL_RETAIN = 0x20
+const PASSWORD = 0x40
+const USERNAME = 0x80
+
+/** @throws PeerError when the packet is malformed. */
+export function decodeConnect(bytes: Buffer, start: number, end: number): ConnectPacket | UnsupportedVersion {
+  const fields = new FieldReader(bytes, start, end)
+  const protocol = fields.string('protocol name')
+  const level = fields.byte('protocol level')
+  if (protocol !== 'MQTT' && protocol !== 'MQIsdp') throw malformed('unknown protocol name') // [MQTT-3.1.2-1]
+  const expected = protocol === 'MQTT' ? 4 : 3
+  if (level !== expected) return { unsupportedVersion: level }
+
+  const flags = fields.byte('connect flags')
+  if (flags & 0x01) throw malformed('reserved connect flag is set') // [MQTT-3.1.2-3]
+  const willQos = (flags >> 3) & 0x03
+  const hasWill = (flags & WILL) !== 0
+  if (!hasWill && (willQos !== 0 || flags & WILL_RETAIN)) throw malformed('will flags without a will') // [MQTT-3.1.2-11]
+  if (willQos === 3) throw malformed('will QoS 3') // [MQTT-3.1.2-14]
+  if (flags & PASSWORD && !(flags & USERNAME)) throw malformed('password without a username') // [MQTT-3.1.2-22]
+
+  const keepaliveSeconds = fields.uint16('keep alive')
+  const clientId = fields.string('client id')
+  const will = hasWill
+    ? {
+        topic: fields.string('will topic'),
+        payload: Buffer.from(fields.binary('will message')),
+        qos: willQos as 0 | 1 | 2,
+        retain: (flags & WILL_RETAIN) !== 0,
+      }
+    : undefined
+  const username = flags & USERNAME ? fields.string('username') : undefined
+  const password = flags & PASSWORD ? Buffer.from(fields.binary('password')) : undefined
+  if (!fields.atEnd) throw malformed('bytes after the last field of CONNECT')
+  return {
+    protocolVersion: level,
+    clean: (flags & CLEAN) !== 0,
+    keepaliveSeconds,
+    clientId,
+    will,
+    username,
+    password,
+  }
+}

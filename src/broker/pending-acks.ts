@@ -1,0 +1,47 @@
+import type { PacketType } from './packets/types.ts'
+
+export interface PendingAck {
+  readonly type: PacketType
+  readonly messageId: number
+  ready: boolean
+}
+
+/**
+ * PUBACK and PUBREC leave in the order in which the PUBLISH packets came [MQTT-4.6.0-2],
+ * though some wait for the store and others do not.
+ */
+export class PendingAcks {
+  readonly #connection: { sendAck(type: PacketType, messageId: number): void }
+  #queue: PendingAck[] = []
+
+  constructor(connection: { sendAck(type: PacketType, messageId: number): void }) {
+    this.#connection = connection
+  }
+
+  get size(): number {
+    return this.#queue.length
+  }
+
+  /** Nothing has to be waited for but what came before. */
+  now(type: PacketType, messageId: number): void {
+    if (this.#queue.length === 0) this.#connection.sendAck(type, messageId)
+    else this.#queue.push({ type, messageId, ready: true })
+  }
+
+  /** To be sent after `settle` was called with what this returns. */
+  later(type: PacketType, messageId: number): PendingAck {
+    const pending = { type, messageId, ready: false }
+    this.#queue.push(pending)
+    return pending
+  }
+
+  settle(pending: PendingAck): void {
+    pending.ready = true
+    let sent = 0
+    while (sent < this.#queue.length && this.#queue[sent]!.ready) {
+      const { type, messageId } = this.#queue[sent++]!
+      this.#connection.sendAck(type, messageId)
+    }
+    if (sent > 0) this.#queue.splice(0, sent)
+  }
+}

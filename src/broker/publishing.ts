@@ -1,0 +1,230 @@
+import type { BrokerCounters } from '../counters.ts'
+import type { Decision } from '../hooks/decision.ts'
+import type { PublishRequest } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Store } from '../store/contract.ts'
+import { addMountpoint } from './client-session.ts'
+import type { Connection } from './connection.ts'
+import type { Dispatcher } from './dispatch.ts'
+import { Message } from './message.ts'
+import { malformed } from './packets/fault.ts'
+import type { PublishFields } from './packets/publish.ts'
+import { PacketType } from './packets/types.ts'
+import type { PendingAck } from './pending-acks.ts'
+import { TokenBucket } from './rate.ts'
+import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
+
+export interface PublishingOptions {
+  readonly topics: TopicLimits
+  readonly onRefusedPublish: 'drop' | 'disconnect'
+  /** QoS 1 and 2 messages of one client that are being stored or await PUBREL. */
+  readonly maxInflightIncoming: number
+  readonly messagesPerSecond: number
+  readonly bytesPerSecond: number
+  /** 0: never. */
+  readonly messageExpiryMs: number
+}
+
+/**
+ * From a PUBLISH packet to its acknowledgement: checks, authPublish, dispatch, and PUBACK or PUBREC when,
+ * and only when, the message is safe.
+ */
+export class Publishing {
+  readonly #store: Store
+  readonly #dispatcher: Dispatcher
+  readonly #counters: BrokerCounters
+  readonly #options: PublishingOptions
+  readonly #log: Log
+
+  constructor(
+    context: { store: Store; dispatcher: Dispatcher; counters: BrokerCounters; log: Log },
+    options: PublishingOptions,
+  ) {
+    this.#store = context.store
+    this.#dispatcher = context.dispatcher
+    this.#counters = context.counters
+    this.#log = context.log
+    this.#options = options
+  }
+
+  receive(connection: Connection, fields: PublishFields): void {
+    const { topic, qos, messageId } = fields
+    this.#counters.messagesIn[qos]++
+    this.#throttle(connection, topic.length + fields.payload.length)
+    if (qos === 2) {
+      const session = connection.clientSession!
+      if (session.hasIncoming(messageId)) {
+        // Sent again because PUBREC was lost, or is on its way. [MQTT-4.3.3-2]
+        connection.acks.now(PacketType.pubrec, messageId)
+        return
+      }
+      const open = session.stored !== undefined ? session.stored.incomingIds.size : session.incomingIds.size
+      if (open >= this.#options.maxInflightIncoming) {
+        connection.close({ kind: 'limit', detail: `${open} messages at QoS 2 await PUBREL` })
+        return
+      }
+    }
+    if (topic !== connection.checkedTopic) {
+      this.#checkTopic(topic)
+      connection.checkedTopic = topic
+    }
+    const request: PublishRequest = {
+      topic,
+      payload: fields.payload,
+      retain: fields.retain,
+      qos,
+      dup: fields.dup,
+      isWill: false,
+    }
+    if (topic.charCodeAt(0) === DOLLAR && reservedNamespace(topic) !== undefined) {
+      // Before any handler: nobody publishes to `$SYS/`, ever.
+      this.#refuse(connection, request, messageId, 'reserved topic')
+      return
+    }
+    const decision = connection.profile.guard.authPublish(connection.session!, request)
+    if (!(decision instanceof Promise)) {
+      this.#decided(connection, request, messageId, decision)
+      return
+    }
+    // Packets of one client are handled in their order.
+    connection.hold()
+    void decision.then((made) => {
+      if (connection.phase === 'open') this.#decided(connection, request, messageId, made)
+      connection.release()
+    })
+  }
+
+  #checkTopic(topic: string): void {
+    const fault = topicNameFault(topic, this.#options.topics)
+    if (fault !== undefined) throw malformed(fault)
+  }
+
+  #decided(connection: Connection, request: PublishRequest, messageId: number, decision: Decision): void {
+    if (!decision.allowed) {
+      this.#refuse(connection, request, messageId, decision.reason ?? 'refused')
+      return
+    }
+    if (
+      request.topic !== connection.checkedTopic &&
+      !this.#rewrittenTopicIsLegal(connection, request, decision)
+    ) {
+      this.#refuse(connection, request, messageId, 'the handler rewrote the topic to one that is not allowed')
+      return
+    }
+    this.#accept(connection, request, messageId)
+  }
+
+  #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {
+    const fault =
+      topicNameFault(request.topic, this.#options.topics) ??
+      (reservedNamespace(request.topic) === undefined ? undefined : 'reserved topic')
+    if (fault === undefined) return true
+    this.#log.error(
+      { handler: decision.handler, client: connection.clientId, topic: request.topic, fault },
+      'handler rewrote a topic to an illegal one',
+    )
+    return false
+  }
+
+  #accept(connection: Connection, request: PublishRequest, messageId: number): void {
+    const { qos } = request
+    const session = connection.clientSession!
+    const nowMs = Date.now()
+    const message = new Message(
+      addMountpoint(request.topic, connection.profile.mountpoint),
+      request.payload,
+      qos,
+      false,
+      session.id,
+      nowMs,
+      this.#options.messageExpiryMs === 0 ? 0 : nowMs + this.#options.messageExpiryMs,
+    )
+    if (qos === 0) {
+      const retained = request.retain
+      this.#dispatcher.dispatch(message, { retain: retained }, (error) => {
+        if (error !== undefined) this.#counters.dropped['store-failed']++
+      })
+      connection.profile.guard.publish(connection.session!, request)
+      return
+    }
+    const ackType = qos === 1 ? PacketType.puback : PacketType.pubrec
+    const incoming =
+      qos === 2 && session.stored !== undefined ? { session: session.stored, messageId } : undefined
+    if (qos === 2 && incoming === undefined) session.incomingIds.add(messageId)
+    const options = incoming === undefined ? { retain: request.retain } : { retain: request.retain, incoming }
+    let pending: PendingAck | undefined
+    const safe = this.#dispatcher.dispatch(message, options, (error) => {
+      if (error === undefined) {
+        connection.acks.settle(pending!)
+        connection.profile.guard.publish(connection.session!, request)
+      } else this.#notStored(connection, error)
+      this.#easeUp(connection)
+    })
+    if (safe) {
+      connection.acks.now(ackType, messageId)
+      connection.profile.guard.publish(connection.session!, request)
+      return
+    }
+    // `dispatch` never calls back before it has returned, so this is in its place.
+    pending = connection.acks.later(ackType, messageId)
+    if (connection.acks.size >= this.#options.maxInflightIncoming && !connection.heldForStore) {
+      connection.heldForStore = true
+      connection.hold()
+    }
+  }
+
+  #easeUp(connection: Connection): void {
+    if (!connection.heldForStore || connection.acks.size > this.#options.maxInflightIncoming / 2) return
+    connection.heldForStore = false
+    connection.release()
+  }
+
+  /** Never an acknowledgement that is not true: the client will come again with what it has not been thanked for. */
+  #notStored(connection: Connection, error: Error): void {
+    this.#counters.dropped['store-failed']++
+    connection.close({ kind: 'error', detail: error.message })
+  }
+
+  #refuse(connection: Connection, request: PublishRequest, messageId: number, reason: string): void {
+    this.#counters.dropped.refused++
+    if (this.#log.isLevelEnabled('trace')) {
+      this.#log.trace({ client: connection.clientId, topic: request.topic, reason }, 'publish refused')
+    }
+    if (this.#options.onRefusedPublish === 'disconnect') {
+      connection.close({ kind: 'kicked', detail: `publish refused: ${reason}` })
+    } else if (request.qos === 1) connection.acks.now(PacketType.puback, messageId)
+    else if (request.qos === 2) connection.acks.now(PacketType.pubrec, messageId)
+  }
+
+  /** PUBREL: the identifier may be used again when that is safe. [MQTT-4.3.3-2] */
+  release(connection: Connection, messageId: number): void {
+    const session = connection.clientSession!
+    if (session.stored === undefined || !session.stored.incomingIds.has(messageId)) {
+      session.incomingIds.delete(messageId)
+      connection.sendAck(PacketType.pubcomp, messageId)
+      return
+    }
+    this.#store.releaseIncoming(session.stored, messageId, (error) => {
+      if (error === undefined) connection.sendAck(PacketType.pubcomp, messageId)
+      else this.#notStored(connection, error)
+    })
+  }
+
+  #throttle(connection: Connection, bytes: number): void {
+    const { messagesPerSecond, bytesPerSecond } = this.#options
+    if (messagesPerSecond === 0 && bytesPerSecond === 0) return
+    const nowMs = Date.now()
+    let delayMs = 0
+    if (messagesPerSecond > 0) {
+      connection.messageRate ??= new TokenBucket(messagesPerSecond, nowMs)
+      delayMs = connection.messageRate.take(1, nowMs)
+    }
+    if (bytesPerSecond > 0) {
+      connection.byteRate ??= new TokenBucket(bytesPerSecond, nowMs)
+      delayMs = Math.max(delayMs, connection.byteRate.take(bytes, nowMs))
+    }
+    if (delayMs > 0) connection.throttle(delayMs)
+  }
+}
+
+const DOLLAR = 0x24

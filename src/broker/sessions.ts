@@ -1,0 +1,214 @@
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import type { QoS, Will } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Store, StoredMessage, StoredSubscription } from '../store/contract.ts'
+import { addMountpoint, ClientSession } from './client-session.ts'
+import type { Connection } from './connection.ts'
+import type { OutboxContext } from './outbox.ts'
+import type { Subscriptions } from './subscriptions.ts'
+
+export interface SessionsOptions {
+  /** A session whose client stays away this long is removed; 0: never. */
+  readonly expiryMs: number
+  readonly maxSessions: number
+}
+
+/** How to ask again whether a client may have its stored subscriptions; resolves to the filters it may not. */
+export type RecheckSubscriptions = (
+  connection: Connection,
+  subscriptions: readonly StoredSubscription[],
+) => Promise<readonly string[]>
+
+/**
+ * Sessions by client id: attached to at most one connection at a time, kept while stored.
+ * Everything that concerns one id happens in turn.
+ */
+export class Sessions {
+  readonly #store: Store
+  readonly #subscriptions: Subscriptions
+  readonly #context: OutboxContext
+  readonly #options: SessionsOptions
+  readonly #log: Log
+  readonly #byId = new Map<string, ClientSession>()
+  /** The last one in the queue of each id that is being connected. */
+  readonly #turns = new Map<string, Promise<void>>()
+  #connected = 0
+
+  constructor(subscriptions: Subscriptions, context: OutboxContext, options: SessionsOptions, log: Log) {
+    this.#store = context.store
+    this.#subscriptions = subscriptions
+    this.#context = context
+    this.#options = options
+    this.#log = log
+  }
+
+  get connectedCount(): number {
+    return this.#connected
+  }
+
+  all(): IterableIterator<ClientSession> {
+    return this.#byId.values()
+  }
+
+  get(id: string): ClientSession | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** Brings the stored sessions back, after the store was opened. */
+  async restore(nowMs: number): Promise<void> {
+    for (const stored of this.#store.sessions.values()) {
+      const session = new ClientSession(stored.id, stored, this.#context)
+      this.#byId.set(stored.id, session)
+      for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
+      // It had a connection when the broker died: its time away begins now.
+      if (stored.expiresAtMs === 0 && this.#options.expiryMs > 0) {
+        await this.#store.sessionDisconnected(stored, {
+          expiresAtMs: nowMs + this.#options.expiryMs,
+          sentUpToSeq: stored.sentUpToSeq,
+        })
+      }
+    }
+    await this.#subscriptions.removeOrphans()
+  }
+
+  /**
+   * Gives the connection its session, in turn with others of the same client id; resolves to session present.
+   * The turn ends when the connection is open or closed: call `endTurn` then.
+   * Rejects when the store fails or there are too many sessions; nothing is attached then.
+   */
+  async attach(connection: Connection, recheck: RecheckSubscriptions): Promise<boolean> {
+    const id = connection.clientId
+    const before = this.#turns.get(id)
+    const turn = new Promise<void>((resolve) => {
+      connection.endTurn = resolve
+    })
+    this.#turns.set(id, turn)
+    void turn.then(() => {
+      if (this.#turns.get(id) === turn) this.#turns.delete(id)
+    })
+    if (before !== undefined) await before
+    this.#assertAlive(connection)
+
+    const old = this.#byId.get(id)
+    const oldConnection = old?.connection
+    if (oldConnection !== undefined) {
+      // [MQTT-3.1.4-2]
+      oldConnection.close({ kind: 'taken-over', detail: `by ${connection.transport.peer.address}` })
+      await oldConnection.willSettled
+    }
+    const { clean, will } = connection.session!
+    const kept = !clean && this.#byId.get(id)?.stored !== undefined ? this.#byId.get(id)! : undefined
+    if (kept !== undefined) await this.#resume(connection, kept, recheck)
+    const session = kept ?? (await this.#create(id, clean))
+    await this.#putWill(id, will, connection.profile.mountpoint)
+    this.#assertAlive(connection)
+
+    this.#byId.set(id, session)
+    session.connection = connection
+    connection.clientSession = session
+    this.#connected++
+    connection.sessionPresent = kept !== undefined
+    return kept !== undefined
+  }
+
+  #assertAlive(connection: Connection): void {
+    if (connection.phase === 'closed') throw new TunnelMQError(ErrorCode.stopped, 'the connection is gone')
+  }
+
+  async #create(id: string, clean: boolean): Promise<ClientSession> {
+    const old = this.#byId.get(id)
+    if (old !== undefined) await this.remove(old)
+    if (clean) return new ClientSession(id, undefined, this.#context)
+    if (this.#store.sessions.size >= this.#options.maxSessions) {
+      throw new TunnelMQError(
+        ErrorCode.limit,
+        `${this.#options.maxSessions} sessions are stored (session.maxSessions)`,
+      )
+    }
+    const stored = await this.#store.createSession('client', id)
+    await this.#store.sessionConnected(stored)
+    return new ClientSession(id, stored, this.#context)
+  }
+
+  async #resume(
+    connection: Connection,
+    session: ClientSession,
+    recheck: RecheckSubscriptions,
+  ): Promise<void> {
+    const stored = session.stored!
+    await this.#store.sessionConnected(stored)
+    if (session.subscriptions.size === 0) return
+    const refused = await recheck(connection, [...session.subscriptions.values()])
+    if (refused.length > 0) await this.revoke(session, refused)
+  }
+
+  async #putWill(id: string, will: Will | undefined, mountpoint: string): Promise<void> {
+    if (will !== undefined) {
+      const message: StoredMessage = {
+        topic: addMountpoint(will.topic, mountpoint),
+        payload: will.payload,
+        qos: will.qos as QoS,
+        retain: will.retain,
+        publisher: id,
+        publishedAtMs: Date.now(),
+        expiresAtMs: 0,
+      }
+      await this.#store.putWill({ clientId: id, message })
+    } else if (this.#store.wills.has(id)) await this.#store.deleteWill(id)
+  }
+
+  /** Takes subscriptions away for good; what they have queued is not delivered. */
+  async revoke(session: ClientSession, filters: readonly string[]): Promise<void> {
+    for (const filter of filters) this.#subscriptions.remove(session, filter)
+    session.recheckQueue()
+    if (session.stored !== undefined) await this.#store.removeSubscriptions(session.stored, filters)
+  }
+
+  /** The connection is gone: the session waits, or ends. */
+  detach(connection: Connection): void {
+    const session = connection.clientSession
+    if (session === undefined || session.connection !== connection) return
+    session.connection = undefined
+    this.#connected--
+    session.outbox.suspend()
+    const groups = session.groups === undefined ? [] : [...session.groups]
+    if (session.stored === undefined) {
+      if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
+      this.#unsubscribeAll(session)
+    } else {
+      const expiresAtMs = this.#options.expiryMs === 0 ? 0 : Date.now() + this.#options.expiryMs
+      this.#store
+        .sessionDisconnected(session.stored, { expiresAtMs, sentUpToSeq: session.outbox.sentUpToSeq })
+        .catch((error: unknown) =>
+          this.#log.warn({ err: error, client: session.id }, 'session state not stored'),
+        )
+    }
+    for (const group of groups) group.pump()
+  }
+
+  #unsubscribeAll(session: ClientSession): void {
+    for (const filter of [...session.subscriptions.keys()]) this.#subscriptions.remove(session, filter)
+  }
+
+  /** Ends a session and all that waits for it. */
+  async remove(session: ClientSession): Promise<void> {
+    this.#unsubscribeAll(session)
+    if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
+    if (session.stored !== undefined) await this.#store.removeSession(session.stored)
+  }
+
+  /** Removes sessions whose clients have stayed away too long; resolves to how many. */
+  async expire(nowMs: number): Promise<number> {
+    let count = 0
+    for (const session of [...this.#byId.values()]) {
+      const expiresAtMs = session.stored?.expiresAtMs ?? 0
+      if (expiresAtMs === 0 || expiresAtMs > nowMs || session.connection !== undefined) continue
+      // Its client may be on its way back.
+      if (this.#turns.has(session.id)) continue
+      await this.remove(session)
+      this.#log.info({ client: session.id }, 'session expired')
+      count++
+    }
+    return count
+  }
+}

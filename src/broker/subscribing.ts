@@ -1,0 +1,170 @@
+import type { QoS, SubscribeRequest } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Store, StoredSubscription } from '../store/contract.ts'
+import { addMountpoint } from './client-session.ts'
+import type { Connection } from './connection.ts'
+import type { Dispatcher } from './dispatch.ts'
+import { Message } from './message.ts'
+import { malformed } from './packets/fault.ts'
+import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
+import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
+import type { Subscriptions } from './subscriptions.ts'
+import { parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
+
+export interface SubscribingOptions {
+  readonly topics: TopicLimits
+  readonly maxSubscriptionsPerClient: number
+}
+
+/** One filter of a SUBSCRIBE on its way. */
+interface Asked {
+  readonly filter: string
+  readonly request: SubscribeRequest
+  /** A rule of ours says no, before any handler is asked. */
+  readonly reserved: boolean
+}
+
+/** SUBSCRIBE and UNSUBSCRIBE, from the packet to its acknowledgement. */
+export class Subscribing {
+  readonly #store: Store
+  readonly #subscriptions: Subscriptions
+  readonly #dispatcher: Dispatcher
+  readonly #retained: (filter: string) => readonly Message[]
+  readonly #options: SubscribingOptions
+  readonly #log: Log
+
+  constructor(
+    context: {
+      store: Store
+      subscriptions: Subscriptions
+      dispatcher: Dispatcher
+      /** Retained messages that match, `$SYS` included, with RETAIN set. */
+      retained: (filter: string) => readonly Message[]
+      log: Log
+    },
+    options: SubscribingOptions,
+  ) {
+    this.#store = context.store
+    this.#subscriptions = context.subscriptions
+    this.#dispatcher = context.dispatcher
+    this.#retained = context.retained
+    this.#log = context.log
+    this.#options = options
+  }
+
+  subscribe(connection: Connection, packet: SubscribePacket): void {
+    const asked = packet.subscriptions.map(({ filter, qos }) => this.#parse(filter, qos))
+    connection.hold()
+    void this.#subscribe(connection, packet.messageId, asked)
+      .catch((error: unknown) => this.#failed(connection, error))
+      .finally(() => connection.release())
+  }
+
+  #parse(filter: string, qos: QoS): Asked {
+    const shared = parseShare(filter)
+    if (typeof shared === 'string') throw malformed(shared)
+    const topic = shared === undefined ? filter : shared.filter
+    const fault = topicFilterFault(topic, this.#options.topics)
+    if (fault !== undefined) throw malformed(fault)
+    return {
+      filter,
+      request: shared === undefined ? { topic, qos } : { topic, qos, shareGroup: shared.group },
+      reserved: reservedNamespace(topic) === 'tunnel',
+    }
+  }
+
+  async #subscribe(connection: Connection, messageId: number, asked: readonly Asked[]): Promise<void> {
+    const requests = asked.filter(({ reserved }) => !reserved).map(({ request }) => request)
+    const decision =
+      requests.length > 0 && connection.profile.guard.authSubscribe(connection.session!, requests)
+    const made = decision instanceof Promise ? await decision : decision
+    if (connection.phase !== 'open') return
+    const allowed = made !== false && made.allowed
+    const codes: number[] = []
+    const granted: StoredSubscription[] = []
+    const session = connection.clientSession!
+    let count = session.subscriptions.size
+    for (const one of asked) {
+      const isNew = !session.subscriptions.has(one.filter)
+      const full = isNew && count >= this.#options.maxSubscriptionsPerClient
+      if (one.reserved || !allowed || one.request.refused || full || !this.#rewriteIsLegal(one)) {
+        codes.push(SUBACK_FAILURE)
+        continue
+      }
+      if (isNew) count++
+      const subscription = toStored(one, connection.profile.mountpoint)
+      granted.push(subscription)
+      codes.push(subscription.qos)
+    }
+    if (session.stored !== undefined && granted.length > 0) {
+      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
+      await this.#store.putSubscriptions(session.stored, granted)
+      if (connection.phase !== 'open') return
+    }
+    for (const subscription of granted) this.#subscriptions.add(session, subscription)
+    connection.sendSuback(messageId, codes)
+    for (const { matchFilter, qos, shareGroup } of granted) {
+      if (shareGroup === undefined) this.#dispatcher.replayRetained(session, this.#retained(matchFilter), qos)
+    }
+    const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
+    if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
+  }
+
+  #rewriteIsLegal({ filter, request }: Asked): boolean {
+    const fault = topicFilterFault(request.topic, this.#options.topics)
+    if (fault === undefined && reservedNamespace(request.topic) !== 'tunnel') return true
+    this.#log.error({ filter, rewritten: request.topic, fault }, 'handler rewrote a filter to an illegal one')
+    return false
+  }
+
+  unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
+    for (const filter of packet.filters) {
+      const shared = parseShare(filter)
+      if (typeof shared === 'string') throw malformed(shared)
+      const fault = topicFilterFault(shared?.filter ?? filter, this.#options.topics)
+      if (fault !== undefined) throw malformed(fault)
+    }
+    connection.hold()
+    void this.#unsubscribe(connection, packet)
+      .catch((error: unknown) => this.#failed(connection, error))
+      .finally(() => connection.release())
+  }
+
+  async #unsubscribe(connection: Connection, packet: UnsubscribePacket): Promise<void> {
+    const session = connection.clientSession!
+    if (session.stored !== undefined) await this.#store.removeSubscriptions(session.stored, packet.filters)
+    for (const filter of packet.filters) this.#subscriptions.remove(session, filter)
+    connection.sendAck(PacketType.unsuback, packet.messageId) // [MQTT-3.10.4-4]
+    connection.profile.guard.unsubscribe(connection.session!, packet.filters)
+  }
+
+  /** Asks the handlers again, at session restore or when rights have changed; resolves to what they refuse. */
+  async recheck(
+    connection: Connection,
+    subscriptions: readonly StoredSubscription[],
+  ): Promise<readonly string[]> {
+    if (!connection.profile.guard.chain.decidesSubscribe || subscriptions.length === 0) return []
+    const requests = subscriptions.map(({ filter, qos, shareGroup }): SubscribeRequest => {
+      const shared = parseShare(filter)
+      const topic = typeof shared === 'object' ? shared.filter : filter
+      return shareGroup === undefined ? { topic, qos } : { topic, qos, shareGroup }
+    })
+    const decision = await connection.profile.guard.authSubscribe(connection.session!, requests)
+    return subscriptions
+      .filter((_, index) => !decision.allowed || requests[index]!.refused)
+      .map(({ filter }) => filter)
+  }
+
+  #failed(connection: Connection, error: unknown): void {
+    const detail = error instanceof Error ? error.message : String(error)
+    connection.close({ kind: 'error', detail })
+  }
+}
+
+function toStored({ filter, request }: Asked, mountpoint: string): StoredSubscription {
+  const { topic, qos, shareGroup } = request
+  const matchFilter = addMountpoint(topic, mountpoint)
+  if (shareGroup === undefined) return { filter, matchFilter, qos }
+  // QoS 2 is not offered to shared subscriptions (share-group.ts).
+  return { filter, matchFilter, shareGroup, qos: qos === 0 ? 0 : 1 }
+}

@@ -1,0 +1,75 @@
+import type { QoS, Will } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Store, StoredMessage } from '../store/contract.ts'
+import type { Dispatcher } from './dispatch.ts'
+import { Message } from './message.ts'
+import type { Sessions } from './sessions.ts'
+
+/** Publishes wills: in one write with their removal, so that each is published once. */
+export class Wills {
+  readonly #store: Store
+  readonly #dispatcher: Dispatcher
+  readonly #sessions: Sessions
+  readonly #log: Log
+  #grace: NodeJS.Timeout | undefined
+
+  constructor(store: Store, dispatcher: Dispatcher, sessions: Sessions, log: Log) {
+    this.#store = store
+    this.#dispatcher = dispatcher
+    this.#sessions = sessions
+    this.#log = log
+  }
+
+  /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
+  publish(clientId: string, will: Will, expiresAtMs = 0): Promise<void> {
+    const message = new Message(
+      will.topic,
+      will.payload,
+      will.qos as QoS,
+      false,
+      clientId,
+      Date.now(),
+      expiresAtMs,
+    )
+    return new Promise((resolve) => {
+      const done = (error: Error | undefined): void => {
+        if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')
+        resolve()
+      }
+      if (this.#dispatcher.dispatch(message, { retain: will.retain, willOf: clientId }, done)) resolve()
+    })
+  }
+
+  /** It was not due, or is not allowed any more. */
+  async discard(clientId: string): Promise<void> {
+    if (!this.#store.wills.has(clientId)) return
+    await this.#store
+      .deleteWill(clientId)
+      .catch((error: unknown) => this.#log.warn({ err: error, client: clientId }, 'will not deleted'))
+  }
+
+  /**
+   * Wills of connections that ended with the last run of the broker: published after a grace, except for
+   * clients that are back by then.
+   */
+  publishOrphansAfter(graceMs: number): void {
+    const orphans = [...this.#store.wills.values()]
+    if (orphans.length === 0) return
+    this.#grace = setTimeout(() => {
+      for (const { clientId, message } of orphans) {
+        if (this.#store.wills.get(clientId)?.message !== message) continue
+        if (this.#sessions.get(clientId)?.connection !== undefined) continue
+        this.#log.info({ client: clientId }, 'will of an earlier run published')
+        void this.publish(clientId, toWill(message))
+      }
+    }, graceMs)
+  }
+
+  stop(): void {
+    clearTimeout(this.#grace)
+  }
+}
+
+function toWill(message: StoredMessage): Will {
+  return { topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain }
+}

@@ -1,0 +1,40 @@
+/** TunnelMQ as a library: the broker inside your program. See docs/library.md. */
+import { configSchema, type ConfigInput } from './config/schema.ts'
+import type { Handler } from './hooks/types.ts'
+import type { Log } from './log.ts'
+import { startBroker as start, type RunningBroker } from './main.ts'
+
+export { AuthError, noOpinion, RefuseReason } from './hooks/types.ts'
+export type {
+  DisconnectReason,
+  Handler,
+  PublishRequest,
+  QoS,
+  Session,
+  SubscribeRequest,
+  Will,
+} from './hooks/types.ts'
+export type { Peer } from './peer.ts'
+export type { ConfigInput } from './config/schema.ts'
+export type { Log } from './log.ts'
+export type { RunningBroker } from './main.ts'
+export { ErrorCode, TunnelMQError } from './errors.ts'
+
+export interface BrokerOptions {
+  /** As in the configuration file; every key with a default may be left out. */
+  readonly config?: ConfigInput
+  /** Asked first, in this order, on every listener; see docs/handlers.md. */
+  readonly handlers?: readonly Handler[]
+  /** A pino logger, or anything with its methods. Default: silent. */
+  readonly log?: Log
+}
+
+/** Starts a broker. Rejects with a ZodError or a {@link TunnelMQError} when it cannot. */
+export function startBroker(options: BrokerOptions = {}): Promise<RunningBroker> {
+  const config = configSchema.parse(options.config ?? {})
+  return start({
+    config,
+    ...(options.handlers && { handlers: options.handlers }),
+    ...(options.log && { log: options.log }),
+  })
+}

@@ -1,0 +1,335 @@
+import { listenerName } from './config/listener-name.ts'
+import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
+import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
+import { startAdminServer, type AdminServer } from './admin/server.ts'
+import type { BrokerReadModel } from './admin/read-model.ts'
+import { Broker, type LocalPublish } from './broker/broker.ts'
+import type { ListenerProfile } from './broker/listener-profile.ts'
+import { SysTopics } from './broker/sys-topics.ts'
+import { buildHandlers } from './hooks/build.ts'
+import { createChain } from './hooks/chain.ts'
+import { createGuard } from './hooks/guard.ts'
+import type { Handler, ManagedHandler } from './hooks/types.ts'
+import { createAdmission, type Admission } from './listeners/admission.ts'
+import { openListener, type Listener } from './listeners/listener.ts'
+import type { RefusedConnection } from './listeners/lobby.ts'
+import { createSilentLog, type Log } from './log.ts'
+import type { Store, StoreLimits } from './store/contract.ts'
+import { createEmbeddedStore } from './store/embedded/store.ts'
+import { createMemoryStore } from './store/memory.ts'
+import { version } from './version.ts'
+
+export interface StartOptions {
+  readonly config: Config
+  /** Asked before the handlers of the configuration, on every listener. */
+  readonly handlers?: readonly Handler[]
+  /** Default: silent. */
+  readonly log?: Log
+}
+
+export interface RunningBroker {
+  readonly listeners: readonly { readonly name: string; readonly url: string }[]
+  readonly adminUrl: string | undefined
+  /** Publishes past the handlers; resolves when the message is as safe as its QoS asks. */
+  publish(message: LocalPublish): Promise<void>
+  /** Each message that matches, as it is published; returns what ends it. */
+  subscribe(filter: string, listener: (topic: string, payload: Buffer) => void): () => void
+  /** Ends the connection of a client. False: it has none. */
+  disconnect(clientId: string): boolean
+  /** Certificates, password and ACL files; then live sessions are asked again. Rejects with the first that failed. */
+  reload(): Promise<void>
+  /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
+  stop(reason?: string): Promise<void>
+  /** Resolves when the broker has stopped. */
+  readonly closed: Promise<void>
+}
+
+interface Chain {
+  readonly profile: ListenerProfile
+  readonly handlers: readonly ManagedHandler[]
+}
+
+/**
+ * The composition root: log, store, broker, admin, and the listeners last.
+ * Rejects with a TunnelMQError when something of it cannot start; what was started is stopped again.
+ */
+export async function startBroker(options: StartOptions): Promise<RunningBroker> {
+  const { config } = options
+  const log = options.log ?? createSilentLog()
+  const startedAtMs = Date.now()
+  const counters = createBrokerCounters()
+  const admission = createAdmission(config.limits, () => performance.now())
+  const undo: (() => Promise<unknown> | undefined)[] = []
+  const notReady = new Set(['starting'])
+  try {
+    const store = createStore(config, log)
+    await store.open()
+    undo.push(() => store.close())
+
+    const broker = new Broker({ config, store, counters, admission, log })
+    await broker.start()
+    undo.push(() => broker.close())
+
+    const chains: Chain[] = []
+    undo.push(() =>
+      Promise.all(chains.flatMap(({ handlers }) => handlers.map((handler) => handler.close?.()))),
+    )
+    for (const listener of config.listeners) {
+      chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
+    }
+    for (const { profile, handlers } of chains) {
+      for (const handler of handlers) {
+        handler.onChange?.(() => {
+          broker.recheck(profile).catch((error: unknown) => log.error({ err: error }, 'recheck failed'))
+        })
+      }
+    }
+    const stopSys = startSysTopics(config, broker, counters, store, startedAtMs)
+    undo.push(() => Promise.resolve(stopSys()))
+
+    const model = createReadModel({ startedAtMs, notReady, counters, broker, store, admission })
+    const admin = config.admin.enabled
+      ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
+      : undefined
+    undo.push(() => admin?.close())
+
+    const listeners: Listener[] = []
+    undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
+    for (const [index, listenerConfig] of config.listeners.entries()) {
+      const { profile } = chains[index]!
+      listeners.push(
+        await openListener(listenerConfig, {
+          admission,
+          events: {
+            connection: (transport) => broker.accept(transport, profile),
+            refused: (refusal) => logRefused(refusal, counters, log),
+            error: (error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
+          },
+        }),
+      )
+    }
+    notReady.clear()
+    return createRunning({ config, log, broker, store, admin, listeners, chains, notReady, stopSys })
+  } catch (error) {
+    for (const step of undo.reverse()) await Promise.resolve(step()).catch(() => undefined)
+    throw error
+  }
+}
+
+function createStore(config: Config, log: Log): Store {
+  const limits: StoreLimits = {
+    queueMaxMessages: config.session.queueMaxMessages,
+    queueMaxBytes: config.session.queueMaxBytes,
+    retainedMaxMessages: config.retained.maxMessages,
+    retainedMaxBytes: config.retained.maxBytes,
+    maxInflight: config.limits.maxInflight,
+  }
+  if (config.store.type === 'memory') return createMemoryStore(limits)
+  const { path, sync, cacheBytes } = config.store
+  return createEmbeddedStore({ path, sync, cacheBytes, limits, log })
+}
+
+interface ChainContext {
+  readonly config: Config
+  readonly own: readonly Handler[]
+  readonly counters: BrokerCounters
+  readonly log: Log
+}
+
+async function createListenerChain(listener: ListenerConfig, context: ChainContext): Promise<Chain> {
+  const { config, counters, log } = context
+  const name = listenerName(listener)
+  const configs: readonly HandlerConfig[] = listener.handlers ?? config.handlers
+  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint })
+  const chain = createChain([...context.own, ...handlers])
+  if (!chain.decidesPublish && !chain.decidesSubscribe) {
+    log.info(
+      { listener: name },
+      'no handler decides on topics: every accepted client may publish and subscribe',
+    )
+  }
+  const guard = createGuard(chain, {
+    timeoutMs: config.auth.timeoutMs,
+    maxConcurrent: config.auth.maxConcurrent,
+    onFailure: ({ method, handler, kind, cause, session }) => {
+      const figures = counters.handler(handler, method)
+      if (kind === 'timed-out') figures.timedOut++
+      else figures.failed++
+      log.error({ handler, method, kind, err: cause, client: session.id }, 'handler failed')
+    },
+    onLatency: (method, durationMs) => counters.handler('chain', method).latency.observe(durationMs),
+  })
+  const profile: ListenerProfile = {
+    name,
+    guard,
+    allowAnonymous: listener.allowAnonymous,
+    protocolVersions: new Set(listener.protocolVersions.map((served) => (served === '3.1' ? 3 : 4))),
+    mountpoint: listener.mountpoint,
+  }
+  return { profile, handlers }
+}
+
+function logRefused(refusal: RefusedConnection, counters: BrokerCounters, log: Log): void {
+  const { address, port, listener, reason, detail, socketAddress } = refusal
+  counters.refused[refusalOf(reason)]++
+  log.info({ address, port, listener, reason, detail, socketAddress }, 'connection refused')
+}
+
+function refusalOf(reason: RefusedConnection['reason']): Refusal {
+  if (reason === 'banned') return 'banned'
+  if (reason.includes('rate')) return 'rate'
+  if (reason.includes('connections') || reason === 'pending-limit') return 'max-connections'
+  if (reason.startsWith('proxy')) return 'proxy-protocol'
+  return reason.startsWith('tls') ? 'tls' : 'websocket'
+}
+
+/** Publishes `$SYS/broker/...`; returns what ends it. */
+function startSysTopics(
+  config: Config,
+  broker: Broker,
+  counters: BrokerCounters,
+  store: Store,
+  startedAtMs: number,
+): () => void {
+  if (config.sysIntervalMs === 0) return () => {}
+  const sys = new SysTopics(version, startedAtMs)
+  const update = (): void => {
+    const stats = store.stats()
+    const total = (field: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'accepted'): number =>
+      counters.listeners.reduce((sum, listener) => sum + listener[field], 0)
+    const figures = {
+      clientsConnected: broker.sessions.connectedCount,
+      clientsStored: [...broker.sessions.all()].length,
+      clientsExpired: broker.expiredCount,
+      subscriptions: broker.subscriptions.count,
+      sharedSubscriptions: broker.subscriptions.groupCount,
+      packetsReceived: total('packetsIn'),
+      packetsSent: total('packetsOut'),
+      publishReceived: sum(counters.messagesIn),
+      publishSent: sum(counters.messagesOut),
+      publishDropped: sum(Object.values(counters.dropped)) + stats.droppedMessages,
+      bytesReceived: total('bytesIn'),
+      bytesSent: total('bytesOut'),
+      connectionsAccepted: total('accepted'),
+      storedMessages: stats.queuedMessages + stats.retainedMessages,
+      storedBytes: stats.queuedBytes + stats.retainedBytes,
+      retainedMessages: stats.retainedMessages,
+    }
+    for (const message of sys.update(figures, Date.now())) broker.publishSys(message)
+  }
+  update()
+  broker.sysRetained = (filter) => sys.retainedMatching(filter)
+  const timer = setInterval(update, config.sysIntervalMs)
+  return () => clearInterval(timer)
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
+interface ReadModelParts {
+  readonly startedAtMs: number
+  readonly notReady: ReadonlySet<string>
+  readonly counters: BrokerCounters
+  readonly broker: Broker
+  readonly store: Store
+  readonly admission: Admission
+}
+
+function createReadModel({
+  startedAtMs,
+  notReady,
+  counters,
+  broker,
+  store,
+  admission,
+}: ReadModelParts): BrokerReadModel {
+  return {
+    version,
+    startedAtMs,
+    notReadyReasons: () =>
+      store.failure === undefined ? [...notReady] : [...notReady, `store: ${store.failure}`],
+    counters,
+    sessions: () => ({ connected: broker.sessions.connectedCount, stored: store.sessions.size }),
+    subscriptionCount: () => broker.subscriptions.count,
+    inflightCount: () => {
+      let count = 0
+      for (const session of broker.sessions.all()) count += session.outbox.inflightCount
+      return count
+    },
+    storeStats: () => store.stats(),
+    bannedCount: () => admission.bans().length,
+  }
+}
+
+interface RunningParts {
+  readonly config: Config
+  readonly log: Log
+  readonly broker: Broker
+  readonly store: Store
+  readonly admin: AdminServer | undefined
+  readonly listeners: readonly Listener[]
+  readonly chains: readonly Chain[]
+  readonly notReady: Set<string>
+  readonly stopSys: () => void
+}
+
+function createRunning(parts: RunningParts): RunningBroker {
+  const { config, log, broker, store, admin, listeners, chains, notReady, stopSys } = parts
+  let stopping: Promise<void> | undefined
+  let resolveClosed!: () => void
+  const closed = new Promise<void>((resolve) => (resolveClosed = resolve))
+
+  async function stop(reason: string): Promise<void> {
+    log.info({ reason, connections: broker.connections.size }, 'broker stopping')
+    notReady.add('stopping')
+    await Promise.all(listeners.map((listener) => listener.stopAccepting()))
+    await broker.drain(config.shutdown.drainMs)
+    await Promise.all(listeners.map((listener) => listener.close()))
+    stopSys()
+    await broker.close()
+    await store.close()
+    await Promise.all(chains.flatMap(({ handlers }) => handlers.map((handler) => handler.close?.())))
+    await admin?.close()
+    log.info('broker stopped')
+  }
+
+  return {
+    listeners: listeners.map(({ name, url }) => ({ name, url })),
+    adminUrl: admin?.url,
+    publish: (message) => broker.publishLocally(message),
+    subscribe: (filter, listener) => broker.listen(filter, listener),
+    disconnect(clientId) {
+      const connection = broker.sessions.get(clientId)?.connection
+      connection?.close({ kind: 'kicked' })
+      return connection !== undefined
+    },
+    async reload() {
+      const handlers = chains.flatMap((chain) => chain.handlers.map((handler) => handler.reload?.()))
+      const results = await Promise.allSettled([
+        ...handlers,
+        ...listeners.map((listener) => listener.reloadCertificates()),
+      ])
+      for (const { profile } of chains) await broker.recheck(profile)
+      const failed = results.find((result) => result.status === 'rejected')
+      if (failed !== undefined) throw failed.reason
+    },
+    stop(reason = 'asked to') {
+      stopping ??= withDeadline(stop(reason), config.shutdown.timeoutMs, log).finally(resolveClosed)
+      return stopping
+    },
+    closed,
+  }
+}
+
+async function withDeadline(work: Promise<void>, timeoutMs: number, log: Log): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      log.error({ timeoutMs }, 'stop did not finish in time')
+      resolve()
+    }, timeoutMs)
+  })
+  await Promise.race([work, deadline])
+  clearTimeout(timer)
+}
