@@ -56,7 +56,6 @@ async function ask(input: PasswordInput, prompt: (text: string) => void, text: s
     return await typedLine(input)
   } finally {
     input.setRawMode?.(false)
-    input.pause()
     prompt('\n')
   }
 }
@@ -67,6 +66,8 @@ function typedLine(input: PasswordInput): Promise<Buffer> {
     const finish = (settle: () => void) => {
       input.off('data', onData)
       input.off('end', onEnd)
+      // Here and now: while it flows without a listener, what was typed ahead is lost.
+      input.pause()
       settle()
     }
     const onEnd = () => finish(() => reject(usage('no password was given')))

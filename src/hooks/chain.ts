@@ -196,8 +196,9 @@ function stillAllowed(
       return false
     }
     try {
-      const answer = step.call(session)
-      if (isThenable(answer)) pending.push(answer.then((value) => value === true, failed))
+      // JavaScript may answer anything; only true is a yes.
+      const answer: unknown = step.call(session)
+      if (isThenable(answer)) pending.push(Promise.resolve(answer).then((value) => value === true, failed))
       else if (answer !== true) return false
     } catch (error) {
       return failed(error)

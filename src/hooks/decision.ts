@@ -43,8 +43,9 @@ export function undecided(refuse: RefuseReason): Decision {
 
 /** A refusal, told by {@link AuthError}, or a failure of the handler, which refuses as well (fail closed). */
 export function refusedBy(handler: string, error: unknown): Decision {
-  if (error instanceof AuthError) {
-    return { allowed: false, handler, reason: error.message, refuse: error.reason }
+  if (isAuthError(error)) {
+    const refuse = refuseReasons.has(error.reason) ? error.reason : RefuseReason.notAuthorized
+    return { allowed: false, handler, reason: error.message, refuse }
   }
   return {
     allowed: false,
@@ -54,4 +55,11 @@ export function refusedBy(handler: string, error: unknown): Decision {
     refuse: RefuseReason.unavailable,
     cause: error ?? new TypeError('the handler threw nothing'),
   }
+}
+
+const refuseReasons = new Set<unknown>(Object.values(RefuseReason))
+
+// By name: a handler's module may have been given the class by another copy of this package.
+function isAuthError(error: unknown): error is AuthError {
+  return error instanceof AuthError || (error instanceof Error && error.name === 'AuthError')
 }

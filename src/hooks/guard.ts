@@ -117,12 +117,12 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
   ): Promise<Decision> {
     const askedMs = now()
     const outcome = await slots.wait(timeoutMs)
-    if (outcome !== 'taken') {
+    const late = now() - askedMs >= timeoutMs
+    if (outcome !== 'taken' || late) {
+      if (outcome === 'taken') slots.release()
       const cause = new TunnelMQError(
         ErrorCode.limit,
-        outcome === 'full'
-          ? 'too many auth calls are waiting'
-          : `no auth call became free within ${timeoutMs} ms`,
+        outcome === 'full' ? 'too many auth calls are waiting' : `no auth call ended within ${timeoutMs} ms`,
       )
       onFailure({ method, handler: 'none', kind: 'overloaded', cause, session })
       return overloaded(cause)

@@ -1,7 +1,7 @@
 import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { ManagedHandler } from './types.ts'
+import { AuthError, noOpinion, RefuseReason, type ManagedHandler } from './types.ts'
 
 const methods = [
   'authConnect',
@@ -20,6 +20,9 @@ const methods = [
   'onChange',
 ] as const
 
+/** Second argument of the function, so that a lone file needs no `import` of this package. */
+const tools = Object.freeze({ AuthError, noOpinion, RefuseReason })
+
 const startTimeoutMs = 30_000
 
 export interface ModuleOptions {
@@ -31,7 +34,7 @@ export interface ModuleOptions {
   readonly timeoutMs?: number
 }
 
-/** A user's own module: its default export is a Handler, or a function (also async) that makes one from the options. */
+/** A user's own module: its default export is a Handler, or a function (also async) of options and tools. */
 export async function createModuleHandler(config: ModuleOptions): Promise<ManagedHandler> {
   const { file } = config
   const exported = await importDefault(file)
@@ -69,7 +72,7 @@ async function call(
   })
   try {
     return await Promise.race([
-      Promise.resolve(Reflect.apply(make, undefined, [options]) as unknown),
+      Promise.resolve(Reflect.apply(make, undefined, [options, tools]) as unknown),
       deadline,
     ])
   } catch (error) {

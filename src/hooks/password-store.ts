@@ -142,7 +142,11 @@ async function lock(file: string): Promise<() => Promise<void>> {
   for (;;) {
     try {
       const handle = await open(path, 'wx', newFileMode)
-      await handle.writeFile(`${process.pid}\n`).finally(() => handle.close())
+      try {
+        await handle.writeFile(`${process.pid}\n`)
+      } finally {
+        await handle.close()
+      }
       return () => unlink(path)
     } catch (error) {
       if (!isCode(error, 'EEXIST')) throw fileError(file, error)

@@ -7,7 +7,7 @@ export type QoS = 0 | 1 | 2
  * What an auth method returns to leave the decision to the next handler of the chain.
  * Returning nothing allows; throwing {@link AuthError} refuses.
  */
-export const noOpinion: unique symbol = Symbol('tunnelmq.noOpinion')
+export const noOpinion: unique symbol = Symbol.for('tunnelmq.noOpinion')
 export type NoOpinion = typeof noOpinion
 // `void` lets a handler be written without a return statement.
 export type Verdict = Awaitable<void | NoOpinion>
