@@ -1,4 +1,4 @@
-import { createBrokerCounters } from '../../../src/admin/counters.ts'
+import { createBrokerCounters } from '../../../src/counters.ts'
 import type { BrokerReadModel } from '../../../src/admin/read-model.ts'
 import type { StoreStats } from '../../../src/store/contract.ts'
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBrokerCounters } from '../../../src/admin/counters.ts'
+import { createBrokerCounters } from '../../../src/counters.ts'
 import { createMetrics, type Metrics } from '../../../src/admin/metrics.ts'
 import { eventLoopMetric, latencyMetrics, numberMetrics } from '../../../src/admin/metric-list.ts'
 import type { BrokerReadModel } from '../../../src/admin/read-model.ts'

@@ -1,0 +1,54 @@
+import type { Config } from '../config/schema.ts'
+import type { RunningBroker } from '../main.ts'
+import { version } from '../version.ts'
+
+/** Where it listens, and what to type next: the first thing that a new user sees. */
+export function greeting(config: Config, broker: RunningBroker): string {
+  const width = Math.max(...broker.listeners.map(({ url }) => url.length), broker.adminUrl?.length ?? 0)
+  const store = config.store.type === 'embedded' ? config.store.path : 'in memory, gone with the process'
+  return [
+    `TunnelMQ ${version} is ready`,
+    '',
+    ...broker.listeners.map(({ name, url }) => `  ${url.padEnd(width)}  ${name}`),
+    ...(broker.adminUrl === undefined ? [] : [`  ${broker.adminUrl.padEnd(width)}  /live /ready /metrics`]),
+    `  store: ${store}`,
+    '',
+    ...tryIt(config, broker),
+    '',
+  ].join('\n')
+}
+
+/** Two commands that show a message go through, for the listener that is easiest to try. */
+export function tryCommands(config: Config, broker: RunningBroker): readonly string[] {
+  // In the order of the configuration; the names need not agree where the system has chosen the port.
+  const candidates = broker.listeners.flatMap(({ url }, index) => {
+    const listener = config.listeners[index]
+    const suits = listener?.type === 'tcp' || listener?.type === 'tls'
+    return suits ? [{ listener, url: new URL(url) }] : []
+  })
+  const easiest = candidates.find(({ listener }) => listener.type === 'tcp') ?? candidates[0]
+  if (easiest === undefined) return []
+  const { listener, url } = easiest
+  const options = [
+    `-h ${connectHost(url.hostname)}`,
+    url.port === '1883' ? '' : `-p ${url.port}`,
+    listener.type === 'tls' ? '--cafile CA.pem' : '',
+    listener.allowAnonymous ? '' : '-u NAME -P PASSWORD',
+  ].filter((option) => option !== '')
+  const common = options.join(' ')
+  return [`mosquitto_sub ${common} -t 'hello/#' -v &`, `mosquitto_pub ${common} -t hello/world -m 'it works'`]
+}
+
+function tryIt(config: Config, broker: RunningBroker): string[] {
+  const commands = tryCommands(config, broker)
+  return commands.length === 0
+    ? []
+    : ['Try it in another terminal:', '', ...commands.map((line) => `  ${line}`)]
+}
+
+// One can listen on all addresses, but not connect to them.
+function connectHost(hostname: string): string {
+  if (hostname === '0.0.0.0') return '127.0.0.1'
+  if (hostname === '[::]') return '::1'
+  return hostname.replace(/^\[(.*)\]$/, '$1')
+}
