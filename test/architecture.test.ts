@@ -1,0 +1,178 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const src = fileURLToPath(new URL('../src', import.meta.url))
+
+interface Import {
+  /** Path in src, or the name of a package. */
+  readonly target: string
+  readonly isType: boolean
+}
+
+/** Every `import` and `export ... from` of a file; types are marked, as they are gone at run time. */
+function importsOf(file: string, text: string): Import[] {
+  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)
+  const dynamic = text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)
+  const found = [
+    ...[...statements].map((match) => ({ specifier: match[2] ?? '', isType: match[1] !== undefined })),
+    ...[...dynamic].map((match) => ({ specifier: match[1] ?? '', isType: false })),
+  ]
+  return found.map(({ specifier, isType }) => ({ target: resolveImport(file, specifier), isType }))
+}
+
+function resolveImport(file: string, specifier: string): string {
+  return specifier.startsWith('.') ? join(dirname(file), specifier) : specifier
+}
+
+const texts = new Map(
+  readdirSync(src, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => [file, readFileSync(join(src, file), 'utf8')]),
+)
+const imports = new Map([...texts].map(([file, text]) => [file, importsOf(file, text)]))
+const ours = (file: string): Import[] => (imports.get(file) ?? []).filter(({ target }) => texts.has(target))
+
+/** Files that stand below everything and import nothing of ours but each other. */
+const ground = ['errors.ts', 'peer.ts', 'version.ts', 'latency-histogram.ts']
+/** Contracts: what a folder shows to the others. */
+const contracts = ['hooks/types.ts', 'store/contract.ts', 'config/schema.ts', 'admin/read-model.ts']
+
+/** What each part may import of the others, as a folder (`x/`) or a file. Its own folder is always allowed. */
+const allowed: Record<string, readonly string[]> = {
+  'log.ts': ['config/schema.ts'],
+  'counters.ts': ['hooks/types.ts'],
+  config: [],
+  store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts'],
+  hooks: ['log.ts', 'counters.ts', 'broker/topics.ts', 'config/schema.ts'],
+  listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
+  admin: ['log.ts', 'counters.ts', 'store/contract.ts', 'hooks/types.ts'],
+  broker: [
+    'log.ts',
+    'counters.ts',
+    'hooks/',
+    'store/contract.ts',
+    'listeners/transport.ts',
+    'listeners/admission.ts',
+    'config/schema.ts',
+    'config/listener-name.ts',
+    'admin/read-model.ts',
+  ],
+  cli: ['main.ts', 'log.ts', 'config/', 'hooks/', 'store/', 'tunnel/'],
+}
+
+/** The file or folder that alone knows a library. */
+const owners: Record<string, string> = {
+  aedes: 'broker/',
+  'mqtt-packet': 'broker/',
+  ws: 'listeners/',
+  'classic-level': 'store/embedded/',
+  pino: 'log.ts',
+  'pino-pretty': 'log.ts',
+  zod: 'config/schema.ts',
+  yaml: 'config/yaml.ts',
+  commander: 'cli/',
+  hono: 'admin/',
+  '@hono/node-server': 'admin/',
+  'prom-client': 'admin/metrics.ts',
+}
+
+function isUnder(file: string, place: string): boolean {
+  return place.endsWith('/') ? file.startsWith(place) : file === place
+}
+
+function partOf(file: string): string {
+  return file.split('/')[0] ?? file
+}
+
+describe('the import directions of src', () => {
+  it('finds the files and their imports', () => {
+    expect(texts.size).toBeGreaterThan(20)
+    expect(ours('config/load.ts').map(({ target }) => target)).toContain('config/schema.ts')
+    expect(
+      importsOf('a/b.ts', "import type {\n  A,\n} from '../c.ts'\nexport { x } from './d.ts'\n"),
+    ).toEqual([
+      { target: 'c.ts', isType: true },
+      { target: 'a/d.ts', isType: false },
+    ])
+  })
+
+  it('lets the ground files import only each other', () => {
+    const wrong = ground.flatMap((file) =>
+      ours(file)
+        .filter(({ target }) => !ground.includes(target))
+        .map(({ target }) => `${file} -> ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  it.each(Object.entries(allowed))('lets %s import only what architecture.md allows', (part, places) => {
+    const files = [...texts.keys()].filter((file) => partOf(file) === part)
+    const wrong = files.flatMap((file) =>
+      ours(file)
+        .filter(({ target }) => partOf(target) !== part && !ground.includes(target))
+        .filter(({ target }) => !places.some((place) => isUnder(target, place)))
+        .map(({ target }) => `${file} -> ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  it('knows every part of src', () => {
+    const known = new Set([...Object.keys(allowed), ...ground, 'main.ts', 'index.ts'])
+    expect([...texts.keys()].map(partOf).filter((part) => !known.has(part))).toEqual([])
+  })
+
+  it('keeps the contracts free of code of other folders', () => {
+    const wrong = contracts.flatMap((file) =>
+      ours(file)
+        .filter(({ isType }) => !isType)
+        .map(({ target }) => `${file} -> ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  it('imports each library in one place only, and none that is not listed', () => {
+    const wrong = [...imports].flatMap(([file, list]) =>
+      list
+        .map(({ target }) => target)
+        .filter((target) => !texts.has(target) && !target.startsWith('node:'))
+        .filter((target) => {
+          const library = target.split('/', target.startsWith('@') ? 2 : 1).join('/')
+          const owner = owners[library]
+          return owner === undefined || !isUnder(file, owner)
+        })
+        .map((target) => `${file} -> ${target}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  it('has no cycles', () => {
+    const state = new Map<string, 'open' | 'done'>()
+    const cycles: string[] = []
+    const visit = (file: string, trail: readonly string[]): void => {
+      if (state.get(file) === 'done') return
+      if (state.get(file) === 'open') {
+        cycles.push([...trail.slice(trail.indexOf(file)), file].join(' -> '))
+        return
+      }
+      state.set(file, 'open')
+      for (const { target, isType } of ours(file)) if (!isType) visit(target, [...trail, file])
+      state.set(file, 'done')
+    }
+    for (const file of texts.keys()) visit(file, [])
+    expect(cycles).toEqual([])
+  })
+
+  it('has no barrels', () => {
+    const barrels = [...texts].filter(([file, text]) => file !== 'index.ts' && /^export \* /m.test(text))
+    expect(barrels.map(([file]) => file)).toEqual([])
+  })
+})
+
+describe('the environment', () => {
+  it('is read by the command line alone, which hands it on', () => {
+    const readers = [...texts].filter(([, text]) => /process\.env\b|\benv\b[^\n]*= process\b/.test(text))
+    expect(readers.map(([file]) => file).filter((file) => !file.startsWith('cli/'))).toEqual([])
+  })
+})

@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { metricReference } from '../src/admin/metric-reference.ts'
+import { configExample } from '../src/config/example.ts'
+import { configSchemaText } from '../src/config/json-schema.ts'
+import { configReference } from '../src/config/reference.ts'
+import { ErrorCode } from '../src/errors.ts'
+
+const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')
+
+describe('generated documents', () => {
+  it.each([
+    ['docs/configuration.md', configReference],
+    ['docs/metrics.md', metricReference],
+    ['config/tunnelmq.schema.json', configSchemaText],
+    ['config/tunnelmq.example.yaml', configExample],
+  ])('%s is what `npm run docs` writes', (file, generate) => {
+    expect(read(file)).toBe(generate())
+  })
+})
+
+describe('docs/errors.md', () => {
+  it('has one line for each error code, and no other', () => {
+    const documented = [...read('docs/errors.md').matchAll(/^\| `(TMQ_[A-Z_]+)` \|/gm)].map(
+      (match) => match[1],
+    )
+    expect(documented.toSorted()).toEqual(Object.values(ErrorCode).toSorted())
+  })
+})
