@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
-import { lstat, unlink } from 'node:fs/promises'
+import { lstat, stat, unlink } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
-import { basename } from 'node:path'
+import { basename, dirname } from 'node:path'
 import type { ListenerConfig } from '../config/schema.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 
@@ -62,6 +62,7 @@ function authority(host: string, port: number | undefined): string {
 
 /** A killed broker leaves its socket behind. It is removed only if it is a socket and nobody answers there. */
 async function removeStaleSocket(path: string): Promise<void> {
+  await stat(dirname(path)) // libuv would call a folder that does not exist a lack of permission
   const stats = await lstat(path).catch(() => undefined)
   if (stats === undefined) return
   if (!stats.isSocket()) throw Object.assign(new Error('a file that is no socket'), { code: 'EEXIST' })

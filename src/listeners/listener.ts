@@ -103,10 +103,10 @@ export async function openListener(config: ListenerConfig, options: ListenerOpti
     },
     stopAccepting: () => Promise.resolve(stop()),
     reloadCertificates: () => tls?.reload() ?? Promise.resolve(),
-    close() {
+    async close() {
       stop()
-      lobby.dismissAll()
-      return closed
+      await lobby.dismissAll()
+      await closed
     },
   }
 }

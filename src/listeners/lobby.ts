@@ -165,9 +165,14 @@ export class Lobby {
     for (const visitor of this.#pending) this.#dismiss(visitor)
   }
 
-  /** Destroys every socket, connections included. */
-  dismissAll(): void {
+  /** Destroys every socket, connections included; resolves when the last one is closed. */
+  async dismissAll(): Promise<void> {
+    const sockets = [...this.#open].map((visitor) => visitor.socket)
+    const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)))
     for (const visitor of this.#open) this.#dismiss(visitor)
+    await Promise.all(closed)
+    // What lies upon the sockets (TLS, WebSocket) tells its end just after them.
+    await new Promise((resolve) => setImmediate(resolve))
   }
 
   #dismiss(visitor: Visitor): void {

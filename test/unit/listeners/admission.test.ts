@@ -137,7 +137,7 @@ describe('admission', () => {
           if (come) {
             const expected = inside.length < 6 && inside.filter((other) => other === address).length < 2
             const verdict = admission.admit(address, listener)
-            expect(verdict.ok).toBe(expected)
+            if (verdict.ok !== expected) throw new Error(`${address} among ${inside.join()}`)
             if (verdict.ok) inside.push(address)
           } else if (inside.length > 0) {
             const [gone = ''] = inside.splice(pick % inside.length, 1)
