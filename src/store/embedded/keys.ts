@@ -88,6 +88,12 @@ export function allOf(kind: KeyKind): KeyRange {
   return { from: Buffer.of(kind), before: Buffer.of(kind + 1) }
 }
 
+/** Session records that were set aside. */
+export const damagedSessions: KeyRange = {
+  from: quarantineKey(Buffer.of(KeyKind.session)),
+  before: quarantineKey(Buffer.of(KeyKind.session + 1)),
+}
+
 /** Queue entries of a session with `seq > afterSeq`. */
 export function queueRange(session: number, afterSeq: number): KeyRange {
   return { from: queueKey(session, afterSeq + 1), before: queueKey(session + 1, 0) }

@@ -3,7 +3,7 @@ import type { Log } from '../../log.ts'
 import { SessionHandle } from '../session-index.ts'
 import type { StoreState } from '../state.ts'
 import { VERSION } from './codec.ts'
-import { describeKey, parseKey, quarantineKey, versionKey } from './keys.ts'
+import { damagedSessions, describeKey, quarantineKey, versionKey } from './keys.ts'
 import type { Level } from './level.ts'
 import { RecordBatch } from './record-batch.ts'
 import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
@@ -41,16 +41,7 @@ export async function loadStore(level: Level, state: StoreState, log: Log): Prom
     await setAside(level, loader.corrupt.splice(0), log)
   }
   await writeSessions(level, loader.finish())
-  if (loader.corruptSessions > 0) {
-    // What looks like an orphan may belong to a session whose record is damaged: nothing of it is deleted.
-    log.error(
-      { sessions: loader.corruptSessions, orphans: loader.orphans.length },
-      'session records are damaged; their queues are kept, run `tunnelmq store check`',
-    )
-  } else if (loader.orphans.length > 0) {
-    await deleteKeys(level, loader.orphans)
-    log.info({ keys: loader.orphans.length }, 'removed what sessions have left behind')
-  }
+  if (loader.orphans.length > 0) await removeOrphans(level, loader.orphans, log)
   return { corruptValues: loader.corruptValues, orphans: loader.orphans.length }
 }
 
@@ -68,6 +59,16 @@ export async function setAside(
     batch.del(key)
   }
   await batch.write(true)
+}
+
+async function removeOrphans(level: Level, orphans: readonly Buffer[], log: Log): Promise<void> {
+  for await (const _ of level.scan(damagedSessions, { maxCount: 1, maxBytes: 1 })) {
+    // What looks like an orphan may belong to a session whose record lies aside: that is for people to decide.
+    log.error({ keys: orphans.length }, 'queues of damaged sessions are kept; run `tunnelmq store check`')
+    return
+  }
+  await deleteKeys(level, orphans)
+  log.info({ keys: orphans.length }, 'removed what sessions have left behind')
 }
 
 async function writeSessions(level: Level, sessions: readonly SessionHandle[]): Promise<void> {
@@ -90,7 +91,6 @@ class Loader {
   readonly corrupt: WalkedRecord[] = []
   readonly orphans: Buffer[] = []
   corruptValues = 0
-  corruptSessions = 0
   readonly #state: StoreState
   readonly #byNumber = new Map<number, SessionHandle>()
 
@@ -145,7 +145,6 @@ class Loader {
         return
       case 'corrupt':
         this.corruptValues++
-        if (parseKey(walked.key)?.kind === 'session') this.corruptSessions++
         this.corrupt.push(walked)
         return
       default:

@@ -1,0 +1,237 @@
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createSilentLog } from '../../../src/log.ts'
+import type { Store, StoredSession } from '../../../src/store/contract.ts'
+import {
+  incomingKey,
+  queueKey,
+  retainedKey,
+  sessionKey,
+  versionKey,
+} from '../../../src/store/embedded/keys.ts'
+import { type LevelBatch, openLevel } from '../../../src/store/embedded/level.ts'
+import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
+import { message, payloads, publish, release, settled, testLimits, to } from '../../support/store-fixtures.ts'
+import { temporaryFolder } from '../../support/store-folder.ts'
+import { snapshot } from '../../support/store-snapshot.ts'
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let path: string
+let store: Store
+
+function create(): Store {
+  const log = createSilentLog()
+  return createEmbeddedStore({
+    path,
+    sync: true,
+    cacheBytes: 1_000_000,
+    limits: { ...testLimits, queueMaxMessages: 5_000 },
+    log,
+  })
+}
+
+async function restart(): Promise<void> {
+  await store.close()
+  store = create()
+  await store.open()
+}
+
+/** As after kill -9: what is on the disk now, without a word of farewell. */
+async function crash(): Promise<void> {
+  const copy = join(folder.path, `copy-of-${path.length}-${Date.now()}`)
+  await cp(path, copy, { recursive: true, filter: (file) => !file.endsWith('LOCK') })
+  await store.close()
+  path = copy
+  store = create()
+  await store.open()
+}
+
+/** Changes keys behind the store's back. */
+async function tamper(change: (batch: LevelBatch) => void): Promise<void> {
+  await store.close()
+  const level = await openLevel(path, { cacheBytes: 1_000_000, createIfMissing: false })
+  const batch = level.begin()
+  change(batch)
+  await batch.write(true)
+  await level.close()
+  store = create()
+}
+
+/** One start and one stop. */
+async function restartFromClosed(): Promise<void> {
+  store = create()
+  await store.open()
+  await store.close()
+}
+
+function sessionOf(id: string): StoredSession {
+  const session = store.sessions.get(id)
+  if (session === undefined) throw new Error(`no session ${id}`)
+  return session
+}
+
+async function fill(id: string, count: number): Promise<StoredSession> {
+  const session = await store.createSession('client', id)
+  const writes = Array.from({ length: count }, (_, i) =>
+    publish(store, { message: message('a', `${i + 1}`), targets: to(session) }),
+  )
+  await Promise.all(writes)
+  return session
+}
+
+beforeEach(async () => {
+  folder = await temporaryFolder()
+  path = join(folder.path, 'store')
+  store = create()
+  await store.open()
+})
+
+afterEach(async () => {
+  await store.close()
+  await folder.remove()
+})
+
+describe.each([
+  ['a clean stop', () => restart()],
+  ['a crash', () => crash()],
+])('after %s', (_, again) => {
+  it('everything is there', async () => {
+    const client = await fill('client', 20)
+    const group = await store.createSession('group', 'workers/a/#')
+    await publish(store, {
+      message: message('a/ü', 'retained', { qos: 2, retain: true, properties: { a: 1 } }),
+      targets: [{ session: group, qos: 2 }],
+      retain: true,
+      incoming: { session: client, messageId: 65_535 },
+    })
+    await store.putSubscriptions(client, [{ filter: 'a/+', matchFilter: 'm/a/+', qos: 1, noLocal: true }])
+    await store.putWill({ clientId: 'client', message: message('wills', 'bye') })
+    await release(store, client, 2, 1)
+    store.acknowledge(client, 1, 1)
+    await store.sessionDisconnected(client, { expiresAtMs: 9e12, sentUpToSeq: 5 })
+    const before = await snapshot(store)
+    await again()
+    expect(await snapshot(store)).toEqual(before)
+    expect(store.retained('a/ü')?.properties).toEqual({ a: 1 })
+    expect(sessionOf('client').sentUpToSeq).toBe(5)
+  })
+
+  it('no sequence number is given out again, though all entries were acknowledged', async () => {
+    const client = await fill('client', 2_500)
+    for (let seq = 1; seq <= 2_500; seq++) store.acknowledge(client, seq, String(seq).length)
+    await settled(store)
+    await again()
+    expect(sessionOf('client')).toMatchObject({ queuedCount: 0, queuedBytes: 0 })
+    const { seqs } = await publish(store, { message: message('a', 'x'), targets: to(sessionOf('client')) })
+    expect(seqs[0]).toBeGreaterThan(2_500)
+  })
+
+  it('nothing of a removed session is left, and its successor has an empty queue', async () => {
+    const client = await fill('client', 50)
+    await store.removeSession(client)
+    const successor = await store.createSession('client', 'client')
+    await publish(store, { message: message('a', 'new'), targets: to(successor) })
+    await again()
+    expect(await payloads(store, sessionOf('client'))).toEqual(['new'])
+    await restart()
+    expect(store.stats()).toMatchObject({ sessions: 1, queuedMessages: 1 })
+  })
+})
+
+describe('the DUP mark', () => {
+  it('covers as many of the oldest entries as the window holds, when a session was connected', async () => {
+    const client = await fill('client', 6)
+    await store.sessionConnected(client)
+    store.acknowledge(client, 1, 1)
+    store.acknowledge(client, 3, 1)
+    await settled(store)
+    await crash()
+    expect(sessionOf('client').sentUpToSeq).toBe(5) // 2, 4 and 5 may have been in flight
+  })
+
+  it('covers the last entry when there are fewer, and nothing that comes later', async () => {
+    const client = await fill('client', 2)
+    await store.sessionConnected(client)
+    await crash()
+    expect(sessionOf('client').sentUpToSeq).toBe(2)
+    await publish(store, { message: message('a', 'later'), targets: to(sessionOf('client')) })
+    await crash()
+    expect(sessionOf('client').sentUpToSeq).toBe(2)
+  })
+
+  it('is as it was recorded when the session was disconnected cleanly', async () => {
+    const client = await fill('client', 6)
+    await store.sessionConnected(client)
+    await store.sessionDisconnected(client, { expiresAtMs: 0, sentUpToSeq: 1 })
+    await crash()
+    expect(sessionOf('client').sentUpToSeq).toBe(1)
+  })
+})
+
+it('names the folder and what to do when another process has it open', async () => {
+  const second = create()
+  await expect(second.open()).rejects.toMatchObject({
+    code: 'TMQ_STORE',
+    message: expect.stringMatching(/in use by another process: stop that broker/),
+  })
+  await expect(second.open()).rejects.toThrow(path)
+})
+
+it('does not touch a LevelDB that is not its own, nor one of a later layout', async () => {
+  await tamper((batch) => batch.put(versionKey, Buffer.of(9)))
+  await expect(store.open()).rejects.toThrow(/layout 09/)
+  await tamper((batch) => {
+    batch.del(versionKey)
+    batch.put(Buffer.from('users!ann'), Buffer.from('x'))
+  })
+  await expect(store.open()).rejects.toThrow(/not a TunnelMQ store/)
+  await tamper((batch) => {
+    batch.del(Buffer.from('users!ann'))
+    batch.put(versionKey, Buffer.of(1))
+  })
+  await store.open()
+})
+
+it('sets damaged values aside, counts them, and keeps everything else', async () => {
+  await fill('client', 3)
+  await publish(store, { message: message('r', 'x'), retain: true })
+  await tamper((batch) => {
+    batch.put(queueKey(1, 2), Buffer.from('garbage'))
+    batch.put(retainedKey('r'), Buffer.alloc(0))
+    batch.put(incomingKey(1, 0), Buffer.of(1))
+  })
+  await store.open()
+  expect(store.stats().corruptValues).toBe(3)
+  expect(await payloads(store, sessionOf('client'))).toEqual(['1', '3'])
+  expect(sessionOf('client')).toMatchObject({ queuedCount: 2, queuedBytes: 2 })
+  await restart()
+  expect(store.stats().corruptValues).toBe(0)
+})
+
+it('removes no queue while the record of a session is damaged', async () => {
+  await fill('client', 3)
+  await tamper((batch) => batch.put(sessionKey('client', 'client'), Buffer.from('garbage')))
+  await store.open()
+  expect(store.sessions.size).toBe(0)
+  const next = await store.createSession('client', 'next')
+  expect(await payloads(store, next)).toEqual([])
+  await store.close()
+  const level = await openLevel(path, { cacheBytes: 1_000_000, createIfMissing: false })
+  expect(await level.get(queueKey(1, 3))).toBeDefined()
+  await level.close()
+  // The damaged record lies aside now, and its queue stays.
+  await restartFromClosed()
+  const again = await openLevel(path, { cacheBytes: 1_000_000, createIfMissing: false })
+  expect(await again.get(queueKey(1, 3))).toBeDefined()
+  await again.close()
+})
+
+it('removes what has no owner', async () => {
+  await fill('client', 3)
+  await tamper((batch) => batch.del(sessionKey('client', 'client')))
+  await restartFromClosed()
+  const level = await openLevel(path, { cacheBytes: 1_000_000, createIfMissing: false })
+  expect(await level.get(queueKey(1, 3))).toBeUndefined()
+  await level.close()
+})
