@@ -294,9 +294,13 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
 
   // --- to the peer
 
-  /** May more be sent, or is the peer reading too slowly? */
+  /** May more be sent, or is the peer reading too slowly? If not, `drained` follows. */
   get hasRoom(): boolean {
-    return this.outbound.pendingBytes < this.#limits.maxOutboundBytes
+    const { outbound } = this
+    if (outbound.pendingBytes < this.#limits.maxOutboundBytes) return true
+    // Much in one turn is not a slow reader yet.
+    outbound.flush()
+    return outbound.pendingBytes < this.#limits.maxOutboundBytes
   }
 
   sendAck(type: PacketType, messageId: number): void {
