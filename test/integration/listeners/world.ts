@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { configSchema, type ConfigInput } from '../../../src/config/schema.ts'
 import { createAdmission, type Admission, type AdmissionLimits } from '../../../src/listeners/admission.ts'
 import { openListener, type Listener, type ListenerBounds } from '../../../src/listeners/listener.ts'
@@ -111,6 +111,11 @@ export async function openWorld(input: ListenerInput, options: WorldOptions = {}
         look()
       }),
   }
+}
+
+/** Waits until admission counts so many connections: our end of a socket closes a moment after the client's. */
+export async function counted(world: World, connections: number): Promise<void> {
+  await expect.poll(() => world.admission.counts().connections, { interval: 2 }).toBe(connections)
 }
 
 /** The port of a listener on TCP. */
