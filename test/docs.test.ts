@@ -21,9 +21,9 @@ describe('generated documents', () => {
 
 describe('docs/errors.md', () => {
   it('has one line for each error code, and no other', () => {
-    const documented = [...read('docs/errors.md').matchAll(/^\| `(TMQ_[A-Z_]+)` \|/gm)].map(
-      (match) => match[1],
-    )
-    expect(documented.toSorted()).toEqual(Object.values(ErrorCode).toSorted())
+    const lines = read('docs/errors.md').matchAll(/^\| `(TMQ_[A-Z_]+)` +\|/gm)
+    const documented = [...lines].map((match) => match[1] ?? '')
+    expect(documented).toHaveLength(Object.keys(ErrorCode).length)
+    expect(new Set(documented)).toEqual(new Set<string>(Object.values(ErrorCode)))
   })
 })

@@ -91,7 +91,7 @@ function typeNode(node: VariantNode): ScalarNode {
 }
 
 function nodeOf(schema: JsonSchema): SchemaNode {
-  const alternatives = (schema.oneOf ?? schema.anyOf)?.map((alternative) => nodeOf(alternative as JsonSchema))
+  const alternatives = (schema.oneOf ?? schema.anyOf)?.map((alternative) => nodeOf(alternative))
   if (alternatives !== undefined) return oneOf(schema, alternatives)
   switch (schema.type) {
     case 'object':

@@ -127,13 +127,15 @@ function pathOf(issue: ConfigIssue): ConfigPath {
 function removeWrong(issue: ConfigIssue, value: unknown): ConfigPath[] {
   const path = pathOf(issue)
   const places = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...path, key]) : [path]
-  for (const place of places) {
+  return places.map((wrong) => {
+    // A list goes as a whole, since without one entry the others would move; but not the listeners.
+    const isEntry = typeof wrong.at(-1) === 'number' && wrong.length > 2
+    const place = isEntry ? wrong.slice(0, -1) : wrong
     const container = valueAt(value, place.slice(0, -1))
     const key = place.at(-1)
-    // An entry of a list stays, as its absence would move the others; the second attempt replaces it.
     if (isRecord(container) && key !== undefined) delete container[key]
-  }
-  return places
+    return place
+  })
 }
 
 function fillMissing(issue: ConfigIssue, value: unknown, root: ObjectNode): ConfigPath[] {

@@ -1,0 +1,18 @@
+import { describe, expect, it } from 'vitest'
+import { configSchema } from '../../../src/config/schema.ts'
+import { printConfig } from '../../../src/config/print.ts'
+
+describe('printConfig', () => {
+  it('shows every value, and no secret', () => {
+    const config = configSchema.parse({
+      listeners: [{ type: 'tls', port: 8883, tls: { cert: 'c.pem', key: 'k.pem', passphrase: 's3cret' } }],
+      handlers: [{ type: 'module', file: 'h.js', options: { url: 'https://x', apiKey: 's3cret' } }],
+    })
+    const text = printConfig(config)
+    expect(text).toContain('cert: c.pem')
+    expect(text).toContain('passphrase: "***"')
+    expect(text).toContain('apiKey: "***"')
+    expect(text).toContain('maxPacketBytes: 1048576')
+    expect(text).not.toContain('s3cret')
+  })
+})
