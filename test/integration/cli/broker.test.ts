@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import mqtt from 'mqtt'
+import mqtt, { type MqttClient } from 'mqtt'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runCli, startCli, type RunningCli } from '../../support/run-cli.ts'
 
@@ -31,6 +31,10 @@ function startBroker(...args: string[]): RunningCli {
   return cli
 }
 
+function nextPayload(client: MqttClient): Promise<Buffer> {
+  return new Promise((resolve) => client.once('message', (_topic, payload) => resolve(payload)))
+}
+
 describe('tunnelmq broker', () => {
   it('runs without a configuration, says where and what to try, serves a client, and drains on SIGTERM', async () => {
     const cli = startBroker()
@@ -41,11 +45,11 @@ describe('tunnelmq broker', () => {
 
     const client = await mqtt.connectAsync(url, { reconnectPeriod: 0 })
     await client.subscribeAsync('hello/#', { qos: 1 })
-    const message = once(client, 'message')
+    const payload = nextPayload(client)
     await client.publishAsync('hello/world', 'it works', { qos: 1 })
-    expect(String((await message)[1])).toBe('it works')
+    expect(String(await payload)).toBe('it works')
 
-    const closed = once(client, 'close')
+    const closed = new Promise<void>((resolve) => client.once('close', resolve))
     cli.process.kill('SIGTERM')
     await closed
     const { code, stdout } = await cli.ended
