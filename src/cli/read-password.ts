@@ -50,8 +50,9 @@ async function readFirstLine(input: Readable): Promise<Buffer> {
 
 /** Reads one line in raw mode: what is typed is never echoed. */
 async function ask(input: PasswordInput, prompt: (text: string) => void, text: string): Promise<Buffer> {
-  prompt(text)
+  // First raw, then the prompt: who types at once must not be echoed either.
   input.setRawMode?.(true)
+  prompt(text)
   try {
     return await typedLine(input)
   } finally {

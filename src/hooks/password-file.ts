@@ -29,7 +29,7 @@ export function parsePasswordFile(text: string, file: string): PasswordFile {
     const stored = line.slice(colon + 1)
     const hash = parsePasswordHash(stored)
     if (typeof hash === 'string') throw lineError(file, index + 1, hash)
-    if (users.has(name)) throw lineError(file, index + 1, `user ${JSON.stringify(name)} is there twice`)
+    // Twice the same name: the last one counts, as in mosquitto and VerneMQ.
     users.set(name, { hash, stored })
   }
   return { users, decoys: [...users.values()].map((entry) => decoyOf(entry.hash)) }

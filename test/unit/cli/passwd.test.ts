@@ -89,27 +89,24 @@ describe('tunnelmq passwd', () => {
 })
 
 describe('the password prompt', () => {
-  /** A terminal on which this is typed, chunk by chunk; what is shown is recorded. */
+  /** A terminal on which this is typed, chunk by chunk; what it is told and shows, in order. */
   function terminal(...typed: (string | Buffer)[]) {
-    const raw: boolean[] = []
-    let shown = ''
+    const events: string[] = []
     const input: PasswordInput = Object.assign(new PassThrough(), {
       isTTY: true,
-      setRawMode: (on: boolean) => raw.push(on),
+      setRawMode: (on: boolean) => events.push(on ? 'raw' : 'cooked'),
     })
     for (const chunk of typed) input.push(chunk)
     return {
-      raw,
-      shown: () => shown,
-      read: (confirm: boolean) => readPassword(input, (text) => (shown += text), { confirm }),
+      events,
+      read: (confirm: boolean) => readPassword(input, (text) => events.push(text), { confirm }),
     }
   }
 
-  it('asks twice and shows nothing of what is typed', async () => {
-    const { read, shown, raw } = terminal('sec', 'ret\r', 'secret\r')
+  it('asks twice, shows nothing of what is typed, and is in raw mode before it asks', async () => {
+    const { read, events } = terminal('sec', 'ret\r', 'secret\r')
     expect(String(await read(true))).toBe('secret')
-    expect(shown()).toBe('Password: \nPassword again: \n')
-    expect(raw).toEqual([true, false, true, false])
+    expect(events).toEqual(['raw', 'Password: ', 'cooked', '\n', 'raw', 'Password again: ', 'cooked', '\n'])
   })
 
   it('takes both lines out of one paste', async () => {
@@ -126,8 +123,8 @@ describe('the password prompt', () => {
   })
 
   it('stops at ctrl-c and leaves raw mode', async () => {
-    const { read, raw } = terminal('sec\u0003')
+    const { read, events } = terminal('sec\u0003')
     await expect(read(true)).rejects.toThrow('interrupted')
-    expect(raw).toEqual([true, false])
+    expect(events).toEqual(['raw', 'Password: ', 'cooked', '\n'])
   })
 })

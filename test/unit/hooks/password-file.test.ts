@@ -58,7 +58,6 @@ describe('parsePasswordFile', () => {
     ['alice', 'pw.txt:2: not of the form name:hash'],
     [':$6$a$b', 'pw.txt:2: not of the form name:hash'],
     ['alice:plain', 'pw.txt:2: the password is not hashed'],
-    [vmqLine('bob', 'x'), 'pw.txt:2: user "bob" is there twice'],
   ])('names file and line of %j', (line, message) => {
     expect(() => parsePasswordFile(`${vmqLine('bob', 'b')}\n${line}\n`, 'pw.txt')).toThrow(message)
   })
@@ -94,6 +93,12 @@ describe('the password-file handler', () => {
     const verdict = handler.authConnect?.(fakeSession({ username: 'nobody', password: 'secret' }))
     expect(verdict).toBeInstanceOf(Promise)
     expect(await verdict).toBe(noOpinion)
+  })
+
+  it('lets the last line of a name count, as mosquitto and VerneMQ do', async () => {
+    const { connect } = await open(`${vmqLine('twice', 'first')}\n${vmqLine('twice', 'last')}\n`)
+    expect((await connect('twice', 'last')).verdict).toBe('allowed')
+    expect((await connect('twice', 'first')).verdict).toBe('bad-credentials')
   })
 
   it('knows nobody when the file is empty', async () => {
