@@ -49,6 +49,8 @@ interface Chain {
   readonly handlers: readonly ManagedHandler[]
 }
 
+const FAREWELL_MS = 2_000
+
 /**
  * The composition root: log, store, broker, admin, and the listeners last.
  * Rejects with a TunnelMQError when something of it cannot start; what was started is stopped again.
@@ -285,6 +287,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     notReady.add('stopping')
     await Promise.all(listeners.map((listener) => listener.stopAccepting()))
     await broker.drain(config.shutdown.drainMs)
+    await untilGone(listeners)
     await Promise.all(listeners.map((listener) => listener.close()))
     stopSys()
     await broker.close()
@@ -319,6 +322,14 @@ function createRunning(parts: RunningParts): RunningBroker {
       return stopping
     },
     closed,
+  }
+}
+
+/** What was written to clients last is on its way: a moment for it, before sockets are destroyed. */
+async function untilGone(listeners: readonly Listener[]): Promise<void> {
+  const deadlineMs = performance.now() + FAREWELL_MS
+  while (listeners.some(({ connectionCount }) => connectionCount > 0) && performance.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
 

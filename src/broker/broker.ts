@@ -3,8 +3,7 @@ import type { BrokerCounters, Refusal } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import type { QoS } from '../hooks/types.ts'
-import type { DisconnectReason } from '../hooks/types.ts'
+import type { DisconnectReason, QoS } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import { Connecting } from './connecting.ts'
@@ -94,7 +93,7 @@ export class Broker implements PacketHandler {
       { expiryMs: session.expiryMs, maxSessions: session.maxSessions },
       log,
     )
-    this.#dispatcher = new Dispatcher(store, this.subscriptions)
+    this.#dispatcher = new Dispatcher(store, this.subscriptions, counters.storeCommit)
     this.#publishing = new Publishing(
       { store, dispatcher: this.#dispatcher, counters, log },
       {
@@ -230,15 +229,16 @@ export class Broker implements PacketHandler {
     const { counters, log } = this.#context
     counters.disconnects[reason.kind]++
     if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(session.id)
-    connection.abort?.abort()
+    session.end()
     // A connection that was refused has had its line.
-    if (reason.kind !== 'refused' && connection.refusal === undefined) {
+    if (reason.kind !== 'refused') {
       const level = QUIET.has(reason.kind) ? 'debug' : 'info'
+      const { address, port } = connection.transport.peer
       log[level](
         {
           client: session.id,
-          address: connection.transport.peer.address,
-          port: connection.transport.peer.port,
+          address,
+          port,
           listener: connection.profile.name,
           reason: reason.kind,
           detail: reason.detail,
@@ -246,12 +246,11 @@ export class Broker implements PacketHandler {
         'client disconnected',
       )
     }
-    connection.profile.guard.disconnect(
-      session,
-      connection.refusal === undefined
-        ? reason
-        : { kind: 'refused', ...(reason.detail !== undefined && { detail: reason.detail }) },
-    )
+    connection.profile.guard.disconnect(session, reason)
+  }
+
+  failed(connection: Connection, error: unknown): void {
+    this.#context.log.error({ err: error, client: connection.clientId }, 'internal error')
   }
 
   async #publishWill(connection: Connection): Promise<void> {
@@ -419,7 +418,7 @@ export class Broker implements PacketHandler {
 const DRAIN_STEP_MS = 50
 
 /** Ends that are nobody's fault and may come by the thousand. */
-const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown', 'refused'])
+const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown'])
 
 const REFUSALS: Readonly<Record<string, Refusal>> = {
   'bad-credentials': 'bad-credentials',

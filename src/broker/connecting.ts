@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Decision } from '../hooks/decision.ts'
 import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
+import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ConnackCode } from './packets/types.ts'
@@ -70,7 +71,8 @@ export class Connecting {
       return refuse(ConnackCode.identifierRejected, 'identifier-rejected', detail)
     }
     connection.keepaliveMs = packet.keepaliveSeconds * 1_000
-    connection.session = createSession(connection, packet)
+    const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
+    connection.session = new ConnectionSession(id, packet, connection.transport.peer, connection.acceptedAtMs)
     return true
   }
 
@@ -199,23 +201,5 @@ export class Connecting {
     const count = this.#byUser.get(username) ?? 0
     if (count <= 1) this.#byUser.delete(username)
     else this.#byUser.set(username, count - 1)
-  }
-}
-
-function createSession(connection: Connection, packet: ConnectPacket): Session {
-  const abort = new AbortController()
-  connection.abort = abort
-  return {
-    id: packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId, // [MQTT-3.1.3-6]
-    username: packet.username,
-    password: packet.password,
-    will: packet.will,
-    clean: packet.clean,
-    keepalive: packet.keepaliveSeconds,
-    protocolVersion: packet.protocolVersion,
-    peer: connection.transport.peer,
-    connectedAtMs: connection.acceptedAtMs,
-    attributes: new Map(),
-    signal: abort.signal,
   }
 }

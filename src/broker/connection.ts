@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
-import type { DisconnectReason, Session } from '../hooks/types.ts'
+import type { DisconnectReason } from '../hooks/types.ts'
 import type { Transport, TransportReceiver } from '../listeners/transport.ts'
+import type { ConnectionSession } from './connection-session.ts'
 import type { ClientSession } from './client-session.ts'
 import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
 import { malformed } from './packets/fault.ts'
@@ -32,6 +33,8 @@ export interface PacketHandler {
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void
   refused(connection: Connection, reason: string, detail: string): void
   gone(connection: Connection, reason: DisconnectReason): void
+  /** Something of ours threw: a bug, which costs this connection and no other. */
+  failed(connection: Connection, error: unknown): void
 }
 
 export interface ConnectionLimits {
@@ -65,7 +68,7 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   readonly acceptedAtMs: number
   phase: 'connect' | 'connecting' | 'open' | 'closed' = 'connect'
   /** Set at CONNECT. */
-  session: Session | undefined
+  session: ConnectionSession | undefined
   /** Set when authConnect has accepted. */
   clientSession: ClientSession | undefined
   engineClient: EngineClient | undefined
@@ -79,8 +82,6 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   endTurn: (() => void) | undefined
   /** Resolves when its will, if it was due, has been published or given up. */
   willSettled: Promise<void> | undefined
-  /** Fires `session.signal`. */
-  abort: AbortController | undefined
   /** It counts towards the limit of this user. */
   countedUser: string | undefined
   /** The last topic that was found legal: publishers repeat theirs. */
@@ -340,7 +341,11 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   }
 
   #fault(error: unknown): void {
-    if (!(error instanceof PeerError)) throw error
+    if (!(error instanceof PeerError)) {
+      this.#handler.failed(this, error)
+      this.close({ kind: 'error', detail: 'internal error' })
+      return
+    }
     const kind = error.code === 'TMQ_LIMIT' ? 'limit' : 'protocol'
     if (this.phase !== 'open') this.#handler.refused(this, kind, error.message)
     this.close({ kind, detail: error.message })

@@ -1,5 +1,6 @@
 import type { QoS } from '../hooks/types.ts'
 import type { PublishTarget, PublishWrite, Store, StoredSession } from '../store/contract.ts'
+import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Message } from './message.ts'
 import type { ShareGroup } from './share-group.ts'
@@ -29,7 +30,10 @@ export class Dispatcher {
   readonly #subscriptions: Subscriptions
   #mark = 0
 
-  constructor(store: Store, subscriptions: Subscriptions) {
+  readonly #commitLatency: LatencyHistogram
+
+  constructor(store: Store, subscriptions: Subscriptions, commitLatency: LatencyHistogram) {
+    this.#commitLatency = commitLatency
     this.#store = store
     this.#subscriptions = subscriptions
   }
@@ -72,7 +76,9 @@ export class Dispatcher {
     ) {
       return true
     }
+    const askedMs = performance.now()
     this.#store.publish(toWrite(message, options, write), (error, seqs) => {
+      this.#commitLatency.observe(performance.now() - askedMs)
       if (error === undefined) write.stored(seqs, message)
       done(error)
     })

@@ -58,12 +58,17 @@ export class Engine {
       authenticate: (client, _username, _password, callback) => {
         const connection = connectionOf(client)
         if (connection.refusal !== undefined) {
+          connection.reason ??= { kind: 'refused' }
           callback(refused(connection.refusal), null)
           return
         }
         void hooks.attach(connection).then((refusal) => {
-          if (refusal === undefined) callback(null, true)
-          else callback(refused(refusal), null)
+          if (refusal === undefined) {
+            callback(null, true)
+            return
+          }
+          connection.reason ??= { kind: 'refused' }
+          callback(refused(refusal), null)
         })
       },
       // PUBLISH and SUBSCRIBE do not come here: only the wills, and the sentinel of EnginePersistence.

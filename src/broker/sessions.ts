@@ -56,18 +56,23 @@ export class Sessions {
 
   /** Brings the stored sessions back, after the store was opened. */
   async restore(nowMs: number): Promise<void> {
+    const writes: Promise<void>[] = []
     for (const stored of this.#store.sessions.values()) {
       const session = new ClientSession(stored.id, stored, this.#context)
       this.#byId.set(stored.id, session)
       for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
       // It had a connection when the broker died: its time away begins now.
       if (stored.expiresAtMs === 0 && this.#options.expiryMs > 0) {
-        await this.#store.sessionDisconnected(stored, {
-          expiresAtMs: nowMs + this.#options.expiryMs,
-          sentUpToSeq: stored.sentUpToSeq,
-        })
+        const { sentUpToSeq } = stored
+        writes.push(
+          this.#store.sessionDisconnected(stored, {
+            expiresAtMs: nowMs + this.#options.expiryMs,
+            sentUpToSeq,
+          }),
+        )
       }
     }
+    await Promise.all(writes)
     await this.#subscriptions.removeOrphans()
   }
 
@@ -97,14 +102,19 @@ export class Sessions {
       await oldConnection.willSettled
     }
     const { clean, will } = connection.session!
-    const kept = !clean && this.#byId.get(id)?.stored !== undefined ? this.#byId.get(id)! : undefined
-    if (kept !== undefined) await this.#resume(connection, kept, recheck)
+    const kept = clean || this.#byId.get(id)?.stored === undefined ? undefined : this.#byId.get(id)
     const session = kept ?? (await this.#create(id, clean))
-    await this.#putWill(id, will, connection.profile.mountpoint)
-    this.#assertAlive(connection)
-
-    this.#byId.set(id, session)
+    try {
+      if (kept !== undefined) await this.#resume(connection, kept, recheck)
+      await this.#putWill(id, will, connection.profile.mountpoint)
+      this.#assertAlive(connection)
+    } catch (error) {
+      // It goes on waiting for its client.
+      this.#leave(session)
+      throw error
+    }
     session.connection = connection
+    this.#byId.set(id, session)
     connection.clientSession = session
     this.#connected++
     connection.sessionPresent = kept !== undefined
@@ -126,8 +136,10 @@ export class Sessions {
       )
     }
     const stored = await this.#store.createSession('client', id)
+    const session = new ClientSession(id, stored, this.#context)
+    this.#byId.set(id, session)
     await this.#store.sessionConnected(stored)
-    return new ClientSession(id, stored, this.#context)
+    return session
   }
 
   async #resume(
@@ -175,15 +187,19 @@ export class Sessions {
     if (session.stored === undefined) {
       if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
       this.#unsubscribeAll(session)
-    } else {
-      const expiresAtMs = this.#options.expiryMs === 0 ? 0 : Date.now() + this.#options.expiryMs
-      this.#store
-        .sessionDisconnected(session.stored, { expiresAtMs, sentUpToSeq: session.outbox.sentUpToSeq })
-        .catch((error: unknown) =>
-          this.#log.warn({ err: error, client: session.id }, 'session state not stored'),
-        )
-    }
+    } else this.#leave(session)
     for (const group of groups) group.pump()
+  }
+
+  /** The time in which the client must be back begins. */
+  #leave(session: ClientSession): void {
+    if (session.stored === undefined) return
+    const expiresAtMs = this.#options.expiryMs === 0 ? 0 : Date.now() + this.#options.expiryMs
+    this.#store
+      .sessionDisconnected(session.stored, { expiresAtMs, sentUpToSeq: session.outbox.sentUpToSeq })
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error, client: session.id }, 'session state not stored'),
+      )
   }
 
   #unsubscribeAll(session: ClientSession): void {

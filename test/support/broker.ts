@@ -33,5 +33,9 @@ export async function startTestBroker(
   )
   const broker = await startBroker({ config, log, ...options })
   const url = broker.listeners.find((listener) => listener.url.startsWith('mqtt'))!.url
-  return Object.assign(Object.create(null) as object, broker, { port: Number(new URL(url).port), url, events })
+  return Object.assign(Object.create(null) as object, broker, {
+    port: Number(new URL(url).port),
+    url,
+    events,
+  })
 }

@@ -1,0 +1,52 @@
+import type { Session, Will } from '../hooks/types.ts'
+import type { Peer } from '../peer.ts'
+import type { ConnectPacket } from './packets/connect.ts'
+
+/** The Session that handlers see. What few of them use is made when it is asked for: there may be 100,000 of these. */
+export class ConnectionSession implements Session {
+  id: string
+  username: string | undefined
+  password: Buffer | undefined
+  will: Will | undefined
+  readonly clean: boolean
+  readonly keepalive: number
+  readonly protocolVersion: number
+  readonly peer: Peer
+  readonly connectedAtMs: number
+  #attributes: Map<string, unknown> | undefined
+  #abort: AbortController | undefined
+  #ended = false
+
+  constructor(id: string, packet: ConnectPacket, peer: Peer, connectedAtMs: number) {
+    this.id = id
+    this.username = packet.username
+    this.password = packet.password
+    this.will = packet.will
+    this.clean = packet.clean
+    this.keepalive = packet.keepaliveSeconds
+    this.protocolVersion = packet.protocolVersion
+    this.peer = peer
+    this.connectedAtMs = connectedAtMs
+  }
+
+  get attributes(): Map<string, unknown> {
+    return (this.#attributes ??= new Map())
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      if (this.#ended) this.#abort.abort(CLOSED)
+    }
+    return this.#abort.signal
+  }
+
+  /** The connection is closed: the signal fires. */
+  end(): void {
+    this.#ended = true
+    this.#abort?.abort(CLOSED)
+  }
+}
+
+// A reason of our own: the default one is an exception with a stack trace, made for each connection.
+const CLOSED = 'connection closed'
