@@ -81,10 +81,12 @@ export class EmbeddedJournal implements Journal {
 
   async open(state: StoreState): Promise<void> {
     const { path, log, openLevel } = this.#options
+    if (this.#state !== undefined) throw new TunnelMQError(ErrorCode.usage, 'A store is opened once')
     const startedAt = performance.now()
     const level = await openLevel(true)
     try {
       await checkVersion(level, path)
+      this.#state = state
       const { corruptValues, orphans } = await loadStore(level, state, log)
       this.corruptValues = corruptValues
       const { sessions, retained } = state
@@ -96,7 +98,6 @@ export class EmbeddedJournal implements Journal {
       throw damaged(path, error)
     }
     this.#level = level
-    this.#state = state
     this.#phase = 'open'
   }
 

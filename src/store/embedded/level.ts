@@ -117,7 +117,7 @@ function whatToDo(path: string, code: string, text: string): string {
   if (code === 'LEVEL_LOCKED') {
     return `The store ${path} is in use by another process: stop that broker, or give this one a path of its own`
   }
-  if (code === 'LEVEL_CORRUPTION' || /corrupt/i.test(text)) {
+  if (code === 'LEVEL_CORRUPTION' || /corrupt|no such file|missing files/i.test(text)) {
     return `The store ${path} is damaged: make a copy of the folder, then run \`tunnelmq store check --repair --path ${path}\``
   }
   return `The store ${path} cannot be opened: check that the folder can be written and the disk has room`

@@ -23,7 +23,7 @@ let mounted: string | undefined
  * A small disk: a tmpfs where we may mount one; else a limit on the size of files (`prlimit`), which fails
  * writes in the same place, and can be raised from outside.
  */
-async function smallDisk(): Promise<{ path: string; command: string[] }> {
+async function smallDisk(): Promise<{ path: string; command: [file: string, ...words: string[]] }> {
   const disk = join(folder.path, 'disk')
   await mkdir(disk)
   try {
@@ -64,8 +64,10 @@ afterEach(async () => {
 
 it('acknowledges nothing on a full disk, says why, and goes on when there is room', async () => {
   const { path, command } = await smallDisk()
-  const [file = '', ...args] = [...command, program.file, path, '1', 'recover', '2000']
-  const writer = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [file, ...words] = command
+  const writer = spawn(file, [...words, program.file, path, '1', 'recover', '2000'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const exited = new Promise<number | null>((resolve) => writer.once('exit', resolve))
   const safe: number[] = []
   const reasons: string[] = []
