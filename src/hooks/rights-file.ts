@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { HandlerLog } from './log.ts'
-import { watchFile, type FileWatcher, type WatchOptions } from './watch-file.ts'
+import { watchFiles, type FileWatcher, type WatchOptions } from '../watch-files.ts'
 
 /** A parsed file of rights that is read again when it changes. */
 export interface RightsFile<Rights> {
@@ -28,7 +28,7 @@ export async function openRightsFile<Rights>(
   const listeners: (() => void)[] = []
   let closed = false
   // Before the first read, so that no change falls between the two.
-  const watcher: FileWatcher = watchFile(file, {
+  const watcher: FileWatcher = watchFiles([file], {
     ...options.watch,
     onChange: () => {
       reload().catch((error: unknown) =>

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import type { TlsConfig } from '../config/schema.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import { watchFiles } from './file-watch.ts'
+import { watchFiles } from '../watch-files.ts'
 
 /** How the handshake of one socket ended; one of them is called, unless the socket closes without a byte. */
 export interface TlsOutcome {
@@ -70,8 +70,8 @@ export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error
     triedDigest = digest
     use(check(config, contents, digest))
   }
-  const watch = watchFiles(files, () => {
-    reloadIfChanged().catch((error: unknown) => reloadFailed(asError(error)))
+  const watch = watchFiles(files, {
+    onChange: () => void reloadIfChanged().catch((error: unknown) => reloadFailed(asError(error))),
   })
 
   return {

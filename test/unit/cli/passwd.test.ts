@@ -48,7 +48,7 @@ describe('tunnelmq passwd', () => {
     expect((await passwd(['--list', file])).printed).toEqual(['alice', 'bob'])
     expect((await passwd(['--delete', file, 'alice'])).printed).toEqual([`alice removed from ${file}`])
     expect((await passwd(['--list', file])).printed).toEqual(['bob'])
-    expect(await readFile(file, 'utf8')).toMatch(/^bob:\$scrypt\$ln=15,r=8,p=1\$\S+\n$/)
+    expect(await readFile(file, 'utf8')).toMatch(/^bob:\$scrypt\$ln=14,r=8,p=1\$\S+\n$/)
   })
 
   it('ends with 1 for a user that is not there', async () => {

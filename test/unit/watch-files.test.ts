@@ -2,7 +2,7 @@ import { appendFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { watchFile, type FileWatcher } from '../../../src/hooks/watch-file.ts'
+import { watchFiles, type FileWatcher } from '../../src/watch-files.ts'
 
 let folder: string
 let file: string
@@ -20,7 +20,7 @@ afterEach(async () => {
 
 function watched(path: string, pollMs = 60_000) {
   const onChange = vi.fn()
-  watcher = watchFile(path, { onChange, debounceMs: 5, pollMs })
+  watcher = watchFiles([path], { onChange, debounceMs: 5, pollMs })
   return {
     onChange,
     /** It has told since the last look. More than once is possible: creating and writing are two changes. */
@@ -31,7 +31,7 @@ function watched(path: string, pollMs = 60_000) {
   }
 }
 
-describe('watchFile', () => {
+describe('watchFiles', () => {
   it('tells of a file that is written in place, removed, and there again', async () => {
     const { told } = watched(file)
     await appendFile(file, 'more')
@@ -84,7 +84,7 @@ describe('watchFile', () => {
   it('says nothing of other files in the folder, nor after it was closed', async () => {
     const { onChange } = watched(file)
     const other = vi.fn()
-    const otherWatcher = watchFile(join(folder, 'other'), { onChange: other, debounceMs: 20 })
+    const otherWatcher = watchFiles([join(folder, 'other')], { onChange: other, debounceMs: 20 })
     await writeFile(join(folder, 'other'), 'x')
     await vi.waitFor(() => expect(other).toHaveBeenCalled(), 5_000)
     other.mockClear()
