@@ -9,6 +9,9 @@ export class FaultyLevel {
   failOpen = false
   writes = 0
   opens = 0
+  /** What a scan has read waits for this before it is handed over. */
+  readGate: Promise<void> = Promise.resolve()
+  reads = 0
   /** Writes wait for this. */
   gate: Promise<void> = Promise.resolve()
 
@@ -16,7 +19,19 @@ export class FaultyLevel {
     this.opens++
     if (this.failOpen) throw new Error('cannot open')
     const level = await openLevel(path, options)
-    return { ...level, begin: () => this.#wrap(level) }
+    return {
+      ...level,
+      begin: () => this.#wrap(level),
+      scan: (range, portion) => this.#gated(level.scan(range, portion)),
+    }
+  }
+
+  async *#gated(portions: ReturnType<Level['scan']>): ReturnType<Level['scan']> {
+    for await (const portion of portions) {
+      this.reads++
+      await this.readGate
+      yield portion
+    }
   }
 
   #wrap(level: Level): LevelBatch {

@@ -211,3 +211,47 @@ it('can be closed while it is away', async () => {
   await store.close()
   expect(store.failure).toBe('the store is closed')
 })
+
+it('reserves sequence numbers anew when the write that reserved them has failed', async () => {
+  const fresh = await store.createSession('client', 'fresh')
+  level.fault = 'before'
+  await expect(publish(store, { message: message('a', '1'), targets: to(fresh) })).rejects.toMatchObject(
+    unavailable,
+  )
+  level.fault = undefined
+  await recovered()
+  const { seqs } = await publish(store, { message: message('a', '2'), targets: to(fresh) })
+  store.acknowledge(fresh, seqs[0] ?? 0, 1)
+  await restart()
+  const again = store.sessions.get('fresh')
+  if (again === undefined) throw new Error('the session is gone')
+  const more = await publish(store, { message: message('a', '3'), targets: to(again) })
+  expect(more.seqs[0]).toBeGreaterThan(seqs[0] ?? 0)
+})
+
+it('does not bring back a session whose creation has failed and whose client has gone', async () => {
+  level.fault = 'after'
+  const created = store.createSession('client', 'brief')
+  const brief = store.sessions.get('brief')
+  if (brief === undefined) throw new Error('the session is not there while it is being created')
+  const gone = store.sessionDisconnected(brief, { expiresAtMs: 9_000, sentUpToSeq: 0 })
+  const results = await Promise.allSettled([created, gone])
+  expect(results.map((result) => result.status)).toEqual(['rejected', 'rejected'])
+  level.fault = undefined
+  await recovered()
+  await restart()
+  expect([...store.sessions.keys()]).toEqual(['client'])
+})
+
+it('hides an entry whose deletion was committed while a read was under way', async () => {
+  let openGate = (): void => {}
+  level.readGate = new Promise((resolve) => (openGate = resolve))
+  const readsBefore = level.reads
+  const reading = store.readQueue(client, 0, 10, 1_000)
+  await vi.waitFor(() => expect(level.reads).toBe(readsBefore + 1))
+  store.acknowledge(client, 1, 3)
+  await settled(store)
+  openGate()
+  expect((await reading).map((entry) => entry.seq)).toEqual([2])
+  expect(client).toMatchObject({ queuedCount: 1, queuedBytes: 10 })
+})

@@ -127,6 +127,15 @@ describe.each([
     expect(seqs[0]).toBeGreaterThan(2_500)
   })
 
+  it('nor after the last of them, when the client had gone before', async () => {
+    const client = await fill('client', 5)
+    for (let seq = 1; seq <= 5; seq++) store.acknowledge(client, seq, 1)
+    await store.sessionDisconnected(client, { expiresAtMs: 0, sentUpToSeq: 5 })
+    await again()
+    const { seqs } = await publish(store, { message: message('a', 'x'), targets: to(sessionOf('client')) })
+    expect(seqs).toEqual([6])
+  })
+
   it('nothing of a removed session is left, and its successor has an empty queue', async () => {
     const client = await fill('client', 50)
     await store.removeSession(client)
