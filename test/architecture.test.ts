@@ -35,7 +35,7 @@ const imports = new Map([...texts].map(([file, text]) => [file, importsOf(file, 
 const ours = (file: string): Import[] => (imports.get(file) ?? []).filter(({ target }) => texts.has(target))
 
 /** Files that stand below everything and import nothing of ours but each other. */
-const ground = ['errors.ts', 'peer.ts', 'version.ts', 'latency-histogram.ts']
+const ground = ['errors.ts', 'peer.ts', 'version.ts', 'latency-histogram.ts', 'watch-files.ts']
 /** Contracts: what a folder shows to the others. */
 const contracts = ['hooks/types.ts', 'store/contract.ts', 'config/schema.ts', 'admin/read-model.ts']
 
