@@ -13,7 +13,10 @@ import { Engine } from './engine.ts'
 import { EnginePersistence } from './engine-persistence.ts'
 import type { ListenerProfile } from './listener-profile.ts'
 import { Message } from './message.ts'
-import { PacketType } from './packets/types.ts'
+import type { ConnectPacket } from './packets/connect.ts'
+import type { PublishFields } from './packets/publish.ts'
+import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
+import type { PacketType } from './packets/types.ts'
 import { Publishing } from './publishing.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
@@ -173,8 +176,8 @@ export class Broker implements PacketHandler {
     this.connections.add(connection)
   }
 
-  connect(connection: Connection, packet: Parameters<PacketHandler['connect']>[1]): void {
-    if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection)
+  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
+    if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection, bytes)
   }
 
   #ready(connection: Connection): void {
@@ -271,7 +274,7 @@ export class Broker implements PacketHandler {
 
   // --- packets
 
-  publish(connection: Connection, fields: Parameters<PacketHandler['publish']>[1]): void {
+  publish(connection: Connection, fields: PublishFields): void {
     this.#publishing.receive(connection, fields)
   }
 
@@ -283,11 +286,11 @@ export class Broker implements PacketHandler {
     this.#publishing.release(connection, messageId)
   }
 
-  subscribe(connection: Connection, packet: Parameters<PacketHandler['subscribe']>[1]): void {
+  subscribe(connection: Connection, packet: SubscribePacket): void {
     this.#subscribing.subscribe(connection, packet)
   }
 
-  unsubscribe(connection: Connection, packet: Parameters<PacketHandler['unsubscribe']>[1]): void {
+  unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
     this.#subscribing.unsubscribe(connection, packet)
   }
 

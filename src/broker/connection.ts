@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
@@ -20,11 +19,13 @@ import { ConnackCode, PacketType } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
 import { PendingAcks } from './pending-acks.ts'
 import type { TokenBucket } from './rate.ts'
+import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { ListenerProfile } from './listener-profile.ts'
 
 /** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
 export interface PacketHandler {
-  connect(connection: Connection, packet: ConnectPacket): void
+  /** `bytes` is the same packet, for Aedes. */
+  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void
   /** `fields` is valid during the call only. */
   publish(connection: Connection, fields: PublishFields): void
   acknowledge(connection: Connection, type: PacketType, messageId: number): void
@@ -44,6 +45,7 @@ export interface ConnectionLimits {
   readonly packetTimeoutMs: number
   readonly maxOutboundBytes: number
   readonly drainTimeoutMs: number
+  readonly storeTimeoutMs: number
 }
 
 /** What Aedes makes of a connection. */
@@ -56,10 +58,10 @@ export interface EngineClient {
  *
  *   connect ──CONNECT──▶ connecting ──CONNACK 0──▶ open ──▶ closed   (closed from any phase)
  *
- * Towards Aedes it behaves as the stream that `broker.handle` asks for: Aedes is fed one control
- * packet at a time, and its next `read()` says that it has dealt with it.
+ * Packets are handled one after the other: while one is on its way (a handler, the store, Aedes), those behind
+ * it wait, and the transport is paused.
  */
-export class Connection extends EventEmitter implements TransportReceiver, PacketSink {
+export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   readonly transport: Transport
   readonly profile: ListenerProfile
   readonly outbound: Outbound
@@ -72,6 +74,8 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   /** Set when authConnect has accepted. */
   clientSession: ClientSession | undefined
   engineClient: EngineClient | undefined
+  /** What Aedes takes for the socket; from CONNECT on. */
+  engineStream: EngineStream | undefined
   keepaliveMs = 0
   reason: DisconnectReason | undefined
   /** The CONNACK code that Aedes is to refuse with. */
@@ -97,9 +101,9 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   readonly #limits: ConnectionLimits
   readonly #framer: Framer
   #publish: PublishFields | undefined
-  #holds = 0
-  #feed: Buffer | undefined
-  #feeding = false
+  readonly #holds: Holds = { work: 0, engine: 0, rate: 0 }
+  #heldSinceMs = 0
+  #fed = false
   #paused = false
   #receivedAtMs: number
   #partialSinceMs = 0
@@ -112,7 +116,6 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
     profile: ListenerProfile,
     context: { handler: PacketHandler; limits: ConnectionLimits; traffic: ListenerCounters; nowMs: number },
   ) {
-    super()
     this.transport = transport
     this.profile = profile
     this.outbound = new Outbound(transport)
@@ -122,8 +125,6 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
     this.traffic = context.traffic
     this.#framer = new Framer(this)
     this.acks = new PendingAcks(this)
-    // A stream without an `error` listener would end the process.
-    this.on('error', ignore)
     transport.attach(this)
   }
 
@@ -163,7 +164,8 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
   // --- packets
 
   get held(): boolean {
-    return this.#holds > 0 || this.#feeding || this.phase === 'closed'
+    const { work, engine, rate } = this.#holds
+    return work + engine + rate > 0 || this.phase === 'connecting' || this.phase === 'closed'
   }
 
   get maxPacketBytes(): number {
@@ -205,7 +207,7 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
       case PacketType.disconnect:
         if (end !== bodyStart) throw malformed('bytes where none are allowed')
         if (type === PacketType.disconnect) this.#setReason({ kind: 'client' })
-        this.feedEngine(bytes.subarray(packetStart, end))
+        this.#feedEngine(bytes.subarray(packetStart, end))
         return
       case PacketType.connect:
         throw malformed('second CONNECT') // [MQTT-3.1.0-2]
@@ -225,49 +227,51 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
       return
     }
     this.phase = 'connecting'
-    this.#feed = packet
-    this.#handler.connect(this, connect)
+    this.#heldSinceMs = Date.now()
+    this.#handler.connect(this, connect, packet)
   }
 
-  /** Gives Aedes the CONNECT that was held back while we looked at it. */
-  feedConnect(): void {
-    const packet = this.#feed
-    if (packet !== undefined) this.feedEngine(packet)
-  }
-
-  /** Holds decoding until Aedes has dealt with the packet. */
-  feedEngine(packet: Buffer): void {
-    this.#feed = packet
-    this.#feeding = true
-    this.emit('readable')
+  /** Decoding goes on when Aedes has dealt with the packet; after CONNECT, when it is {@link opened}. */
+  #feedEngine(packet: Buffer): void {
+    this.#hold('engine')
+    this.#fed = true
+    this.engineStream?.feed(packet)
   }
 
   /** CONNACK 0 is on its way: packets are taken now. */
   opened(): void {
     if (this.phase !== 'connecting') return
     this.phase = 'open'
-    this.#feeding = false
     this.endTurn?.()
     this.#resume()
   }
 
   /** Stops decoding until {@link release}: packets of one client are handled in their order. */
   hold(): void {
-    this.#holds++
+    this.#hold('work')
   }
 
   release(): void {
-    this.#holds--
-    if (this.#holds === 0) this.#resume()
+    this.#release('work')
+  }
+
+  #hold(by: keyof Holds): void {
+    if (!this.held) this.#heldSinceMs = Date.now()
+    this.#holds[by]++
+  }
+
+  #release(by: keyof Holds): void {
+    this.#holds[by]--
+    this.#resume()
   }
 
   /** The client has used up its rate: its socket is read again after a while. */
   throttle(delayMs: number): void {
     if (this.#throttle !== undefined) return
-    this.hold()
+    this.#hold('rate')
     this.#throttle = setTimeout(() => {
       this.#throttle = undefined
-      this.release()
+      this.#release('rate')
     }, delayMs)
   }
 
@@ -361,7 +365,7 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
     this.transport.end(CLOSE_GRACE_MS)
     this.endTurn?.()
     this.#handler.gone(this, this.reason ?? { kind: 'error', detail: 'no reason given' })
-    this.emit('close')
+    this.engineStream?.emit('close')
   }
 
   /** Called about once a second. */
@@ -373,8 +377,14 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
       this.close({ kind: 'limit', detail: 'no complete CONNECT in time' })
       return
     }
-    if (this.outbound.waiting && nowMs - this.outbound.lastProgressMs > this.#limits.drainTimeoutMs) {
+    const { drainTimeoutMs, storeTimeoutMs } = this.#limits
+    if (this.outbound.waiting && nowMs - this.outbound.lastProgressMs > drainTimeoutMs) {
       this.close({ kind: 'limit', detail: 'slow reader' })
+      return
+    }
+    const stuck = this.held && this.#holds.rate === 0 && nowMs - this.#heldSinceMs > storeTimeoutMs
+    if (stuck || nowMs - this.acks.waitingSinceMs > storeTimeoutMs) {
+      this.close({ kind: 'error', detail: 'the store or a handler did not answer in time' })
       return
     }
     if (this.held) return
@@ -385,51 +395,37 @@ export class Connection extends EventEmitter implements TransportReceiver, Packe
     }
   }
 
-  // --- the stream that Aedes sees
+  // --- from Aedes
 
-  readonly readable = true
-
-  get writable(): boolean {
-    return !this.#gone
+  engineIdle(): void {
+    // Aedes also reads when it was not fed: at the end of CONNECT.
+    if (!this.#fed) return
+    this.#fed = false
+    // Not from within Aedes' own call.
+    queueMicrotask(() => this.#release('engine'))
   }
 
-  get destroyed(): boolean {
-    return this.#gone
+  engineWrite(bytes: Buffer): void {
+    this.#send(bytes)
   }
 
-  /** Aedes asks for more when it has dealt with what it had. */
-  read(): Buffer | null {
-    const packet = this.#feed
-    if (packet !== undefined) {
-      this.#feed = undefined
-      return packet
-    }
-    if (this.#feeding && this.phase === 'open') {
-      this.#feeding = false
-      // Not from within Aedes' own call.
-      queueMicrotask(() => this.#resume())
-    }
-    return null
-  }
-
-  write(chunk: Buffer | string, encoding?: BufferEncoding): boolean {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk
-    this.traffic.bytesOut += bytes.length
-    this.outbound.write(bytes)
-    // Always accepted: the bound is kept where messages are delivered.
-    return true
-  }
-
-  destroy(error?: Error): this {
+  engineDestroyed(error: Error | undefined): void {
     this.#setReason({ kind: 'error', ...(error && { detail: error.message }) })
     this.#end()
-    return this
   }
 }
 
-const CLOSE_GRACE_MS = 5_000
+/** What decoding waits for. */
+interface Holds {
+  /** A handler or the store. */
+  work: number
+  /** Aedes. */
+  engine: number
+  /** The client's rate. */
+  rate: number
+}
 
-function ignore(): void {}
+const CLOSE_GRACE_MS = 5_000
 
 function readMessageId(bytes: Buffer, bodyStart: number, end: number): number {
   if (end - bodyStart !== 2) throw malformed('acknowledgement is not two bytes long')

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Aedes, type AedesOptions, type Client, type ConnectPacket as EngineConnectPacket } from 'aedes'
 import type { Connection } from './connection.ts'
 import type { EnginePersistence } from './engine-persistence.ts'
+import { EngineStream } from './engine-stream.ts'
 import type { ConnackCode } from './packets/types.ts'
 import { Router } from './router.ts'
 
@@ -102,12 +103,13 @@ export class Engine {
     return engine
   }
 
-  /** A connection that has sent a CONNECT. */
-  handle(connection: Connection): void {
+  /** A connection that has sent a CONNECT, with the bytes of that packet. */
+  handle(connection: Connection, connect: Buffer): void {
+    const stream = new EngineStream(connection)
+    connection.engineStream = stream
     // What Aedes asks of a stream: test/unit/broker/engine.test.ts proves that this is enough.
-    const stream = connection as unknown as Parameters<Aedes['handle']>[0]
-    connection.engineClient = this.#aedes.handle(stream)
-    connection.feedConnect()
+    connection.engineClient = this.#aedes.handle(stream as unknown as Parameters<Aedes['handle']>[0])
+    stream.feed(connect)
   }
 
   /** Connections that end from now on leave their wills in the store. */
@@ -142,7 +144,7 @@ interface EngineRegistry {
 }
 
 function connectionOf(client: Client): Connection {
-  return client.conn as unknown as Connection
+  return (client.conn as unknown as EngineStream).owner as Connection
 }
 
 function refused(returnCode: ConnackCode): Error & { returnCode: number } {

@@ -18,6 +18,9 @@ export class PendingAcks {
     this.#connection = connection
   }
 
+  /** Since when nothing has moved though something waits; Infinity: nothing waits. */
+  waitingSinceMs = Number.POSITIVE_INFINITY
+
   get size(): number {
     return this.#queue.length
   }
@@ -31,6 +34,7 @@ export class PendingAcks {
   /** To be sent after `settle` was called with what this returns. */
   later(type: PacketType, messageId: number): PendingAck {
     const pending = { type, messageId, ready: false }
+    if (this.#queue.length === 0) this.waitingSinceMs = Date.now()
     this.#queue.push(pending)
     return pending
   }
@@ -42,6 +46,8 @@ export class PendingAcks {
       const { type, messageId } = this.#queue[sent++]!
       this.#connection.sendAck(type, messageId)
     }
-    if (sent > 0) this.#queue.splice(0, sent)
+    if (sent === 0) return
+    this.#queue.splice(0, sent)
+    this.waitingSinceMs = this.#queue.length === 0 ? Number.POSITIVE_INFINITY : Date.now()
   }
 }

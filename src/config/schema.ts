@@ -256,6 +256,9 @@ const limitsSchema = z
     drainTimeoutMs: positive
       .default(20_000)
       .describe('A reader that takes nothing for this long is disconnected, in ms.'),
+    storeTimeoutMs: positive
+      .default(30_000)
+      .describe('A client whose packet the store has not answered for this long is disconnected, in ms.'),
     banFailures: count
       .default(10)
       .describe('Refused credentials from one address within `banWindowMs` that lead to a ban; 0: never.'),
