@@ -1,5 +1,6 @@
 /** TunnelMQ as a library: the broker inside your program. See docs/library.md. */
-import { configSchema, type ConfigInput } from './config/schema.ts'
+import { defaultConfig, parseConfig } from './config/load.ts'
+import type { ConfigInput } from './config/schema.ts'
 import type { Handler } from './hooks/types.ts'
 import type { Log } from './log.ts'
 import { startBroker as start, type RunningBroker } from './main.ts'
@@ -21,7 +22,7 @@ export type { RunningBroker } from './main.ts'
 export { ErrorCode, TunnelMQError } from './errors.ts'
 
 export interface BrokerOptions {
-  /** As in the configuration file; every key with a default may be left out. */
+  /** As in the configuration file; every key with a default may be left out. Paths start at the working directory. */
   readonly config?: ConfigInput
   /** Asked first, in this order, on every listener; see docs/handlers.md. */
   readonly handlers?: readonly Handler[]
@@ -29,9 +30,12 @@ export interface BrokerOptions {
   readonly log?: Log
 }
 
-/** Starts a broker. Rejects with a ZodError or a {@link TunnelMQError} when it cannot. */
-export function startBroker(options: BrokerOptions = {}): Promise<RunningBroker> {
-  const config = configSchema.parse(options.config ?? {})
+/**
+ * Starts a broker; without a configuration as `tunnelmq broker` does without one.
+ * Rejects with a {@link TunnelMQError} that names what is wrong.
+ */
+export async function startBroker(options: BrokerOptions = {}): Promise<RunningBroker> {
+  const config = options.config === undefined ? defaultConfig() : (await parseConfig(options.config)).config
   return start({
     config,
     ...(options.handlers && { handlers: options.handlers }),

@@ -40,6 +40,8 @@ export interface RunningBroker {
   reload(): Promise<void>
   /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
   stop(reason?: string): Promise<void>
+  /** For the process around it: a promise was rejected that nobody awaited. Counted in the metrics. */
+  noteUnhandledError(): void
   /** Resolves when the broker has stopped. */
   readonly closed: Promise<void>
 }
@@ -73,9 +75,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     undo.push(() => broker.close())
 
     const chains: Chain[] = []
-    undo.push(() =>
-      Promise.all(chains.flatMap(({ handlers }) => handlers.map((handler) => handler.close?.()))),
-    )
+    undo.push(() => closeHandlers(chains))
     for (const listener of config.listeners) {
       chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
     }
@@ -111,7 +111,18 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       )
     }
     notReady.clear()
-    return createRunning({ config, log, broker, store, admin, listeners, chains, notReady, stopSys })
+    return createRunning({
+      config,
+      log,
+      broker,
+      counters,
+      store,
+      admin,
+      listeners,
+      chains,
+      notReady,
+      stopSys,
+    })
   } catch (error) {
     for (const step of undo.reverse()) await Promise.resolve(step()).catch(() => undefined)
     throw error
@@ -198,7 +209,7 @@ function startSysTopics(
   const update = (): void => {
     const stats = store.stats()
     const total = (field: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'accepted'): number =>
-      counters.listeners.reduce((sum, listener) => sum + listener[field], 0)
+      sum(counters.listeners.map((listener) => listener[field]))
     const figures = {
       clientsConnected: broker.sessions.connectedCount,
       clientsStored: [...broker.sessions.all()].length,
@@ -268,6 +279,7 @@ interface RunningParts {
   readonly config: Config
   readonly log: Log
   readonly broker: Broker
+  readonly counters: BrokerCounters
   readonly store: Store
   readonly admin: AdminServer | undefined
   readonly listeners: readonly Listener[]
@@ -277,7 +289,7 @@ interface RunningParts {
 }
 
 function createRunning(parts: RunningParts): RunningBroker {
-  const { config, log, broker, store, admin, listeners, chains, notReady, stopSys } = parts
+  const { config, log, broker, counters, store, admin, listeners, chains, notReady, stopSys } = parts
   let stopping: Promise<void> | undefined
   let resolveClosed!: () => void
   const closed = new Promise<void>((resolve) => (resolveClosed = resolve))
@@ -292,7 +304,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     stopSys()
     await broker.close()
     await store.close()
-    await Promise.all(chains.flatMap(({ handlers }) => handlers.map((handler) => handler.close?.())))
+    await closeHandlers(chains)
     await admin?.close()
     log.info('broker stopped')
   }
@@ -321,8 +333,15 @@ function createRunning(parts: RunningParts): RunningBroker {
       stopping ??= withDeadline(stop(reason), config.shutdown.timeoutMs, log).finally(resolveClosed)
       return stopping
     },
+    noteUnhandledError() {
+      counters.unhandledErrors++
+    },
     closed,
   }
+}
+
+async function closeHandlers(chains: readonly Chain[]): Promise<void> {
+  await Promise.all(chains.flatMap(({ handlers }) => handlers.map(async (handler) => handler.close?.())))
 }
 
 /** What was written to clients last is on its way: a moment for it, before sockets are destroyed. */

@@ -165,7 +165,8 @@ export class Broker implements PacketHandler {
 
   accept(transport: Transport, profile: ListenerProfile): void {
     const { counters, config } = this.#context
-    const traffic = counters.listener(profile.name, transport.peer.transport)
+    const { listener, transport: kind } = transport.peer
+    const traffic = counters.listener(listener, kind)
     traffic.open++
     const connection = new Connection(transport, profile, {
       handler: this,
@@ -236,13 +237,13 @@ export class Broker implements PacketHandler {
     // A connection that was refused has had its line.
     if (reason.kind !== 'refused') {
       const level = QUIET.has(reason.kind) ? 'debug' : 'info'
-      const { address, port } = connection.transport.peer
+      const { address, port, listener } = connection.transport.peer
       log[level](
         {
           client: session.id,
           address,
           port,
-          listener: connection.profile.name,
+          listener,
           reason: reason.kind,
           detail: reason.detail,
         },

@@ -28,13 +28,11 @@ const NEVER_MS = 536_870_911
  */
 export class Engine {
   readonly #aedes: Aedes
-  readonly #hooks: EngineHooks
   /** Wills stay in the store while we stop: their clients may be back before anybody misses them. */
   #stopping = false
 
-  private constructor(aedes: Aedes, hooks: EngineHooks) {
+  private constructor(aedes: Aedes) {
     this.#aedes = aedes
-    this.#hooks = hooks
   }
 
   static async start(hooks: EngineHooks, persistence: EnginePersistence): Promise<Engine> {
@@ -91,7 +89,7 @@ export class Engine {
       const done = args.findLast((argument) => typeof argument === 'function')
       if (typeof done === 'function') done()
     }
-    const engine = new Engine(aedes, hooks)
+    const engine = new Engine(aedes)
     aedes.on('clientReady', (client) => {
       if (!client.closed) hooks.ready(connectionOf(client))
     })

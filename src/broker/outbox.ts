@@ -1,5 +1,5 @@
 import type { BrokerCounters } from '../counters.ts'
-import type { Store } from '../store/contract.ts'
+import { MAX_UNFORGOTTEN_COUNT, type Store } from '../store/contract.ts'
 import { Backlog, type Entry, type Lease } from './backlog.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Message } from './message.ts'
@@ -39,6 +39,8 @@ export class Outbox {
   #nextSeq = 1
   #nextLeaseId = 65_535
   #sentSeq = 0
+  /** Acknowledged entries that a crash would bring back. */
+  #unforgotten = 0
   #pumping = false
 
   constructor(session: ClientSession, context: OutboxContext) {
@@ -179,6 +181,7 @@ export class Outbox {
         messageId = (entry.seq % 65_535) + 1
         // After a wrap-around the same identifier may still be in use.
         if (this.#inflight.size >= maxInflight || this.#inflight.has(messageId)) break
+        if (this.#unforgotten >= MAX_UNFORGOTTEN_COUNT) break
       }
       this.#backlog.shift()
       this.#send(entry, messageId)
@@ -218,8 +221,15 @@ export class Outbox {
 
   #forget(entry: Entry): void {
     const stored = this.#session.stored
-    if (stored !== undefined && entry.seq > 0)
-      this.#context.store.acknowledge(stored, entry.seq, entry.payloadBytes)
+    if (stored === undefined || entry.seq === 0) return
+    if (this.#context.store.acknowledge(stored, entry.seq, entry.payloadBytes, this.#forgotten)) {
+      this.#unforgotten++
+    }
+  }
+
+  // One function for all entries: it is on the hot path.
+  readonly #forgotten = (): void => {
+    if (this.#unforgotten-- === MAX_UNFORGOTTEN_COUNT) this.pump()
   }
 }
 

@@ -152,7 +152,7 @@ export class Publishing {
       qos === 2 && session.stored !== undefined ? { session: session.stored, messageId } : undefined
     if (qos === 2 && incoming === undefined) session.incomingIds.add(messageId)
     const options = incoming === undefined ? { retain: request.retain } : { retain: request.retain, incoming }
-    let pending: PendingAck | undefined
+    let pending: PendingAck | undefined = undefined as PendingAck | undefined
     const safe = this.#dispatcher.dispatch(message, options, (error) => {
       if (error === undefined) {
         connection.acks.settle(pending!)

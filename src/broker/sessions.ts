@@ -1,5 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { QoS, Will } from '../hooks/types.ts'
+import type { Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredMessage, StoredSubscription } from '../store/contract.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
@@ -159,7 +159,7 @@ export class Sessions {
       const message: StoredMessage = {
         topic: addMountpoint(will.topic, mountpoint),
         payload: will.payload,
-        qos: will.qos as QoS,
+        qos: will.qos,
         retain: will.retain,
         publisher: id,
         publishedAtMs: Date.now(),

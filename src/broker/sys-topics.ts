@@ -100,8 +100,9 @@ export class SysTopics {
       const averages = this.#loads.get(name) ?? WINDOWS.map(() => 0)
       WINDOWS.forEach((minutes, index) => {
         const keep = Math.exp(-elapsedMs / (minutes * MINUTE_MS))
-        averages[index] = perMinute + keep * (averages[index]! - perMinute)
-        this.#set(`load/${name}/${minutes}min`, averages[index]!.toFixed(2), nowMs, changed)
+        const average = perMinute + keep * ((averages[index] ?? 0) - perMinute)
+        averages[index] = average
+        this.#set(`load/${name}/${minutes}min`, average.toFixed(2), nowMs, changed)
       })
       this.#loads.set(name, averages)
     }

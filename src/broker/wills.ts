@@ -1,4 +1,4 @@
-import type { QoS, Will } from '../hooks/types.ts'
+import type { Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredMessage } from '../store/contract.ts'
 import type { Dispatcher } from './dispatch.ts'
@@ -25,7 +25,7 @@ export class Wills {
     const message = new Message(
       will.topic,
       will.payload,
-      will.qos as QoS,
+      will.qos,
       false,
       clientId,
       Date.now(),

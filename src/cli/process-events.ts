@@ -2,7 +2,7 @@ import { flushLog, type Log } from '../log.ts'
 import type { RunningBroker } from '../main.ts'
 
 export interface ProcessEventOptions {
-  readonly broker: Pick<RunningBroker, 'reload' | 'stop' | 'closed'>
+  readonly broker: Pick<RunningBroker, 'reload' | 'stop' | 'closed' | 'noteUnhandledError'>
   readonly log: Log
   /** The process, or its twin in a test. */
   readonly events: Pick<NodeJS.Process, 'on' | 'off' | 'exit'>
@@ -48,6 +48,7 @@ export async function runUntilStopped({ broker, log, events }: ProcessEventOptio
   // A promise that nobody awaited: our bug or a handler's, and no reason to disconnect everyone.
   const onRejection = (error: unknown): void => {
     unhandledCount += 1
+    broker.noteUnhandledError()
     log.error({ err: error, unhandledCount }, 'unhandled rejection')
   }
   // After this nothing is certain, so clients are sent away in order and a supervisor starts us anew.

@@ -66,6 +66,12 @@ export interface StoredWill {
   readonly message: StoredMessage
 }
 
+/**
+ * Acknowledged entries of one session whose removal is not durable yet, at most: whoever delivers keeps to it.
+ * With what is in flight, it is what an unclean stop can lead to be delivered again.
+ */
+export const MAX_UNFORGOTTEN_COUNT = 1_000
+
 export interface PublishTarget {
   readonly session: StoredSession
   readonly qos: 1 | 2
@@ -96,7 +102,7 @@ export interface StoreLimits {
   readonly queueMaxBytes: number
   readonly retainedMaxMessages: number
   readonly retainedMaxBytes: number
-  /** In-flight window: how many of the oldest entries may have been sent before an unclean stop. */
+  /** In-flight window: so many, and {@link MAX_UNFORGOTTEN_COUNT}, may have been sent before an unclean stop. */
   readonly maxInflight: number
 }
 
@@ -167,8 +173,11 @@ export interface Store {
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]>
-  /** PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP. */
-  acknowledge(session: StoredSession, seq: number, payloadBytes: number): void
+  /**
+   * PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP.
+   * `forgotten` is called when that is durable, and never if false is returned: the entry was gone already.
+   */
+  acknowledge(session: StoredSession, seq: number, payloadBytes: number, forgotten?: () => void): boolean
   /**
    * PUBREC: the message is forgotten, its sequence number kept until PUBCOMP. PUBREL may go out when `done`
    * says so. The one write that is kept, and written later, when its commit fails: PUBREC cannot be un-received.

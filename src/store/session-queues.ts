@@ -50,9 +50,14 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     }
   }
 
-  function acknowledge(handle: StoredSession, seq: number, payloadBytes: number): void {
+  function acknowledge(
+    handle: StoredSession,
+    seq: number,
+    payloadBytes: number,
+    forgotten?: () => void,
+  ): boolean {
     const session = handleOf(handle)
-    if (session.removed || session.deletedSeqs.has(seq)) return
+    if (session.removed || session.deletedSeqs.has(seq)) return false
     const released = session.releasedSeqs.delete(seq)
     sessions.dequeue(session, 1, released ? 0 : payloadBytes)
     session.deletedSeqs.add(seq)
@@ -63,8 +68,10 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
         if (error !== undefined) return // kept by the journal: a read must go on hiding the entry
         if (session.readsUnderWay > 0) session.deletedDuringRead.push(seq)
         else session.deletedSeqs.delete(seq)
+        forgotten?.()
       },
     })
+    return true
   }
 
   function release(

@@ -1,5 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import { SessionHandle } from '../session-index.ts'
 import type { StoreState } from '../state.ts'
 import { VERSION } from './codec.ts'
@@ -169,8 +170,9 @@ class Loader {
     if (entry.state === 'pubrel') owner.releasedSeqs.add(entry.seq)
     const expiresAtMs = entry.message?.expiresAtMs ?? 0
     if (expiresAtMs > 0) owner.earliestExpiryMs = Math.min(owner.earliestExpiryMs, expiresAtMs)
-    // Connected when the process ended: as many of the oldest as the window holds may have been on their way.
-    if (owner.connected && owner.queuedCount <= limits.maxInflight) {
+    // Connected when the process ended: as many of the oldest as the window holds may have been on their way,
+    // behind those that were acknowledged and not forgotten on the disk.
+    if (owner.connected && owner.queuedCount <= limits.maxInflight + MAX_UNFORGOTTEN_COUNT) {
       owner.sentUpToSeq = Math.max(owner.sentUpToSeq, entry.seq)
     }
   }

@@ -11,6 +11,7 @@ function createWorld() {
   })
   const broker = {
     closed,
+    noteUnhandledError: vi.fn(),
     stop: vi.fn<(reason?: string) => Promise<void>>(() => Promise.resolve()),
     reload: vi.fn<() => Promise<void>>(() => Promise.resolve()),
   }
