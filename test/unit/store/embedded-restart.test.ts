@@ -2,7 +2,7 @@ import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createSilentLog } from '../../../src/log.ts'
-import type { Store, StoredSession } from '../../../src/store/contract.ts'
+import { MAX_UNFORGOTTEN_COUNT, type Store, type StoredSession } from '../../../src/store/contract.ts'
 import {
   incomingKey,
   queueKey,
@@ -149,14 +149,15 @@ describe.each([
 })
 
 describe('the DUP mark', () => {
-  it('covers as many of the oldest entries as the window holds, when a session was connected', async () => {
-    const client = await fill('client', 6)
+  it('covers the window behind what was acknowledged and not forgotten, when a session was connected', async () => {
+    const client = await fill('client', MAX_UNFORGOTTEN_COUNT + 6)
     await store.sessionConnected(client)
     store.acknowledge(client, 1, 1)
     store.acknowledge(client, 3, 1)
     await settled(store)
     await crash()
-    expect(sessionOf('client').sentUpToSeq).toBe(5) // 2, 4 and 5 may have been in flight
+    // 2, 4 and those up to here may have been sent; three of them were in flight at most.
+    expect(sessionOf('client').sentUpToSeq).toBe(MAX_UNFORGOTTEN_COUNT + 5)
   })
 
   it('covers the last entry when there are fewer, and nothing that comes later', async () => {
