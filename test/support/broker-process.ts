@@ -39,6 +39,8 @@ export interface BrokerProcess {
   stop(): Promise<number | null>
   /** Resolves when the process has ended, by whatever cause. */
   readonly exited: Promise<void>
+  /** Resolves then, or when the time is over. */
+  exitedWithin(timeoutMs: number): Promise<void>
   /** Sum over all labels of one metric, or of those samples whose labels contain the text. */
   metric(name: string, label?: string): Promise<number>
   residentBytes(): number
@@ -48,13 +50,18 @@ export interface BrokerProcess {
   remove(): Promise<void>
 }
 
-/** Makes the folder and the configuration, and starts the broker. */
-export async function startBrokerProcess(options: ProcessOptions = {}): Promise<BrokerProcess> {
+/** Makes the folder; nothing runs yet. */
+export async function createBrokerProcess(options: ProcessOptions = {}): Promise<BrokerProcess> {
   if (!existsSync(program)) {
     throw new Error(`${program} is missing: run \`npm run build\` first (\`npm test\` does it)`)
   }
   const folder = await mkdtemp(join(tmpdir(), 'tunnelmq-fault-'))
-  const broker = new ChildBroker(folder, options)
+  return new ChildBroker(folder, options)
+}
+
+/** Makes the folder, and starts the broker. */
+export async function startBrokerProcess(options: ProcessOptions = {}): Promise<BrokerProcess> {
+  const broker = await createBrokerProcess(options)
   try {
     await broker.start()
   } catch (error) {
@@ -126,6 +133,12 @@ class ChildBroker implements BrokerProcess {
     this.#child?.kill('SIGTERM')
     await this.exited
     return this.#child?.exitCode ?? null
+  }
+
+  async exitedWithin(timeoutMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([this.exited, new Promise((resolve) => (timer = setTimeout(resolve, timeoutMs)))])
+    clearTimeout(timer)
   }
 
   async metric(name: string, label = ''): Promise<number> {

@@ -193,8 +193,8 @@ export class LoadClient {
     this.#socket = undefined
     const requests = [...this.#requests.values()].flat()
     this.#requests.clear()
-    for (const { reject } of requests)
-      reject(new Error(`the connection of ${this.options.clientId} was closed`))
+    for (const request of requests)
+      request.reject(new Error(`the connection of ${this.options.clientId} was closed`))
   }
 
   #resume(sessionPresent: boolean): void {
