@@ -427,6 +427,7 @@ const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 
 const REFUSALS: Readonly<Record<string, Refusal>> = {
   'bad-credentials': 'bad-credentials',
   'not-authorized': 'not-authorized',
+  'will-refused': 'not-authorized',
   'identifier-rejected': 'identifier-rejected',
   unavailable: 'unavailable',
   'protocol-version': 'protocol-version',

@@ -138,7 +138,7 @@ export class Connecting {
       session.will = undefined
       return undefined
     }
-    this.#refused(connection, RefuseReason.notAuthorized, `will: ${fault}`)
+    this.#refused(connection, 'will-refused', fault)
     return ConnackCode.notAuthorized
   }
 

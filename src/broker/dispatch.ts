@@ -4,7 +4,7 @@ import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Message } from './message.ts'
 import type { ShareGroup } from './share-group.ts'
-import type { Subscriptions } from './subscriptions.ts'
+import type { LocalSubscription, Subscriptions } from './subscriptions.ts'
 
 /** What belongs to the same atomic write as the message. */
 export interface DispatchOptions {
@@ -45,6 +45,7 @@ export class Dispatcher {
     if (routes.length > 1) {
       // A session with several matching subscriptions gets one message, at the highest QoS. [MQTT-3.3.5-1]
       const mark = ++this.#mark
+      const locals: LocalSubscription[] = []
       for (const route of routes) {
         if (route.kind !== 'session') continue
         const { session, qos } = route
@@ -55,12 +56,14 @@ export class Dispatcher {
       }
       for (const route of routes) {
         if (route.kind === 'group') this.#toGroup(route, message, write)
-        else if (route.kind === 'local') route.listener(message)
+        else if (route.kind === 'local') locals.push(route)
         else if (route.session.mark === mark) {
           route.session.mark = 0
           this.#toSession(route.session, lower(message.qos, route.session.markedQos), message, write)
         }
       }
+      // Last, because a listener may publish, subscribe and unsubscribe.
+      for (const { listener } of locals) listener(message)
     } else if (routes.length === 1) {
       const route = routes[0]!
       if (route.kind === 'session')
