@@ -262,14 +262,14 @@ export class Broker implements PacketHandler {
     const will = session?.will
     if (session === undefined || will === undefined || connection.clientSession === undefined) return
     // Again, because rights may have changed since CONNECT.
-    const fault = await this.#connecting.willFault(connection, will)
-    if (fault === undefined) {
-      const topic = addMountpoint(will.topic, connection.profile.mountpoint)
-      await this.#wills.publish(session.id, { ...will, topic })
+    const authorized = await this.#connecting.authorizeWill(connection, will)
+    if (typeof authorized !== 'string') {
+      const topic = addMountpoint(authorized.topic, connection.profile.mountpoint)
+      await this.#wills.publish(session.id, { ...authorized, topic })
       return
     }
     this.#context.counters.dropped.refused++
-    this.#context.log.info({ client: session.id, topic: will.topic, reason: fault }, 'will refused')
+    this.#context.log.info({ client: session.id, topic: will.topic, reason: authorized }, 'will refused')
     await this.#wills.discard(session.id)
   }
 

@@ -110,9 +110,7 @@ export class Connecting {
       this.#refused(connection, 'max-connections', 'too many connections of this user')
       return ConnackCode.unavailable
     }
-    return session.will === undefined
-      ? undefined
-      : await this.#authorizeWill(connection, session, session.will)
+    return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
   }
 
   #refuse(connection: Connection, decision: Decision): ConnackCode {
@@ -127,40 +125,33 @@ export class Connecting {
     return Buffer.byteLength(session.id) > 65_535 ? 'client id longer than 65535 bytes' : undefined
   }
 
-  async #authorizeWill(
-    connection: Connection,
-    session: Session,
-    will: Will,
-  ): Promise<ConnackCode | undefined> {
-    const fault = await this.willFault(connection, will)
-    if (fault === undefined) return undefined
+  async #takeWill(connection: Connection, session: Session, will: Will): Promise<ConnackCode | undefined> {
+    const authorized = await this.authorizeWill(connection, will)
+    if (typeof authorized !== 'string') {
+      connection.authorizedWill = authorized
+      return undefined
+    }
     if (this.#options.onRefusedWill === 'strip') {
       session.will = undefined
       return undefined
     }
-    this.#refused(connection, 'will-refused', fault)
+    this.#refused(connection, 'will-refused', authorized)
     return ConnackCode.notAuthorized
   }
 
-  /** Why the will may not be published, at CONNECT and when it is due. Handlers may rewrite it. */
-  async willFault(connection: Connection, will: Will): Promise<string | undefined> {
-    const rule = this.#willTopicFault(will.topic)
+  /**
+   * The will as the handlers let it be published, or why they do not. Asked at CONNECT and when it is due, both
+   * times with the client's own: what a handler rewrites must not be rewritten again.
+   */
+  async authorizeWill(connection: Connection, { topic, payload, retain, qos }: Will): Promise<Will | string> {
+    const rule = this.#willTopicFault(topic)
     if (rule !== undefined) return rule
-    const request: PublishRequest = {
-      topic: will.topic,
-      payload: will.payload,
-      retain: will.retain,
-      qos: will.qos,
-      dup: false,
-      isWill: true,
-    }
+    const request: PublishRequest = { topic, payload, retain, qos, dup: false, isWill: true }
     const asked = connection.profile.guard.authPublish(connection.session!, request)
     const decision = asked instanceof Promise ? await asked : asked
     if (!decision.allowed) return decision.reason ?? 'refused'
-    will.topic = request.topic
-    will.payload = request.payload
-    will.retain = request.retain
-    return this.#willTopicFault(will.topic)
+    const fault = this.#willTopicFault(request.topic)
+    return fault ?? { topic: request.topic, payload: request.payload, retain: request.retain, qos }
   }
 
   #willTopicFault(topic: string): string | undefined {

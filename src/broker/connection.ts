@@ -1,6 +1,6 @@
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
-import type { DisconnectReason } from '../hooks/types.ts'
+import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Transport, TransportReceiver } from '../listeners/transport.ts'
 import type { ConnectionSession } from './connection-session.ts'
 import type { ClientSession } from './client-session.ts'
@@ -84,6 +84,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   sessionPresent = false
   /** Lets the next connection with the same client id go on. */
   endTurn: (() => void) | undefined
+  /** The session's will, as the handlers have rewritten it: what is stored. */
+  authorizedWill: Will | undefined
   /** Resolves when its will, if it was due, has been published or given up. */
   willSettled: Promise<void> | undefined
   /** It counts towards the limit of this user. */

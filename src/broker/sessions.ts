@@ -101,12 +101,12 @@ export class Sessions {
       oldConnection.close({ kind: 'taken-over', detail: `by ${connection.transport.peer.address}` })
       await oldConnection.willSettled
     }
-    const { clean, will } = connection.session!
+    const { clean } = connection.session!
     const kept = clean || this.#byId.get(id)?.stored === undefined ? undefined : this.#byId.get(id)
     const session = kept ?? (await this.#create(id, clean))
     try {
       if (kept !== undefined) await this.#resume(connection, kept, recheck)
-      await this.#putWill(id, will, connection.profile.mountpoint)
+      await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
       this.#assertAlive(connection)
     } catch (error) {
       // It goes on waiting for its client.

@@ -114,6 +114,8 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
     method: Asked,
     session: Session,
     ask: () => Decision | PendingDecision,
+    // A will is asked about because its connection is gone.
+    evenIfGone = false,
   ): Promise<Decision> {
     const askedMs = now()
     const outcome = await slots.wait(timeoutMs)
@@ -127,7 +129,7 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
       onFailure({ method, handler: 'none', kind: 'overloaded', cause, session })
       return overloaded(cause)
     }
-    if (session.signal.aborted) {
+    if (session.signal.aborted && !evenIfGone) {
       slots.release()
       return connectionGone
     }
@@ -189,7 +191,7 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
     },
     authPublish(session, message) {
       if (mustWait('authPublish')) {
-        return answerLater('authPublish', session, () => chain.authPublish(session, message))
+        return answerLater('authPublish', session, () => chain.authPublish(session, message), message.isWill)
       }
       return answer('authPublish', session, chain.authPublish(session, message))
     },
