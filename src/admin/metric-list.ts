@@ -44,6 +44,16 @@ const byListener = (
     labels: { listener: counters.listener, transport: counters.transport },
     value: counters[field],
   }))
+/** A stored queue and the retained messages keep their own bounds, and count what these cost. */
+function dropped(model: BrokerReadModel): Readonly<Record<string, number>> {
+  const { dropped: counted } = model.counters
+  const { droppedMessages, droppedRetained } = model.storeStats()
+  return {
+    ...counted,
+    'queue-full': counted['queue-full'] + droppedMessages,
+    'retained-full': counted['retained-full'] + droppedRetained,
+  }
+}
 const listenerLabels = ['listener', 'transport']
 
 const connectionMetrics: readonly NumberMetric[] = [
@@ -125,7 +135,7 @@ const messageMetrics: readonly NumberMetric[] = [
     type: 'counter',
     help: `Messages that did not go to somebody, by reason: ${dropReasons.join(', ')}.`,
     labels: ['reason'],
-    read: (model) => byKey('reason', model.counters.dropped),
+    read: (model) => byKey('reason', dropped(model)),
   },
   {
     name: 'tunnelmq_messages_inflight',

@@ -43,7 +43,7 @@ export interface LocalPublish {
 }
 
 const DEADLINE_CHECK_MS = 1_000
-const SWEEP_MS = 10_000
+const SWEEP_MS = { least: 250, most: 10_000 } as const
 
 /**
  * The parts of the broker, put together: transports in, packets to the part that knows them.
@@ -152,7 +152,7 @@ export class Broker implements PacketHandler {
     this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
     this.#timers = [
       setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS),
-      setInterval(() => this.#sweep(), SWEEP_MS),
+      setInterval(() => this.#sweep(), sweepIntervalMs(this.#context.config.session)),
     ]
   }
 
@@ -420,6 +420,12 @@ export class Broker implements PacketHandler {
 }
 
 const DRAIN_STEP_MS = 50
+
+/** What ends by itself does so at most a quarter of its time late. */
+function sweepIntervalMs({ expiryMs, messageExpiryMs }: Config['session']): number {
+  const shortest = Math.min(...[expiryMs, messageExpiryMs].filter((ms) => ms > 0))
+  return Math.min(SWEEP_MS.most, Math.max(SWEEP_MS.least, shortest / 4))
+}
 
 /** Ends that are nobody's fault and may come by the thousand. */
 const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown'])
