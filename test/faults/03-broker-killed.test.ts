@@ -46,7 +46,7 @@ function dupsOf(came: readonly Delivery[], resent: ReadonlySet<string>): { marke
     // A publisher that has lost its PUBACK publishes anew: to the broker that is another message.
     wrong: again
       .filter(({ dup, payload }) => !dup && !resent.has(payload.toString()))
-      .map((one) => `${one.payload}`),
+      .map(({ payload }) => payload.toString()),
   }
 }
 
@@ -100,7 +100,7 @@ it('loses nothing when the broker is killed 20 times under load, and doubles no 
   }
   expect(repeated(exact.received.filter(({ qos }) => qos === 2))).toEqual([])
   expect(
-    repeated(lowered.received.filter(({ payload }) => `${payload}`.startsWith('two'))).every(
+    repeated(lowered.received.filter(({ payload }) => payload.toString().startsWith('two'))).every(
       ({ dup }) => dup,
     ),
   ).toBe(true)

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,8 +44,9 @@ export interface BrokerProcess {
   /** Sum over all labels of one metric, or of those samples whose labels contain the text. */
   metric(name: string, label?: string): Promise<number>
   residentBytes(): number
-  /** The most that it ever was in this run. */
+  /** The most that it was in this run, or since `forgetPeak`. */
   peakResidentBytes(): number
+  forgetPeak(): void
   /** Kills what runs, and removes the folder. */
   remove(): Promise<void>
 }
@@ -158,6 +159,11 @@ class ChildBroker implements BrokerProcess {
 
   peakResidentBytes(): number {
     return this.#memory('VmHWM')
+  }
+
+  forgetPeak(): void {
+    // proc(5): 5 resets VmHWM.
+    writeFileSync(`/proc/${this.pid}/clear_refs`, '5')
   }
 
   #memory(line: string): number {

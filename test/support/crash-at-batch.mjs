@@ -8,9 +8,9 @@ const crashAt = Number(process.env.CRASH_AT_BATCH ?? 0)
 const moment = process.env.CRASH_MOMENT
 let written = 0
 
-const { batch } = ClassicLevel.prototype
+const { batch } = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(ClassicLevel.prototype))
 ClassicLevel.prototype.batch = function (...operations) {
-  const made = batch.apply(this, operations)
+  const made = batch.value.apply(this, operations)
   if (operations.length > 0) return made
   const write = made.write.bind(made)
   made.write = async (options) => {

@@ -22,7 +22,7 @@ export interface LoadClientOptions {
   readonly will?: WireWill
   /** QoS 1 and 2 messages that this client has on their way at once. */
   readonly window?: number
-  /** False: it takes messages and acknowledges nothing. */
+  /** False: it takes messages, and acknowledges them when `settle` is called. */
   readonly acknowledges?: boolean
   /** Instead of `received`. */
   readonly onDelivery?: (delivery: Delivery) => void
@@ -76,12 +76,14 @@ export class LoadClient {
   readonly #waiting: Inflight[] = []
   readonly #incomingIds = new Set<number>()
   readonly #requests = new Map<string, Pending[]>()
+  #owed: Buffer[] | undefined
   #socket: Socket | undefined
   #open = false
   #nextId = 0
 
   constructor(options: LoadClientOptions) {
     this.options = options
+    if (options.acknowledges === false) this.#owed = []
   }
 
   /** Messages without PUBACK or PUBCOMP. */
@@ -155,6 +157,12 @@ export class LoadClient {
     const socket = this.#socket
     if (socket === undefined || !socket.writableNeedDrain) return
     await Promise.race([new Promise((resolve) => socket.once('drain', resolve)), this.closed])
+  }
+
+  /** Acknowledges what came so far, and from now on everything. */
+  settle(): void {
+    for (const ack of this.#owed?.splice(0) ?? []) this.write(ack)
+    this.#owed = undefined
   }
 
   pauseReading(): void {
@@ -273,7 +281,11 @@ export class LoadClient {
       this.again.count++
       if (delivery.dup) this.again.dupCount++
     }
-    if (qos > 0 && this.options.acknowledges !== false)
-      this.write(ackPacket(qos === 1 ? Packet.puback : Packet.pubrec, messageId))
+    if (qos > 0) this.#acknowledge(ackPacket(qos === 1 ? Packet.puback : Packet.pubrec, messageId))
+  }
+
+  #acknowledge(ack: Buffer): void {
+    if (this.#owed === undefined) this.write(ack)
+    else this.#owed.push(ack)
   }
 }

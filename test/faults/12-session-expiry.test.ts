@@ -1,0 +1,120 @@
+import { afterEach, expect, it } from 'vitest'
+import { startTestBroker, type TestBroker } from '../support/broker.ts'
+import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { eventually, missing, report, texts } from './ledger.ts'
+
+const expiryMs = 1_000
+
+let stop: (() => Promise<void>) | undefined
+
+afterEach(async () => {
+  await stop?.()
+  stop = undefined
+})
+
+async function startWithExpiry(): Promise<TestBroker> {
+  const broker = await startTestBroker({ session: { expiryMs } })
+  stop = () => broker.stop()
+  return broker
+}
+
+async function enter(port: number, clientId: string): Promise<LoadClient> {
+  const client = new LoadClient({ port, clientId, clean: false })
+  await client.connect()
+  await client.subscribe([`to/${clientId}`, 1], ['to/all', 1])
+  return client
+}
+
+function hasExpired(events: readonly Readonly<Record<string, unknown>>[], clientId: string): boolean {
+  return events.some(({ msg, client }) => msg === 'session expired' && client === clientId)
+}
+
+it('removes sessions whose clients stay away, and never one that is connected', async () => {
+  const broker = await startWithExpiry()
+  const stayer = await enter(broker.port, 'stayer')
+  const commuter = await enter(broker.port, 'commuter')
+  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+  await publisher.connect()
+  for (let round = 0; round < 3; round++) {
+    const brief = await enter(broker.port, `brief-${round}`)
+    await brief.disconnect()
+    // Its time away begins anew each time.
+    await commuter.vanish()
+    await publisher.publish({ topic: 'to/all', payload: `all ${round}`, qos: 1 })
+    expect((await commuter.connect()).sessionPresent).toBe(true)
+    await eventually(() => hasExpired(broker.events, `brief-${round}`))
+    expect((await brief.connect()).sessionPresent).toBe(false)
+    await brief.ping()
+    expect(brief.received).toEqual([])
+    await brief.disconnect()
+  }
+  await eventually(() => commuter.received.length >= 3 && stayer.received.length >= 3)
+  expect(missing(publisher.acknowledged, texts(stayer.received))).toEqual([])
+  expect(missing(publisher.acknowledged, texts(commuter.received))).toEqual([])
+  expect(hasExpired(broker.events, 'stayer') || hasExpired(broker.events, 'commuter')).toBe(false)
+  report('12 (away)', publisher.acknowledged.size, `${stayer.received.length} delivered to each that stayed`)
+})
+
+it('either keeps a session whole or removes it whole when its client is back just as it ends', async () => {
+  const broker = await startWithExpiry()
+  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+  await publisher.connect()
+  const outcomes = { kept: 0, removed: 0 }
+  let acknowledgedCount = 0
+  let deliveredCount = 0
+  const returnAt = async (i: number): Promise<void> => {
+    const clientId = `edge-${i}`
+    const client = await enter(broker.port, clientId)
+    await client.disconnect()
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
+    // Around the moment of expiry and of the sweeps behind it, from a little before on.
+    await new Promise((resolve) => setTimeout(resolve, expiryMs * 0.8 + i * 10))
+    const { sessionPresent } = await client.connect()
+    outcomes[sessionPresent ? 'kept' : 'removed']++
+    if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
+    const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
+    await eventually(() => client.received.length >= due.length)
+    // Still there after the sweeps that saw it as ended.
+    await new Promise((resolve) => setTimeout(resolve, expiryMs))
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
+    due.push(`${clientId} 2`)
+    await eventually(() => client.received.length >= due.length)
+    expect(texts(client.received)).toEqual(due)
+    acknowledgedCount += due.length
+    deliveredCount += client.received.length
+  }
+  await Promise.all(Array.from({ length: 60 }, (_, i) => returnAt(i)))
+  expect(outcomes.kept).toBeGreaterThan(0)
+  expect(outcomes.removed).toBeGreaterThan(0)
+  report(
+    '12 (back)',
+    acknowledgedCount,
+    `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
+  )
+})
+
+it('counts the time away across a kill, and from the start for those that were connected', async () => {
+  const broker: BrokerProcess = await startBrokerProcess({ config: { session: { expiryMs: 3_000 } } })
+  stop = () => broker.remove()
+  const gone = await enter(broker.port, 'gone')
+  await gone.disconnect()
+  const lost = await enter(broker.port, 'lost')
+  const back = await enter(broker.port, 'back')
+  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+  await publisher.connect()
+  await publisher.publish({ topic: 'to/all', payload: 'p 1', qos: 1 })
+  await broker.kill()
+  await Promise.all([lost.closed, back.closed, publisher.closed])
+  await broker.start()
+  expect((await back.connect()).sessionPresent).toBe(true)
+  await eventually(() => hasExpired(broker.events, 'gone') && hasExpired(broker.events, 'lost'))
+  await publisher.connect()
+  await publisher.publish({ topic: 'to/all', payload: 'p 2', qos: 1 })
+  await eventually(() => missing(publisher.acknowledged, texts(back.received)).length === 0)
+  expect(hasExpired(broker.events, 'back')).toBe(false)
+  expect((await gone.connect()).sessionPresent).toBe(false)
+  expect((await lost.connect()).sessionPresent).toBe(false)
+  report('12 (killed)', publisher.acknowledged.size, `${new Set(texts(back.received)).size} delivered`)
+})

@@ -1,0 +1,90 @@
+import { afterEach, expect, it } from 'vitest'
+import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { eventually, report, texts } from './ledger.ts'
+
+const bound = 1_000
+const sentCount = 1_600
+const payloadBytes = 100
+
+let broker: BrokerProcess
+
+afterEach(() => broker.remove())
+
+const payloads = Array.from({ length: sentCount }, (_, number) => `p ${number} `.padEnd(payloadBytes, 'x'))
+
+async function publishAll(qos: 1 | 2, retainOn?: (number: number) => string): Promise<number> {
+  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher', window: 100 })
+  await publisher.connect()
+  await Promise.all(
+    payloads.map((payload, number) =>
+      publisher.publish({ topic: retainOn?.(number) ?? 'q', payload, qos, retain: retainOn !== undefined }),
+    ),
+  )
+  await publisher.disconnect()
+  return publisher.acknowledged.size
+}
+
+function droppedCount(reason: string): Promise<number> {
+  return broker.metric('tunnelmq_messages_dropped_total', `reason="${reason}"`)
+}
+
+it.each([
+  { what: 'messages', session: { queueMaxMessages: bound }, kept: bound },
+  { what: 'bytes', session: { queueMaxBytes: 700 * payloadBytes + 50 }, kept: 700 },
+])(
+  'drops the newest at the bound by $what of a stored queue, and counts each',
+  async ({ what, session, kept }) => {
+    broker = await startBrokerProcess({ config: { session } })
+    const away = new LoadClient({ port: broker.port, clientId: 'away', clean: false })
+    await away.connect()
+    await away.subscribe(['q', 2])
+    await away.disconnect()
+    const acknowledgedCount = await publishAll(2)
+    expect(acknowledgedCount).toBe(sentCount)
+    const dropped = await droppedCount('queue-full')
+    await away.connect()
+    await eventually(() => away.received.length >= kept)
+    await away.ping()
+    expect(texts(away.received)).toEqual(payloads.slice(0, kept))
+    expect(dropped).toBe(sentCount - kept)
+    // There is room again.
+    await publishAll(1)
+    await eventually(async () => (await broker.metric('tunnelmq_queued_messages')) === 0)
+    expect(away.received.length + (await droppedCount('queue-full'))).toBe(2 * sentCount)
+    report(`16 (${what})`, acknowledgedCount, `${kept} delivered, ${dropped} dropped and counted`)
+  },
+)
+
+it.each([
+  { what: 'messages', session: { queueMaxMessages: bound }, kept: bound + 20 },
+  { what: 'bytes', session: { cleanQueueMaxBytes: 700 * payloadBytes + 50 }, kept: 720 },
+])('drops the newest at the bound by $what for a clean session that acknowledges nothing', async (bounds) => {
+  const { what, session, kept } = bounds
+  broker = await startBrokerProcess({ config: { session } })
+  const slow = new LoadClient({ port: broker.port, clientId: 'slow', acknowledges: false })
+  await slow.connect()
+  await slow.subscribe(['q', 1])
+  const acknowledgedCount = await publishAll(1)
+  const dropped = await droppedCount('queue-full')
+  expect(slow.received.length).toBeLessThanOrEqual(20)
+  slow.settle()
+  await eventually(() => slow.received.length >= kept)
+  await slow.ping()
+  expect(texts(slow.received)).toEqual(payloads.slice(0, kept))
+  expect(dropped).toBe(sentCount - kept)
+  report(`16 (clean, ${what})`, acknowledgedCount, `${kept} delivered, ${dropped} dropped and counted`)
+})
+
+it('retains no new topic beyond the bound, and counts each', async () => {
+  broker = await startBrokerProcess({ config: { retained: { maxMessages: bound } } })
+  const acknowledgedCount = await publishAll(1, (number) => `kept/${number}`)
+  expect(await droppedCount('retained-full')).toBe(sentCount - bound)
+  const reader = new LoadClient({ port: broker.port, clientId: 'reader' })
+  await reader.connect()
+  await reader.subscribe(['kept/+', 1])
+  await eventually(() => reader.received.length >= bound)
+  await reader.ping()
+  expect(new Set(texts(reader.received))).toEqual(new Set(payloads.slice(0, bound)))
+  report('16 (retained)', acknowledgedCount, `${bound} retained, ${sentCount - bound} dropped and counted`)
+})
