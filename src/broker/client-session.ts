@@ -54,6 +54,11 @@ export class ClientSession {
       : this.incomingIds.has(messageId)
   }
 
+  /** No subscription reaches out of this mountpoint. */
+  isWithin(mountpoint: string): boolean {
+    return [...this.subscriptions.values()].every(({ matchFilter }) => isUnder(matchFilter, mountpoint))
+  }
+
   /** Filters were refused that had been granted: what they have queued must not be delivered. */
   recheckQueue(): void {
     this.#recheckUpToSeq = this.stored?.lastSeq ?? 0
@@ -71,10 +76,15 @@ export class ClientSession {
       return false
     }
     const connection = this.connection!
-    const guard = connection.profile.guard
+    const { guard, mountpoint } = connection.profile
+    if (!isUnder(message.topic, mountpoint)) {
+      // It has waited since the session was at another mountpoint.
+      dropped['not-delivered']++
+      return false
+    }
     if (!guard.chain.decidesDeliver) return true
     const allowed = guard.authDeliver(connection.session!, {
-      topic: stripMountpoint(message.topic, connection.profile.mountpoint),
+      topic: stripMountpoint(message.topic, mountpoint),
       payload: message.payload,
       qos: message.qos,
       retain: message.retain,
@@ -131,6 +141,11 @@ export class ClientSession {
 /** `$` topics are exempt from mountpoints. */
 export function addMountpoint(topic: string, mountpoint: string): string {
   return mountpoint === '' || topic.startsWith('$') ? topic : mountpoint + topic
+}
+
+/** Topic names and filters alike. */
+function isUnder(topic: string, mountpoint: string): boolean {
+  return mountpoint === '' || topic.startsWith(mountpoint) || topic.startsWith('$')
 }
 
 export function stripMountpoint(topic: string, mountpoint: string): string {

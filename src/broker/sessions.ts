@@ -102,11 +102,14 @@ export class Sessions {
       await oldConnection.willSettled
     }
     const { clean } = connection.session!
-    const kept = clean || this.#byId.get(id)?.stored === undefined ? undefined : this.#byId.get(id)
+    const found = this.#byId.get(id)
+    const { mountpoint } = connection.profile
+    // A session that was made at another mountpoint must not bring its messages here: this client begins anew.
+    const kept = clean || found?.stored === undefined || !found.isWithin(mountpoint) ? undefined : found
     const session = kept ?? (await this.#create(id, clean))
     try {
       if (kept !== undefined) await this.#resume(connection, kept, recheck)
-      await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
+      await this.#putWill(id, connection.authorizedWill, mountpoint)
       this.#assertAlive(connection)
     } catch (error) {
       // It goes on waiting for its client.

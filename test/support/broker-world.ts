@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect as openSocket } from 'node:net'
+import { connect as openSocket, type NetConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import mqtt, { type IClientOptions, MqttClient } from 'mqtt'
@@ -61,7 +61,7 @@ export async function connectMqtt(url: string, options: IClientOptions = {}): Pr
 
 /** MQTT.js over a socket of one's own: from another loopback address, or to a unix socket. */
 export async function connectMqttOver(
-  socket: Parameters<typeof openSocket>[0],
+  socket: NetConnectOpts,
   options: IClientOptions = {},
 ): Promise<MqttClient> {
   const client = new MqttClient(() => openSocket(socket), { reconnectPeriod: 0, ...options })
