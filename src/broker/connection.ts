@@ -143,6 +143,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     const packetsBefore = this.#packets
     const waitedBefore = this.#framer.waitingBytes
     try {
+      // Seen by its first byte: what else a stranger's bytes may mean need not be waited for. [MQTT-3.1.0-1]
+      if (this.phase === 'connect' && waitedBefore === 0 && chunk[0]! >> 4 !== PacketType.connect)
+        throw malformed('first packet is not CONNECT')
       this.#framer.receive(chunk)
     } catch (error) {
       this.#fault(error)
