@@ -22,15 +22,7 @@ export class Wills {
 
   /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
   publish(clientId: string, will: Will, expiresAtMs = 0): Promise<void> {
-    const message = new Message(
-      will.topic,
-      will.payload,
-      will.qos,
-      false,
-      clientId,
-      Date.now(),
-      expiresAtMs,
-    )
+    const message = new Message(will.topic, will.payload, will.qos, false, clientId, Date.now(), expiresAtMs)
     return new Promise((resolve) => {
       const done = (error: Error | undefined): void => {
         if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')
