@@ -106,7 +106,7 @@ export class Connecting {
         return ConnackCode.identifierRejected
       }
     }
-    if (!this.#countUser(connection, session.username)) {
+    if (!this.#countUser(connection, session)) {
       this.#refused(connection, 'max-connections', 'too many connections of this user')
       return ConnackCode.unavailable
     }
@@ -176,11 +176,13 @@ export class Connecting {
     }
   }
 
-  #countUser(connection: Connection, username: string | undefined): boolean {
+  #countUser(connection: Connection, { id, username }: Session): boolean {
     const limit = this.#options.maxConnectionsPerUser
     if (limit === 0 || username === undefined) return true
     const count = this.#byUser.get(username) ?? 0
-    if (count >= limit) return false
+    // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
+    const replaces = this.#sessions.get(id)?.connection?.countedUser === username
+    if (count >= limit && !replaces) return false
     this.#byUser.set(username, count + 1)
     connection.countedUser = username
     return true
