@@ -1,0 +1,150 @@
+import { connect as openSocket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect, it } from 'vitest'
+import { Broker } from '../../src/broker/broker.ts'
+import { configSchema } from '../../src/config/schema.ts'
+import { createBrokerCounters } from '../../src/counters.ts'
+import { createChain } from '../../src/hooks/chain.ts'
+import { createGuard } from '../../src/hooks/guard.ts'
+import { createAdmission } from '../../src/listeners/admission.ts'
+import { createSilentLog } from '../../src/log.ts'
+import { createMemoryStore } from '../../src/store/memory.ts'
+import { startTestBroker } from '../support/broker.ts'
+import { FakeTransport } from '../support/fake-transport.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { mutatedStream, Random } from '../support/mutations.ts'
+import { eventually } from './ledger.ts'
+
+const seed = 20_261_121
+const streamCount = 100_000
+const socketCount = 5_000
+const batch = 500
+/** What the streams may leave behind is bounded by this. */
+const bounds = {
+  session: { maxSessions: 20, queueMaxMessages: 100 },
+  retained: { maxMessages: 100 },
+  limits: { banFailures: 0, connectionsPerSecond: 0 },
+}
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+async function heapBytes(): Promise<number> {
+  await nextTurn()
+  collectGarbage()
+  await nextTurn()
+  collectGarbage()
+  return process.memoryUsage().heapUsed
+}
+
+async function createWorld() {
+  const config = configSchema.parse(bounds)
+  const { session, retained, limits } = config
+  const store = createMemoryStore({
+    queueMaxMessages: session.queueMaxMessages,
+    queueMaxBytes: session.queueMaxBytes,
+    retainedMaxMessages: retained.maxMessages,
+    retainedMaxBytes: retained.maxBytes,
+    maxInflight: limits.maxInflight,
+  })
+  await store.open()
+  const counters = createBrokerCounters()
+  const admission = createAdmission(limits, () => performance.now())
+  const broker = new Broker({ config, store, counters, admission, log: createSilentLog() })
+  await broker.start()
+  const failures: unknown[] = []
+  const everyone = { authConnect: () => undefined }
+  const guard = createGuard(createChain([everyone]), {
+    timeoutMs: 5_000,
+    maxConcurrent: 1_000,
+    onFailure: ({ cause }) => failures.push(cause),
+  })
+  const profile = {
+    name: 'fake',
+    guard,
+    allowAnonymous: true,
+    protocolVersions: new Set([3, 4]),
+    mountpoint: '',
+  }
+  return { broker, store, counters, profile, failures }
+}
+
+it(`stays alive and small through ${streamCount} mutated streams`, async () => {
+  const { broker, store, counters, profile, failures } = await createWorld()
+  const random = new Random(seed)
+  let endedByBroker = 0
+  let writtenBytes = 0
+  const runBatch = async (): Promise<void> => {
+    const clients = Array.from({ length: batch }, () => ({
+      transport: new FakeTransport(),
+      pieces: mutatedStream(random),
+    }))
+    for (const { transport } of clients) broker.accept(transport, profile)
+    for (let piece = 0; piece < 4; piece++) {
+      for (const { transport, pieces } of clients) transport.feed(pieces[piece] ?? Buffer.alloc(0))
+      for (let turn = 0; turn < 4; turn++) await nextTurn()
+    }
+    for (const { transport } of clients) {
+      if (transport.isEnded) endedByBroker++
+      else transport.vanish()
+      writtenBytes += transport.writtenBytes
+    }
+    await eventually(() => broker.connections.size === 0)
+  }
+
+  for (let done = 0; done < streamCount / 5; done += batch) await runBatch()
+  const before = await heapBytes()
+  for (let done = streamCount / 5; done < streamCount; done += batch) await runBatch()
+  const growthBytes = (await heapBytes()) - before
+
+  expect(failures).toEqual([])
+  expect(endedByBroker).toBeGreaterThan(streamCount / 4)
+  expect(endedByBroker).toBeLessThan(streamCount)
+  expect(writtenBytes).toBeGreaterThan(streamCount * 4)
+  expect(broker.sessions.connectedCount).toBe(0)
+  expect(counters.listeners.map(({ open }) => open)).toEqual([0])
+  expect(store.sessions.size).toBeLessThanOrEqual(bounds.session.maxSessions)
+  expect(growthBytes).toBeLessThan(4_000_000)
+  console.log(
+    `fault 18: ${streamCount} mutated streams (seed ${seed}), ${endedByBroker} closed by the broker, heap +${Math.round(growthBytes / 1_000)} KB`,
+  )
+  await broker.close()
+  await store.close()
+}, 120_000)
+
+it(`stays alive through ${socketCount} mutated streams on real sockets, and serves a good client meanwhile`, async () => {
+  const broker = await startTestBroker(bounds)
+  const random = new Random(seed + 1)
+  const streams = Array.from({ length: socketCount }, () => mutatedStream(random))
+  const playOne = (pieces: readonly Buffer[]): Promise<void> =>
+    new Promise((resolve) => {
+      const socket = openSocket({ port: broker.port, host: '127.0.0.1' })
+      // A client that goes on writing to a connection that was closed is told so.
+      socket.on('error', () => {})
+      socket.once('close', () => resolve())
+      socket.resume()
+      for (const piece of pieces) socket.write(piece)
+      socket.end()
+    })
+  const worker = async (): Promise<void> => {
+    for (let stream = streams.pop(); stream !== undefined; stream = streams.pop()) await playOne(stream)
+  }
+  const good = new LoadClient({ port: broker.port, clientId: 'good' })
+  await good.connect()
+  await good.subscribe(['good', 2])
+  const goodWork = async (): Promise<void> => {
+    for (let number = 0; number < 500; number++)
+      await good.publish({ topic: 'good', payload: `p ${number}`, qos: 2 })
+  }
+  await Promise.all([goodWork(), ...Array.from({ length: 50 }, worker)])
+  await eventually(() => good.received.length === 500)
+  await good.disconnect()
+  await eventually(() => broker.events.filter(({ msg }) => msg === 'client disconnected').length > 0)
+  expect(broker.events.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
+  console.log(
+    `fault 18: ${socketCount} mutated streams on sockets; beside them 500 acknowledged, ${good.received.length} delivered`,
+  )
+  await broker.stop()
+}, 60_000)

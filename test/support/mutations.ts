@@ -1,0 +1,124 @@
+import {
+  ackPacket,
+  connectPacket,
+  disconnect,
+  Packet,
+  pingreq,
+  publishPacket,
+  subscribePacket,
+  unsubscribePacket,
+} from './wire.ts'
+
+/** A small generator of numbers that are the same in each run (mulberry32). */
+export class Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = seed
+  }
+
+  /** An integer from 0 to `limit - 1`. */
+  below(limit: number): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((((mixed ^ (mixed >>> 14)) >>> 0) * limit) / 2 ** 32) | 0
+  }
+
+  pick<T>(values: readonly T[]): T {
+    return values[this.below(values.length)]!
+  }
+}
+
+const topics = ['a', 'a/b', 'a/b/c', '$SYS/x', '$share/g/a', '$tunnel/x', 'ä/ö', '+', '#', 'a/+/c', '/', '']
+const names = ['one', 'two', 'three', '__proto__', 'ü', '']
+
+/** A conversation as a client may begin it, legal but for some of its topics. */
+function conversation(random: Random): Buffer[] {
+  const clientId = random.pick(names)
+  const hello = connectPacket({
+    clientId,
+    clean: random.below(3) > 0,
+    keepaliveSeconds: random.below(100),
+    ...(random.below(3) === 0 && { username: random.pick(names), password: 'p' }),
+    ...(random.below(3) === 0 && {
+      will: { topic: random.pick(topics), payload: 'w', qos: random.below(3) },
+    }),
+  })
+  return [hello, ...Array.from({ length: 1 + random.below(5) }, () => anyPacket(random))]
+}
+
+function anyPacket(random: Random): Buffer {
+  const messageId = 1 + random.below(3)
+  const topic = random.pick(topics)
+  switch (random.below(8)) {
+    case 0:
+      return subscribePacket(messageId, [
+        [topic, random.below(3)],
+        [random.pick(topics), random.below(3)],
+      ])
+    case 1:
+      return unsubscribePacket(messageId, [topic])
+    case 2:
+      return ackPacket(random.pick([Packet.puback, Packet.pubrec, Packet.pubrel, Packet.pubcomp]), messageId)
+    case 3:
+      return random.pick([pingreq, disconnect])
+    default:
+      return publishPacket({
+        topic,
+        payload: 'x'.repeat(random.pick([0, 1, 30, 300])),
+        qos: random.below(3),
+        retain: random.below(4) === 0,
+        messageId,
+      })
+  }
+}
+
+/** Bytes changed, taken out, put in, doubled, or the end cut off; from `from` on. */
+function mutate(bytes: Buffer, from: number, random: Random): Buffer {
+  if (from >= bytes.length) return bytes
+  const at = from + random.below(bytes.length - from)
+  const length = 1 + random.below(8)
+  switch (random.below(6)) {
+    case 0:
+      return bytes.subarray(0, at)
+    case 1:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)])
+    case 2:
+      return Buffer.concat([bytes.subarray(0, at), noise(length, random), bytes.subarray(at)])
+    case 3:
+      return Buffer.concat([bytes.subarray(0, at + length), bytes.subarray(at)])
+    default: {
+      const changed = Buffer.from(bytes)
+      changed[at] = random.pick([
+        0,
+        0xff,
+        0x7f,
+        0x80,
+        random.below(256),
+        changed[at]! ^ (1 << random.below(8)),
+      ])
+      return changed
+    }
+  }
+}
+
+function noise(length: number, random: Random): Buffer {
+  return Buffer.from(Array.from({ length }, () => random.below(256)))
+}
+
+/** What one broken client sends, in pieces. Two of three say CONNECT rightly, so that the rest is looked at. */
+export function mutatedStream(random: Random): Buffer[] {
+  const packets = conversation(random)
+  let bytes: Buffer = Buffer.concat(packets)
+  const from = random.below(3) === 0 ? 0 : packets[0]!.length
+  const count = 1 + random.below(3)
+  for (let i = 0; i < count; i++) bytes = mutate(bytes, from, random)
+  const pieces: Buffer[] = []
+  while (bytes.length > 0 && pieces.length < 3) {
+    const length = 1 + random.below(bytes.length)
+    pieces.push(bytes.subarray(0, length))
+    bytes = bytes.subarray(length)
+  }
+  return [...pieces, bytes]
+}
