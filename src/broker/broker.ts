@@ -147,7 +147,7 @@ export class Broker implements PacketHandler {
         will: (connection) => this.#publishWill(connection),
         fault: (connection, error) => connection.close({ kind: 'error', detail: error.message }),
       },
-      new EnginePersistence(this.sessions),
+      new EnginePersistence(this.#context.store, this.sessions),
     )
     this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
     this.#timers = [
