@@ -35,6 +35,7 @@ export class ClientSession {
   markedQos: QoS = 0
   /** Rights were taken away while messages waited: entries up to here are checked against what is left. */
   #recheckUpToSeq = 0
+  #recheckedTopic: { readonly topic: string; readonly allowed: boolean } | undefined
   readonly #context: OutboxContext
 
   constructor(id: string, stored: StoredSession | undefined, context: OutboxContext) {
@@ -42,6 +43,8 @@ export class ClientSession {
     this.stored = stored
     this.#context = context
     this.outbox = new Outbox(this, context)
+    // What an earlier run had taken away is not written down; what waits may be from before.
+    if (stored !== undefined && stored.queuedCount > 0) this.recheckQueue()
   }
 
   get online(): boolean {
@@ -61,7 +64,8 @@ export class ClientSession {
 
   /** Filters were refused that had been granted: what they have queued must not be delivered. */
   recheckQueue(): void {
-    this.#recheckUpToSeq = this.stored?.lastSeq ?? 0
+    this.#recheckUpToSeq = Math.max(1, this.outbox.lastSeq)
+    this.#recheckedTopic = undefined
   }
 
   /** Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses. */
@@ -95,11 +99,13 @@ export class ClientSession {
     return allowed
   }
 
+  /** Whole queues are asked about, and topics repeat. */
   #stillSubscribed(topic: string): boolean {
-    for (const subscription of this.subscriptions.values()) {
-      if (topicMatches(subscription.matchFilter, topic)) return true
-    }
-    return false
+    if (this.#recheckedTopic?.topic === topic) return this.#recheckedTopic.allowed
+    const filters = [...this.subscriptions.values()]
+    const allowed = filters.some(({ matchFilter }) => topicMatches(matchFilter, topic))
+    this.#recheckedTopic = { topic, allowed }
+    return allowed
   }
 
   /** QoS 0: to a peer that reads too slowly it is dropped, and counted. */

@@ -58,6 +58,11 @@ export class Outbox {
     return this.#backlog.count
   }
 
+  /** Highest sequence number given out. */
+  get lastSeq(): number {
+    return this.#session.stored?.lastSeq ?? this.#nextSeq - 1
+  }
+
   /** Entries up to here may have been sent. */
   get sentUpToSeq(): number {
     return this.#sentSeq
@@ -203,9 +208,9 @@ export class Outbox {
       connection.sendAck(PacketType.pubrel, messageId)
       return
     }
-    if (!this.#session.mayReceive(message, entry.seq)) {
-      if (entry.lease !== undefined) entry.lease.settled(entry)
-      else this.#forget(entry)
+    // Retained messages at QoS 0 wait without a number: as old as the oldest.
+    if (!this.#session.mayReceive(message, entry.seq === 0 ? 1 : entry.seq)) {
+      this.#withhold(entry, messageId)
       return
     }
     if (entry.qos > 0) {
@@ -217,6 +222,19 @@ export class Outbox {
       if (entry.lease === undefined) entry.message = undefined
     }
     this.#session.transmit(message, entry.qos, messageId, entry.dup)
+  }
+
+  /** It may not be delivered, or not any more. */
+  #withhold(entry: Entry, messageId: number): void {
+    if (entry.lease !== undefined) entry.lease.settled(entry)
+    else if (entry.qos === 2 && entry.dup) {
+      // Its receiver may have it, and hold the identifier until PUBREL: a later message would be taken for this one.
+      entry.message = undefined
+      entry.state = 'pubrel'
+      entry.messageId = messageId
+      this.#inflight.set(messageId, entry)
+      this.#session.connection!.sendAck(PacketType.pubrel, messageId)
+    } else this.#forget(entry)
   }
 
   #forget(entry: Entry): void {
