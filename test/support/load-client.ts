@@ -91,6 +91,11 @@ export class LoadClient {
     return this.#inflight.size + this.#waiting.length
   }
 
+  /** QoS 2 messages whose PUBREL has not come. */
+  get unreleasedCount(): number {
+    return this.#incomingIds.size
+  }
+
   get isOpen(): boolean {
     return this.#open
   }
