@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Aedes, type AedesOptions, type Client, type ConnectPacket as EngineConnectPacket } from 'aedes'
+import mqttPacket from 'mqtt-packet'
 import type { Connection } from './connection.ts'
 import type { EnginePersistence } from './engine-persistence.ts'
 import { EngineStream } from './engine-stream.ts'
@@ -18,6 +19,10 @@ export interface EngineHooks {
   will(connection: Connection): Promise<void>
   fault(connection: Connection, error: Error): void
 }
+
+// With its cache the encoder that Aedes uses makes a buffer for each of 65,536 numbers at its first packet: 8 MB.
+// What it encodes here is CONNACK and PINGRESP.
+mqttPacket.writeToStream.cacheNumbers = false
 
 /** Aedes' timers for several brokers on one emitter: we have none, and setInterval takes 2^31 - 1 ms at most. */
 const NEVER_MS = 536_870_911
