@@ -36,5 +36,6 @@ export async function runPlanned(body: (t: NodeTestContext) => Promise<void>): P
 
 /** `test` of node:test as a test of vitest. */
 export function nodeTest(title: string, body: (t: NodeTestContext) => Promise<void>): void {
-  it(`${title}`, () => runPlanned(body))
+  // oxlint-disable-next-line vitest/valid-title -- the title is the suite's
+  it(title, () => runPlanned(body))
 }
