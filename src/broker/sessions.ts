@@ -105,7 +105,7 @@ export class Sessions {
     const found = this.#byId.get(id)
     const { mountpoint } = connection.profile
     // A session that was made at another mountpoint must not bring its messages here: this client begins anew.
-    const kept = clean || found?.stored === undefined || !found.isWithin(mountpoint) ? undefined : found
+    const kept = clean || !this.#isStored(found) || !found.isWithin(mountpoint) ? undefined : found
     const session = kept ?? (await this.#create(id, clean))
     try {
       if (kept !== undefined) await this.#resume(connection, kept, recheck)
@@ -209,11 +209,16 @@ export class Sessions {
     for (const filter of [...session.subscriptions.keys()]) this.#subscriptions.remove(session, filter)
   }
 
-  /** Ends a session and all that waits for it. */
+  /** Ends a session and all that waits for it. Rejects when the store fails: then it is as it was. */
   async remove(session: ClientSession): Promise<void> {
+    if (session.stored !== undefined) await this.#store.removeSession(session.stored)
     this.#unsubscribeAll(session)
     if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
-    if (session.stored !== undefined) await this.#store.removeSession(session.stored)
+  }
+
+  /** Not while it is being removed. */
+  #isStored(session: ClientSession | undefined): session is ClientSession {
+    return session?.stored !== undefined && this.#store.sessions.get(session.id) === session.stored
   }
 
   /** Removes sessions whose clients have stayed away too long; resolves to how many. */

@@ -204,6 +204,8 @@ export class LoadClient {
   #lost(): void {
     this.#open = false
     this.#socket = undefined
+    // What was not acknowledged on this connection comes again.
+    this.#owed?.splice(0)
     const requests = [...this.#requests.values()].flat()
     this.#requests.clear()
     for (const request of requests)
