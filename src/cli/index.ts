@@ -21,7 +21,7 @@ const { env } = process
 
 function createProgram(): Command {
   const program = new Command('tunnelmq')
-    .description('MQTT broker with built-in TCP tunnels and auth hooks')
+    .description('MQTT broker with auth hooks')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help; also after a command')
     .addHelpText('after', help)

@@ -26,7 +26,7 @@ const tools = Object.freeze({ AuthError, noOpinion, RefuseReason })
 const startTimeoutMs = 30_000
 
 export interface ModuleOptions {
-  /** Relative to the working directory. */
+  /** Absolute, or relative to the working directory: loading the configuration has made it absolute. */
   readonly file: string
   /** Handed to the function that the module exports. */
   readonly options: Readonly<Record<string, unknown>>
