@@ -1,61 +1,88 @@
-import type { Transport, TransportReceiver } from '../../src/listeners/transport.ts'
 import type { Peer } from '../../src/peer.ts'
+import type { Transport, TransportReceiver } from '../../src/listeners/transport.ts'
 
 const peer: Peer = {
   address: '192.0.2.1',
-  port: 40_000,
+  port: 1234,
   addressSource: 'socket',
   socketAddress: '192.0.2.1',
-  listener: 'fake',
+  listener: 'test',
   transport: 'tcp',
 }
 
-/** A byte stream without a socket, for more connections than sockets would allow. What is written is counted. */
+/** A transport without a socket: the test is the peer, and decides how fast it reads. */
 export class FakeTransport implements Transport {
   readonly peer = peer
-  readonly pendingBytes = 0
-  writtenBytes = 0
-  #receiver: TransportReceiver | undefined
-  /** The broker has ended it. */
+  pendingBytes = 0
+  /** The peer does not read: what is written stays pending until {@link take}. */
+  isSlow = false
+  isPaused = false
+  /** `end` or `destroy` was called. */
   isEnded = false
+  /** Each `write` and `writev` as one piece. */
+  readonly writes: Buffer[] = []
+  #receiver: TransportReceiver | undefined
+  #takenBytes = 0
 
   attach(receiver: TransportReceiver): void {
     this.#receiver = receiver
   }
 
-  /** Bytes from the client; as with a socket, nothing is delivered once it was ended. */
-  feed(chunk: Buffer): void {
-    if (!this.isEnded) this.#receiver?.data(chunk)
-  }
-
-  /** The client is gone. */
-  vanish(): void {
-    this.isEnded = true
-    const receiver = this.#receiver
-    this.#receiver = undefined
-    receiver?.closed()
-  }
-
   write(bytes: Buffer): void {
-    this.writtenBytes += bytes.length
+    this.writev([bytes])
   }
 
   writev(buffers: readonly Buffer[]): void {
-    for (const bytes of buffers) this.write(bytes)
+    if (this.isEnded) throw new Error('written after the end')
+    // Not copied: who changes a buffer afterwards breaks the contract, and the test shall see it.
+    const bytes = buffers.length === 1 ? buffers[0]! : Buffer.concat(buffers)
+    this.writes.push(bytes)
+    if (this.isSlow) this.pendingBytes += bytes.length
   }
 
-  // Chunks may come after `pause`, and here all do.
-  pause(): void {}
+  pause(): void {
+    this.isPaused = true
+  }
 
-  resume(): void {}
+  resume(): void {
+    this.isPaused = false
+  }
 
   end(): void {
-    if (this.isEnded) return
     this.isEnded = true
-    setImmediate(() => this.vanish())
   }
 
   destroy(): void {
-    this.end()
+    this.isEnded = true
+  }
+
+  /** Everything written so far. */
+  get written(): Buffer {
+    return Buffer.concat(this.writes)
+  }
+
+  /** What was written since the last call. */
+  takeWritten(): Buffer {
+    const bytes = this.written.subarray(this.#takenBytes)
+    this.#takenBytes += bytes.length
+    return bytes
+  }
+
+  // --- the peer
+
+  /** Bytes come. */
+  send(bytes: Buffer): void {
+    this.#receiver!.data(bytes)
+  }
+
+  /** The peer takes all that is pending. */
+  take(): void {
+    this.pendingBytes = 0
+    this.#receiver!.drained()
+  }
+
+  /** The connection is lost. */
+  lose(error?: Error): void {
+    this.#receiver!.closed(error)
   }
 }

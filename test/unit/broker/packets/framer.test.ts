@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { PeerError } from '../../../../src/errors.ts'
 import { Framer, type PacketSink } from '../../../../src/broker/packets/framer.ts'
 import { packet, remainingLength } from '../../../support/wire.ts'
 
@@ -143,17 +144,15 @@ describe('the framer', () => {
   })
 
   it('takes exactly the first bytes that a client may send [MQTT-2.2.2-2]', () => {
-    const accepted: number[] = []
-    for (let first = 0; first < 256; first++) {
-      const sink = new Sink()
+    const accepted = Array.from({ length: 256 }, (_, first) => first).filter((first) => {
       try {
-        new Framer(sink).receive(Buffer.of(first, 0))
-        accepted.push(first)
+        new Framer(new Sink()).receive(Buffer.of(first, 0))
+        return true
       } catch (error) {
-        expect(error).toMatchObject({ code: 'TMQ_PROTOCOL', name: 'PeerError' })
-        expect(sink.packets).toEqual([])
+        if (error instanceof PeerError && error.code === 'TMQ_PROTOCOL') return false
+        throw error
       }
-    }
+    })
     const publish = [0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x3a, 0x3b, 0x3c, 0x3d]
     expect(accepted).toEqual([0x10, ...publish, 0x40, 0x50, 0x62, 0x70, 0x82, 0xa2, 0xc0, 0xe0])
   })

@@ -32,7 +32,7 @@ describe('PUBLISH', () => {
         for (const { dup, ...one } of sent) {
           const packet = { cmd: 'publish' as const, ...one, dup: dup && one.qos > 0 }
           decode(fields, mqttPacket.generate(packet))
-          expect({ ...fields }).toEqual({
+          expect(fields).toMatchObject({
             topic: one.topic,
             payload: one.payload,
             qos: one.qos,

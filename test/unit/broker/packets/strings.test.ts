@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { PeerError } from '../../../../src/errors.ts'
 import { decodeString, FieldReader } from '../../../../src/broker/packets/strings.ts'
 import { field } from '../../../support/wire.ts'
 
@@ -19,8 +20,8 @@ function decode(bytes: Buffer): string | undefined {
   try {
     return decodeString(around, 2, 2 + bytes.length, 'text')
   } catch (error) {
-    expect(error).toMatchObject({ code: 'TMQ_PROTOCOL', name: 'PeerError' })
-    return undefined
+    if (error instanceof PeerError && error.code === 'TMQ_PROTOCOL') return undefined
+    throw error
   }
 }
 
@@ -75,12 +76,12 @@ describe('the reader of fields', () => {
 
   it('reads nothing beyond the end of the packet, though there are bytes', () => {
     const bytes = Buffer.concat([field('abc'), Buffer.from('next packet')])
-    for (let end = 0; end < 5; end++) {
-      const read = (how: (reader: FieldReader) => unknown) => () => how(new FieldReader(bytes, 0, end))
-      expect(read((reader) => reader.string('it'))).toThrow('it reaches beyond the packet')
-      expect(read((reader) => reader.binary('it'))).toThrow('it reaches beyond the packet')
-      if (end < 2) expect(read((reader) => reader.uint16('it'))).toThrow('it reaches beyond the packet')
-      if (end < 1) expect(read((reader) => reader.byte('it'))).toThrow('it reaches beyond the packet')
+    const needed = { byte: 1, uint16: 2, binary: 5, string: 5 } as const
+    for (const [method, size] of Object.entries(needed)) {
+      for (let end = 0; end < size; end++) {
+        const reader = new FieldReader(bytes, 0, end)
+        expect(() => reader[method as keyof typeof needed]('it')).toThrow('it reaches beyond the packet')
+      }
     }
     expect(new FieldReader(bytes, 0, 5).string('it')).toBe('abc')
   })

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import mqttPacket from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
+import { PeerError } from '../../../../src/errors.ts'
 import { decodeSubscribe, decodeUnsubscribe } from '../../../../src/broker/packets/subscribe.ts'
 import { subscribePacket, unsubscribePacket } from '../../../support/wire.ts'
 
@@ -9,12 +10,21 @@ const filter = fc
   .filter((value) => !value.includes('\0') && Buffer.byteLength(value) < 60)
 const messageId = fc.integer({ min: 1, max: 65_535 })
 
-type Decode = (bytes: Buffer, start: number, end: number) => unknown
-
-/** Every shorter body, between other bytes. */
-function cuts(whole: Buffer): [cut: number, decode: (with_: Decode) => unknown][] {
+/** Where the body can be cut without becoming malformed; behind the cut comes something else. */
+function harmlessCuts(
+  whole: Buffer,
+  decode: (bytes: Buffer, start: number, end: number) => unknown,
+): number[] {
   const bytes = Buffer.concat([whole, Buffer.alloc(20, 1)])
-  return Array.from({ length: whole.length - 2 }, (_, cut) => [cut, (how) => how(bytes, 2, 2 + cut)])
+  return Array.from({ length: whole.length - 2 }, (_, cut) => cut).filter((cut) => {
+    try {
+      decode(bytes, 2, 2 + cut)
+      return true
+    } catch (error) {
+      if (error instanceof PeerError) return false
+      throw error
+    }
+  })
 }
 
 describe('SUBSCRIBE', () => {
@@ -38,11 +48,8 @@ describe('SUBSCRIBE', () => {
       ['ab', 1],
       ['c', 2],
     ])
-    for (const [cut, decode] of cuts(whole)) {
-      if (cut === 7)
-        expect(decode(decodeSubscribe)).toMatchObject({ subscriptions: [{ filter: 'ab', qos: 1 }] })
-      else expect(() => decode(decodeSubscribe), `cut at ${cut}`).toThrow()
-    }
+    expect(harmlessCuts(whole, decodeSubscribe)).toEqual([7])
+    expect(decodeSubscribe(whole, 2, 9)).toMatchObject({ subscriptions: [{ filter: 'ab', qos: 1 }] })
   })
 
   it.each([
@@ -72,10 +79,9 @@ describe('UNSUBSCRIBE', () => {
   })
 
   it('is malformed when it is cut anywhere but between two filters', () => {
-    for (const [cut, decode] of cuts(unsubscribePacket(7, ['ab', 'c']))) {
-      if (cut === 6) expect(decode(decodeUnsubscribe)).toMatchObject({ filters: ['ab'] })
-      else expect(() => decode(decodeUnsubscribe), `cut at ${cut}`).toThrow()
-    }
+    const whole = unsubscribePacket(7, ['ab', 'c'])
+    expect(harmlessCuts(whole, decodeUnsubscribe)).toEqual([6])
+    expect(decodeUnsubscribe(whole, 2, 8)).toMatchObject({ filters: ['ab'] })
   })
 
   it.each([
