@@ -77,6 +77,8 @@ export function topicMatches(filter: string, topic: string): boolean {
 export function filterCovered(filter: string, by: string): boolean {
   // A leading wildcard never reaches `$` topics, so it covers no filter that names one. [MQTT-4.7.2-1]
   if (filter.charCodeAt(0) === DOLLAR && startsWithWildcard(by)) return false
+  // Every topic has a first level, so these two match the same.
+  if (filter === '#' && by === '+/#') return true
   const filterLevels = filter.split('/')
   const byLevels = by.split('/')
   for (let i = 0; i < byLevels.length; i++) {
