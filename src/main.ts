@@ -2,22 +2,21 @@ import { listenerName } from './config/listener-name.ts'
 import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
 import { startAdminServer, type AdminServer } from './admin/server.ts'
-import type { BrokerReadModel } from './admin/read-model.ts'
 import { Broker, type LocalPublish } from './broker/broker.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
-import { SysTopics } from './broker/sys-topics.ts'
+import { createReadModel } from './broker/read-model.ts'
+import { publishSysTopics } from './broker/sys-publisher.ts'
 import { buildHandlers } from './hooks/build.ts'
 import { createChain } from './hooks/chain.ts'
 import { createGuard } from './hooks/guard.ts'
 import type { Handler, ManagedHandler } from './hooks/types.ts'
-import { createAdmission, type Admission } from './listeners/admission.ts'
+import { createAdmission } from './listeners/admission.ts'
 import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
 import { createEmbeddedStore } from './store/embedded/store.ts'
 import { createMemoryStore } from './store/memory.ts'
-import { version } from './version.ts'
 
 export interface StartOptions {
   readonly config: Config
@@ -86,7 +85,13 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         })
       }
     }
-    const stopSys = startSysTopics(config, broker, counters, store, startedAtMs)
+    const stopSys = publishSysTopics({
+      intervalMs: config.sysIntervalMs,
+      broker,
+      counters,
+      store,
+      startedAtMs,
+    })
     undo.push(() => Promise.resolve(stopSys()))
 
     const model = createReadModel({ startedAtMs, notReady, counters, broker, store, admission })
@@ -194,85 +199,6 @@ function refusalOf(reason: RefusedConnection['reason']): Refusal {
   if (reason.includes('connections') || reason === 'pending-limit') return 'max-connections'
   if (reason.startsWith('proxy')) return 'proxy-protocol'
   return reason.startsWith('tls') ? 'tls' : 'websocket'
-}
-
-/** Publishes `$SYS/broker/...`; returns what ends it. */
-function startSysTopics(
-  config: Config,
-  broker: Broker,
-  counters: BrokerCounters,
-  store: Store,
-  startedAtMs: number,
-): () => void {
-  if (config.sysIntervalMs === 0) return () => {}
-  const sys = new SysTopics(version, startedAtMs)
-  const update = (): void => {
-    const stats = store.stats()
-    const total = (field: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'accepted'): number =>
-      sum(counters.listeners.map((listener) => listener[field]))
-    const figures = {
-      clientsConnected: broker.sessions.connectedCount,
-      clientsStored: [...broker.sessions.all()].length,
-      clientsExpired: broker.expiredCount,
-      subscriptions: broker.subscriptions.count,
-      sharedSubscriptions: broker.subscriptions.groupCount,
-      packetsReceived: total('packetsIn'),
-      packetsSent: total('packetsOut'),
-      publishReceived: sum(counters.messagesIn),
-      publishSent: sum(counters.messagesOut),
-      publishDropped: sum(Object.values(counters.dropped)) + stats.droppedMessages,
-      bytesReceived: total('bytesIn'),
-      bytesSent: total('bytesOut'),
-      connectionsAccepted: total('accepted'),
-      storedMessages: stats.queuedMessages + stats.retainedMessages,
-      storedBytes: stats.queuedBytes + stats.retainedBytes,
-      retainedMessages: stats.retainedMessages,
-    }
-    for (const message of sys.update(figures, Date.now())) broker.publishSys(message)
-  }
-  update()
-  broker.sysRetained = (filter) => sys.retainedMatching(filter)
-  const timer = setInterval(update, config.sysIntervalMs)
-  return () => clearInterval(timer)
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0)
-}
-
-interface ReadModelParts {
-  readonly startedAtMs: number
-  readonly notReady: ReadonlySet<string>
-  readonly counters: BrokerCounters
-  readonly broker: Broker
-  readonly store: Store
-  readonly admission: Admission
-}
-
-function createReadModel({
-  startedAtMs,
-  notReady,
-  counters,
-  broker,
-  store,
-  admission,
-}: ReadModelParts): BrokerReadModel {
-  return {
-    version,
-    startedAtMs,
-    notReadyReasons: () =>
-      store.failure === undefined ? [...notReady] : [...notReady, `store: ${store.failure}`],
-    counters,
-    sessions: () => ({ connected: broker.sessions.connectedCount, stored: store.sessions.size }),
-    subscriptionCount: () => broker.subscriptions.count,
-    inflightCount: () => {
-      let count = 0
-      for (const session of broker.sessions.all()) count += session.outbox.inflightCount
-      return count
-    },
-    storeStats: () => store.stats(),
-    bannedCount: () => admission.bans().length,
-  }
 }
 
 interface RunningParts {
