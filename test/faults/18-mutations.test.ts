@@ -12,7 +12,7 @@ import { createAdmission } from '../../src/listeners/admission.ts'
 import { createSilentLog } from '../../src/log.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { startTestBroker } from '../support/broker.ts'
-import { FakeTransport } from '../support/fake-transport.ts'
+import { CountingTransport } from '../support/counting-transport.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { mutatedStream, Random } from '../support/mutations.ts'
 import { eventually } from './ledger.ts'
@@ -78,7 +78,7 @@ it(`stays alive and small through ${streamCount} mutated streams`, async () => {
   let writtenBytes = 0
   const runBatch = async (): Promise<void> => {
     const clients = Array.from({ length: batch }, () => ({
-      transport: new FakeTransport(),
+      transport: new CountingTransport(),
       pieces: mutatedStream(random),
     }))
     for (const { transport } of clients) broker.accept(transport, profile)
