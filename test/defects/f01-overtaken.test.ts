@@ -79,6 +79,11 @@ async function mixed(stage: Stage<BrokerUnderTest>): Promise<void> {
   }
 }
 
+function uneven<B extends Braked>(broker: B): B {
+  broker.brake.makeUneven()
+  return broker
+}
+
 describe('F1: QoS 1 overtaken by QoS 0', () => {
   defect<Braked>('delivers a message at QoS 1 that QoS 0 overtakes while it is stored', {
     scenario: overtaken,
@@ -87,10 +92,13 @@ describe('F1: QoS 1 overtaken by QoS 0', () => {
     fails: /QoS 1 for the clean subscriber/,
   })
 
-  defect('delivers all of a mix of QoS 0, 1 and 2, in order per publisher, topic and QoS', {
+  defect<BrokerUnderTest>('delivers all of a mix of QoS 0, 1 and 2, in order per publisher, topic and QoS', {
     scenario: mixed,
-    ours: onBothStores(),
-    bare: () => BareAedes.start({ store: 'level' }),
+    ours: {
+      ...onBothStores(),
+      'embedded store on an uneven disk': () => BrakedBroker.start().then(uneven),
+    },
+    bare: () => BareAedes.start().then(uneven),
     fails: /QoS \d for the \w+ subscriber/,
   })
 })

@@ -1,3 +1,6 @@
+/** Turns of the event loop: more than a broker needs for a message that it does not store. */
+const SLOW_TURNS = 20
+
 /** Writes that wait. */
 export interface Held {
   /** Resolves when the first of them waits. */
@@ -14,6 +17,8 @@ export class StoreBrake {
   /** Records read, written or compared so far. */
   stepCount = 0
   #isFailing = false
+  #isUneven = false
+  #writes = 0
   #writesLeft = Infinity
   #gate: Promise<void> = Promise.resolve()
   #reach: () => void = () => {}
@@ -22,6 +27,7 @@ export class StoreBrake {
   /** To be awaited before each write; rejects when the write is to fail. */
   async pass(): Promise<void> {
     if (this.#isFailing) throw new Error('No space left on device')
+    if (this.#isUneven && this.#writes++ % 2 === 0) await turns(SLOW_TURNS)
     if (this.#writesLeft-- > 0) return
     this.#reach()
     await this.#gate
@@ -45,8 +51,17 @@ export class StoreBrake {
     this.#release()
   }
 
+  /** Every other write takes longer from now on, so that the next one may pass it. */
+  makeUneven(): void {
+    this.#isUneven = true
+  }
+
   /** Writes fail from now on. */
   fail(): void {
     this.#isFailing = true
   }
+}
+
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
 }
