@@ -18,7 +18,7 @@ describe('acknowledgements', () => {
       fc.record({ kind: fc.constant('settle' as const), which: fc.nat() }),
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 40, size: 'max' }), (steps) => {
         sent.length = 0
         const acks = new PendingAcks(connection)
         const ready: boolean[] = []

@@ -29,7 +29,11 @@ describe('the token bucket', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 10_000 }),
-        fc.array(fc.tuple(fc.integer({ min: 1, max: 500 }), fc.nat(300)), { minLength: 1, maxLength: 50 }),
+        fc.array(fc.tuple(fc.integer({ min: 1, max: 500 }), fc.nat(300)), {
+          minLength: 1,
+          maxLength: 50,
+          size: 'max',
+        }),
         (perSecond, takes) => {
           const bucket = new TokenBucket(perSecond, 0)
           let nowMs = 0

@@ -25,9 +25,9 @@ class LinearRouter {
 }
 
 const name = fc.constantFrom('', 'a', 'b', '$x', 'constructor', '__proto__')
-const topic = fc.array(name, { minLength: 1, maxLength: 3 }).map((levels) => levels.join('/'))
+const topic = fc.array(name, { minLength: 1, maxLength: 3, size: 'max' }).map((levels) => levels.join('/'))
 const filter = fc
-  .tuple(fc.array(fc.oneof(name, fc.constant('+')), { maxLength: 3 }), fc.boolean())
+  .tuple(fc.array(fc.oneof(name, fc.constant('+')), { maxLength: 3, size: 'max' }), fc.boolean())
   .map(([levels, below]) => (below || levels.length === 0 ? [...levels, '#'] : levels).join('/'))
 const anyStep = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('add' as const), filter, subscription: fc.nat(3) }) },
@@ -54,7 +54,7 @@ function answer(router: Router<number> | LinearRouter, step: Step): unknown {
 describe('the router', () => {
   it('finds what its linear twin finds, after any adds, removes and matches', () => {
     fc.assert(
-      fc.property(fc.array(anyStep, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(anyStep, { maxLength: 60, size: 'max' }), (steps) => {
         const router = new Router<number>()
         const twin = new LinearRouter()
         for (const one of steps) {
