@@ -1,9 +1,9 @@
-import { describe, expect } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { BareAedes } from '../support/bare-aedes.ts'
 import type { StoreBrake } from '../support/store-brake.ts'
 import { publishPacket } from '../support/wire.ts'
 import { BrakedBroker } from './ours.ts'
-import { type BrokerUnderTest, defect, type Stage } from './stage.ts'
+import { type BrokerUnderTest, defect, play, type Stage } from './stage.ts'
 
 type Braked = BrokerUnderTest & { readonly brake: StoreBrake }
 
@@ -40,6 +40,20 @@ async function storeFails(stage: Stage<Braked>): Promise<void> {
   expect(acknowledged, 'PUBACK of a message that could not be stored').toEqual([])
 }
 
+/** Bare Aedes has stored the identifier of a QoS 2 message before PUBREC, if not the message: F10. */
+async function storeHangsAtQos2(stage: Stage<Braked>): Promise<void> {
+  await sleeper(stage)
+  const publisher = await stage.connect()
+  const bystander = await stage.connect()
+  const held = stage.broker.brake.hold()
+  publisher.send(publishPacket({ topic: 't/x', qos: 2, messageId: 7 }))
+  await held.reached
+  await bystander.ping()
+  expect(publisher.received.filter(({ type }) => type === 'pubrec')).toEqual([])
+  held.release()
+  await publisher.nextAck('pubrec', 7)
+}
+
 async function retainedHangs(stage: Stage<Braked>): Promise<void> {
   const publisher = await stage.connect()
   const bystander = await stage.connect()
@@ -63,6 +77,10 @@ describe('F2: PUBACK before the store', () => {
     ours,
     bare,
     fails: /PUBACK while the message is not stored/,
+  })
+
+  it('sends PUBREC when the message is stored and not before: ours, embedded store', async () => {
+    await play(() => BrakedBroker.start(), storeHangsAtQos2)
   })
 
   defect<Braked>('does not acknowledge QoS 1 when the store fails', {

@@ -31,6 +31,8 @@ async function nothingIsLeft(stage: Stage<BrakedBroker>): Promise<void> {
   await keeper.disconnect()
   await exchange(MESSAGES)
   await publisher.publish({ topic: 'q/end', qos: 2 })
+  // It is seen when something is there.
+  expect(stage.broker.store.stats().queuedMessages).toBe(MESSAGES + 1)
   const awake = await stage.connect({ clientId: 'keeper', clean: false })
   expect(await awake.takeUntil('q/end')).toHaveLength(MESSAGES + 1)
   await awake.ping()

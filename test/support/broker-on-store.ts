@@ -1,7 +1,7 @@
 import { Broker } from '../../src/broker/broker.ts'
 import type { ListenerProfile } from '../../src/broker/listener-profile.ts'
 import { configSchema, type ConfigInput } from '../../src/config/schema.ts'
-import { createBrokerCounters, type BrokerCounters } from '../../src/counters.ts'
+import { createBrokerCounters } from '../../src/counters.ts'
 import { createChain } from '../../src/hooks/chain.ts'
 import { createGuard } from '../../src/hooks/guard.ts'
 import { createAdmission } from '../../src/listeners/admission.ts'
@@ -11,7 +11,6 @@ import type { Store } from '../../src/store/contract.ts'
 
 export interface BrokerOnStore {
   readonly port: number
-  readonly counters: BrokerCounters
   /** Ends connections and broker; the store is the caller's. */
   stop(): Promise<void>
 }
@@ -48,7 +47,6 @@ export async function startBrokerOnStore(
   })
   return {
     port: listener.port!,
-    counters,
     async stop() {
       await listener.stopAccepting()
       await broker.drain(0)
