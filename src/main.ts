@@ -104,16 +104,17 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
       const { profile } = chains[index]!
-      listeners.push(
-        await openListener(listenerConfig, {
-          admission,
-          events: {
-            connection: (transport) => broker.accept(transport, profile),
-            refused: (refusal) => logRefused(refusal, counters, log),
-            error: (error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
-          },
-        }),
-      )
+      const listener = await openListener(listenerConfig, {
+        admission,
+        events: {
+          connection: (transport) => broker.accept(transport, profile),
+          refused: (refusal) => logRefused(refusal, counters, log),
+          error: (error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
+        },
+      })
+      listeners.push(listener)
+      // A figure that is 0 is there from the start, and not from the first client.
+      counters.listener(listener.name, listenerConfig.type)
     }
     notReady.clear()
     return createRunning({
@@ -175,6 +176,7 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
       else figures.failed++
       log.error({ handler, method, kind, err: cause, client: session.id }, 'handler failed')
     },
+    onRefused: (method, handler) => void counters.handler(handler, method).refused++,
     onLatency: (method, durationMs) => counters.handler('chain', method).latency.observe(durationMs),
   })
   const profile: ListenerProfile = {

@@ -24,6 +24,8 @@ export interface GuardOptions {
   /** Monotonic milliseconds. */
   readonly now?: () => number
   readonly onFailure: (failure: HandlerFailure) => void
+  /** A handler said no, to all or to a part of what was asked: to be counted. */
+  readonly onRefused?: (method: AuthMethod, handler: string) => void
   /** Asynchronous answers only: what a synchronous one takes is not worth two readings of the clock. */
   readonly onLatency?: (method: AuthMethod, durationMs: number) => void
 }
@@ -53,7 +55,7 @@ export interface Guard {
 const defaultMaxWaiting = 10_000
 
 export function createGuard(chain: Chain, options: GuardOptions): Guard {
-  const { timeoutMs, onFailure, onLatency } = options
+  const { timeoutMs, onFailure, onRefused, onLatency } = options
   const now = options.now ?? (() => performance.now())
   const slots = createSlots({
     maxTaken: options.maxConcurrent,
@@ -71,7 +73,13 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
           ? 'timed-out'
           : 'threw'
       onFailure({ method, handler: decision.handler, kind, cause: decision.cause, session })
-    }
+    } else if (!decision.allowed) onRefused?.(method, decision.handler)
+    return decision
+  }
+
+  function settleSubscribe(decision: Decision, subscriptions: readonly SubscribeRequest[]): Decision {
+    if (decision.allowed && subscriptions.some(({ refused }) => refused))
+      onRefused?.('authSubscribe', decision.handler)
     return decision
   }
 
@@ -196,10 +204,12 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
       return answer('authPublish', session, chain.authPublish(session, message))
     },
     authSubscribe(session, subscriptions) {
-      if (mustWait('authSubscribe')) {
-        return answerLater('authSubscribe', session, () => chain.authSubscribe(session, subscriptions))
-      }
-      return answer('authSubscribe', session, chain.authSubscribe(session, subscriptions))
+      const decision = mustWait('authSubscribe')
+        ? answerLater('authSubscribe', session, () => chain.authSubscribe(session, subscriptions))
+        : answer('authSubscribe', session, chain.authSubscribe(session, subscriptions))
+      return decision instanceof Promise
+        ? decision.then((made) => settleSubscribe(made, subscriptions))
+        : settleSubscribe(decision, subscriptions)
     },
     authDeliver: (session, message) =>
       !chain.decidesDeliver || chain.authDeliver(session, message, failed.authDeliver),
