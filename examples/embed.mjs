@@ -36,16 +36,16 @@ const broker = await startBroker({
 console.log(`listening on ${broker.listeners[0].url}`)
 
 const stopListening = broker.subscribe('+/temperature', (topic, payload) => {
-  console.log(`${topic}: ${payload}`)
+  console.log(`${topic}: ${payload.toString()}`)
 })
 
 // Resolves when the message is as safe as its QoS asks: retained, and queued for every session that wants it.
 await broker.publish({ topic: 'news', payload: 'the broker is up', qos: 1, retain: true })
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
+  process.once(signal, () => {
     stopListening()
-    await broker.stop(signal)
-    console.log('stopped')
+    // Its clients are sent away, and what is to last is written.
+    void broker.stop(signal).then(() => console.log('stopped'))
   })
 }

@@ -9,7 +9,7 @@ interface Call {
 }
 
 /** A handler that allows everything, and writes down who asked it what. */
-function createRecorder(): { handler: Handler; calls: Call[]; names(): string[] } {
+function createRecorder(): { handler: Handler; calls: Call[]; names: () => string[] } {
   const calls: Call[] = []
   const note =
     (method: string) =>

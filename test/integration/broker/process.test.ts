@@ -157,7 +157,9 @@ describe('the broker as a process', () => {
     })
     const [, port = ''] = await cli.output(/mqtt:\/\/127\.0\.0\.1:(\d+)/)
     expect(await refusalCode(Number(port), { clientId: 'c1' })).toBe(5)
-    await expect(connectMqtt(`mqtt://127.0.0.1:${port}`, { username: 'a', password: 'b' })).rejects.toThrow()
+    await expect(connectMqtt(`mqtt://127.0.0.1:${port}`, { username: 'a', password: 'b' })).rejects.toThrow(
+      /Bad username or password/,
+    )
     await cli.output(/"connection refused"/)
   })
 })

@@ -130,7 +130,7 @@ describe('/live and /ready', () => {
     expect(await ask('/live')).toMatchObject({ status: 200 })
     socket.destroy()
     await stopped
-    await expect(ask('/live')).rejects.toThrow()
+    await expect(ask('/live')).rejects.toThrow('fetch failed')
   })
 })
 

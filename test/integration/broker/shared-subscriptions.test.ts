@@ -28,6 +28,10 @@ async function take(client: RawClient, count: number): Promise<number[]> {
   return numbers
 }
 
+function inOrder(...shares: readonly number[][]): number[] {
+  return shares.flat().sort((a, b) => a - b)
+}
+
 describe('a shared subscription', () => {
   it.each([0, 1, 2] as const)('gives each message to one connected member, in turn (QoS %i)', async (qos) => {
     const broker = await openBroker()
@@ -57,7 +61,7 @@ describe('a shared subscription', () => {
     await other.subscribe(['$share/others/jobs/#', 1])
     await ordinary.subscribe(['jobs/#', 1])
     await publish(broker, 0, 6)
-    expect([...(await take(a, 3)), ...(await take(b, 3))].sort()).toEqual([0, 1, 2, 3, 4, 5])
+    expect(inOrder(await take(a, 3), await take(b, 3))).toEqual([0, 1, 2, 3, 4, 5])
     expect(await take(other, 6)).toEqual([0, 1, 2, 3, 4, 5])
     expect(await take(ordinary, 6)).toEqual([0, 1, 2, 3, 4, 5])
   })
@@ -85,7 +89,7 @@ describe('a shared subscription', () => {
       expect(await take(b, 50)).toEqual(Array.from({ length: 50 }, (_, i) => i))
       const a = await connectRaw(broker.port, { clientId: 'a', clean: false })
       await publish(broker, 50, 52)
-      expect([...(await take(a, 1)), ...(await take(b, 1))].sort()).toEqual([50, 51])
+      expect(inOrder(await take(a, 1), await take(b, 1))).toEqual([50, 51])
     },
   )
 
@@ -108,7 +112,7 @@ describe('a shared subscription', () => {
       await a.destroy()
       const taken = await take(b, 4)
       expect(taken).toEqual(held.slice(1).map(({ payload }) => Number(payload.toString())))
-      expect([Number(held[0]!.payload.toString()), ...own, ...taken].sort()).toEqual([
+      expect(inOrder([Number(held[0]!.payload.toString())], own, taken)).toEqual([
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
       ])
       await publish(broker, 10, 12)
@@ -170,7 +174,7 @@ describe('a shared subscription', () => {
     async (filter) => {
       const broker = await openBroker()
       const client = await connectRaw(broker.port, { clientId: 'c1' })
-      await expect(client.subscribe([filter, 0])).rejects.toThrow()
+      await expect(client.subscribe([filter, 0])).rejects.toThrow(/the end/)
       await client.untilClosed()
     },
   )

@@ -46,7 +46,7 @@ async function openAll(): Promise<{ broker: TestBroker; path: string }> {
   return { broker, path }
 }
 
-describe.each(Object.entries(versions))('MQTT.js with MQTT %s', (_, version) => {
+describe.each(Object.entries(versions))('MQTT.js with MQTT %s', (_name, version) => {
   it.each(['mqtt', 'ws', 'mqtts', 'wss', 'unix'])(
     'publishes and subscribes over %s at every QoS, with small and large messages',
     async (scheme) => {
