@@ -22,7 +22,7 @@ export class FakeTransport implements Transport {
   /** Each `write` and `writev` as one piece. */
   readonly writes: Buffer[] = []
   #receiver: TransportReceiver | undefined
-  #takenBytes = 0
+  #takenWrites = 0
 
   attach(receiver: TransportReceiver): void {
     this.#receiver = receiver
@@ -63,8 +63,8 @@ export class FakeTransport implements Transport {
 
   /** What was written since the last call. */
   takeWritten(): Buffer {
-    const bytes = this.written.subarray(this.#takenBytes)
-    this.#takenBytes += bytes.length
+    const bytes = Buffer.concat(this.writes.slice(this.#takenWrites))
+    this.#takenWrites = this.writes.length
     return bytes
   }
 

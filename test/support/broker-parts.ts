@@ -1,0 +1,244 @@
+import mqttPacket from 'mqtt-packet'
+import type { ClientSession } from '../../src/broker/client-session.ts'
+import { ConnectionSession } from '../../src/broker/connection-session.ts'
+import { Connection, type PacketHandler } from '../../src/broker/connection.ts'
+import { Dispatcher, type DispatchOptions } from '../../src/broker/dispatch.ts'
+import type { ListenerProfile } from '../../src/broker/listener-profile.ts'
+import { Message } from '../../src/broker/message.ts'
+import type { OutboxContext } from '../../src/broker/outbox.ts'
+import { Sessions } from '../../src/broker/sessions.ts'
+import { Subscriptions } from '../../src/broker/subscriptions.ts'
+import { parseShare } from '../../src/broker/topics.ts'
+import { createBrokerCounters } from '../../src/counters.ts'
+import { createChain } from '../../src/hooks/chain.ts'
+import { createGuard } from '../../src/hooks/guard.ts'
+import type { DisconnectReason, QoS } from '../../src/hooks/types.ts'
+import { createSilentLog } from '../../src/log.ts'
+import type { Store, StoredSubscription } from '../../src/store/contract.ts'
+import { createMemoryStore } from '../../src/store/memory.ts'
+import { FakeTransport } from './fake-transport.ts'
+import { settled, testLimits } from './store-fixtures.ts'
+import { ackPacket, Packet } from './wire.ts'
+
+export interface PartsOptions {
+  readonly maxInflight?: number
+  readonly queueMaxMessages?: number
+  readonly cleanQueueMaxBytes?: number
+  readonly expiryMs?: number
+  readonly maxSessions?: number
+  /** Default: the memory store. It must be open. */
+  readonly store?: Store
+}
+
+/** Everyone may do everything. */
+export const openProfile: ListenerProfile = {
+  name: 'test',
+  guard: createGuard(createChain([]), { timeoutMs: 5_000, maxConcurrent: 10, onFailure: () => {} }),
+  allowAnonymous: true,
+  protocolVersions: new Set([3, 4]),
+  mountpoint: '',
+}
+
+export const connectionLimits = {
+  connectTimeoutMs: 10_000,
+  maxConnectBytes: 10_000,
+  maxPacketBytes: 1_000_000,
+  packetTimeoutMs: 10_000,
+  maxOutboundBytes: 1_000_000,
+  drainTimeoutMs: 10_000,
+  storeTimeoutMs: 10_000,
+}
+
+/** The broker's message path, from a message to the bytes for its receivers, without listeners and Aedes. */
+export class BrokerParts {
+  readonly store: Store
+  readonly counters = createBrokerCounters()
+  readonly subscriptions: Subscriptions
+  readonly sessions: Sessions
+  readonly dispatcher: Dispatcher
+  /** What the store could not do for a session. */
+  readonly failures: unknown[] = []
+  /** Connections that are gone, with their reasons, in order. */
+  readonly gone: { connection: Connection; reason: DisconnectReason }[] = []
+  /** Filters that are refused when a session comes back. */
+  refused: readonly string[] = []
+
+  private constructor(store: Store, options: PartsOptions) {
+    this.store = store
+    const limits = {
+      maxInflight: options.maxInflight ?? 4,
+      queueMaxMessages: options.queueMaxMessages ?? 1_000,
+      cleanQueueMaxBytes: options.cleanQueueMaxBytes ?? 1_000_000,
+    }
+    const context: OutboxContext = {
+      store,
+      limits,
+      counters: this.counters,
+      onStoreFailure: (_session, error) => this.failures.push(error),
+    }
+    this.subscriptions = new Subscriptions({
+      store,
+      limits,
+      counters: this.counters,
+      onStoreFailure: (_what, error) => this.failures.push(error),
+    })
+    const { expiryMs = 0, maxSessions = 1_000 } = options
+    this.sessions = new Sessions(this.subscriptions, context, { expiryMs, maxSessions }, createSilentLog())
+    this.dispatcher = new Dispatcher(store, this.subscriptions, this.counters.storeCommit)
+  }
+
+  static async open(options: PartsOptions = {}): Promise<BrokerParts> {
+    if (options.store !== undefined) return new BrokerParts(options.store, options)
+    const store = createMemoryStore({ ...testLimits, queueMaxMessages: 100_000, queueMaxBytes: 100_000_000 })
+    await store.open()
+    return new BrokerParts(store, options)
+  }
+
+  /** A connection that has sent its CONNECT; not yet attached to its session. */
+  connecting(id: string, clean = false): PartsClient {
+    return new PartsClient(this, id, clean)
+  }
+
+  /** A connection with its session. */
+  async connect(id: string, clean = false): Promise<PartsClient> {
+    const client = this.connecting(id, clean)
+    await client.attach()
+    return client
+  }
+
+  async subscribe(session: ClientSession, filter: string, qos: QoS): Promise<void> {
+    const shared = parseShare(filter)
+    if (typeof shared === 'string') throw new Error(shared)
+    const subscription: StoredSubscription =
+      shared === undefined
+        ? { filter, matchFilter: filter, qos }
+        : { filter, matchFilter: shared.filter, shareGroup: shared.group, qos }
+    if (session.stored !== undefined) {
+      await this.subscriptions.prepare(subscription)
+      await this.store.putSubscriptions(session.stored, [subscription])
+    }
+    this.subscriptions.add(session, subscription)
+  }
+
+  /** Resolves when the message is safe, to whether that was so at once. */
+  publish(topic: string, payload: string | Buffer, qos: QoS, options: Partial<DispatchOptions> = {}) {
+    const message = new Message(topic, Buffer.from(payload), qos, false, 'publisher', Date.now(), 0)
+    return new Promise<'at once' | 'stored'>((resolve, reject) => {
+      const done = (error: Error | undefined): void =>
+        error === undefined ? resolve('stored') : reject(error)
+      if (this.dispatcher.dispatch(message, { retain: false, ...options }, done)) resolve('at once')
+    })
+  }
+
+  /** All that was asked of the store so far has been answered, and what followed from the answers too. */
+  async quiet(): Promise<void> {
+    for (let i = 0; i < 3; i++) await settled(this.store)
+  }
+}
+
+/** One connection, and its peer. */
+export class PartsClient {
+  readonly transport = new FakeTransport()
+  readonly connection: Connection
+  readonly #parts: BrokerParts
+  readonly #parser = mqttPacket.parser()
+  #packets: mqttPacket.Packet[] = []
+
+  constructor(parts: BrokerParts, id: string, clean: boolean) {
+    this.#parts = parts
+    this.connection = new Connection(this.transport, openProfile, {
+      handler: partsHandler(parts),
+      limits: connectionLimits,
+      traffic: parts.counters.listener('test', 'tcp'),
+      nowMs: Date.now(),
+    })
+    const packet = {
+      protocolVersion: 4,
+      clean,
+      keepaliveSeconds: 0,
+      clientId: id,
+      will: undefined,
+      username: undefined,
+      password: undefined,
+    }
+    this.connection.session = new ConnectionSession(id, packet, this.transport.peer, Date.now())
+    this.connection.phase = 'connecting'
+    this.#parser.on('packet', (one) => this.#packets.push(one))
+  }
+
+  /** Resolves to session present. */
+  async attach(): Promise<boolean> {
+    const present = await this.#parts.sessions.attach(this.connection, () =>
+      Promise.resolve(this.#parts.refused),
+    )
+    this.connection.opened()
+    this.session.outbox.resume()
+    return present
+  }
+
+  get session(): ClientSession {
+    return this.connection.clientSession!
+  }
+
+  subscribe(filter: string, qos: QoS): Promise<void> {
+    return this.#parts.subscribe(this.session, filter, qos)
+  }
+
+  /** Packets since the last call. */
+  packets(): mqttPacket.Packet[] {
+    this.connection.outbound.flush()
+    this.#parser.parse(this.transport.takeWritten())
+    return this.#packets.splice(0)
+  }
+
+  /** As {@link packets}, one line each: `publish a=x qos1 #7 dup`, `pubrel #7`. */
+  received(): string[] {
+    return this.packets().map((packet) => {
+      if (packet.cmd !== 'publish') return `${packet.cmd} #${packet.messageId}`
+      const { topic, payload, qos, messageId, dup, retain } = packet
+      const marks = `${dup ? ' dup' : ''}${retain ? ' retain' : ''}`
+      return `publish ${topic}=${payload.toString()} qos${qos}${qos > 0 ? ` #${messageId}` : ''}${marks}`
+    })
+  }
+
+  /** Payloads of PUBLISH packets since the last call; each is acknowledged with PUBACK. */
+  takeAndAcknowledge(): string[] {
+    const payloads: string[] = []
+    for (const packet of this.packets()) {
+      if (packet.cmd !== 'publish') continue
+      payloads.push(packet.payload.toString())
+      if (packet.qos === 1) this.acknowledge('puback', packet.messageId!)
+    }
+    return payloads
+  }
+
+  acknowledge(type: 'puback' | 'pubrec' | 'pubcomp', messageId: number): void {
+    this.transport.send(ackPacket(Packet[type], messageId))
+  }
+
+  /** The connection is lost. */
+  lose(): void {
+    this.transport.lose()
+  }
+}
+
+function partsHandler(parts: BrokerParts): PacketHandler {
+  const unexpected = (): never => {
+    throw new Error('this packet has no part here')
+  }
+  return {
+    connect: unexpected,
+    publish: unexpected,
+    release: unexpected,
+    subscribe: unexpected,
+    unsubscribe: unexpected,
+    refused: unexpected,
+    acknowledge: (connection, type, messageId) =>
+      connection.clientSession!.outbox.acknowledge(type, messageId),
+    failed: (_connection, error) => parts.failures.push(error),
+    gone: (connection, reason) => {
+      parts.gone.push({ connection, reason })
+      parts.sessions.detach(connection)
+    },
+  }
+}
