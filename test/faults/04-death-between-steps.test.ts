@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { expect, it } from 'vitest'
+import { afterEach, expect, it } from 'vitest'
 import { type BrokerProcess, createBrokerProcess } from '../support/broker-process.ts'
 import { LoadClient, type Outgoing } from '../support/load-client.ts'
 import { eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
@@ -106,12 +106,19 @@ async function runScenario(environment: Readonly<Record<string, string>>): Promi
     nodeArguments: ['--import', fileURLToPath(preload)],
     config: { session: { willGraceMs: 50 } },
   })
+  brokers.add(broker)
   try {
     return await new Scenario(broker).run(environment)
   } finally {
+    brokers.delete(broker)
     await broker.remove()
   }
 }
+
+const brokers = new Set<BrokerProcess>()
+
+/** Those that are still there when the test has failed. */
+afterEach(() => Promise.all([...brokers].map((broker) => broker.remove())))
 
 it('loses and doubles nothing when the process dies before or after any of its writes', async () => {
   const whole = await runScenario({})

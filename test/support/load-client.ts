@@ -190,6 +190,9 @@ export class LoadClient {
   }
 
   #request(key: string): Promise<Buffer> {
+    if (this.#socket === undefined) {
+      return Promise.reject(new Error(`${this.options.clientId} is not connected`))
+    }
     return new Promise((resolve, reject) => {
       const waiting = this.#requests.get(key) ?? []
       waiting.push({ resolve, reject })
