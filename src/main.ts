@@ -17,6 +17,7 @@ import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
 import { createEmbeddedStore } from './store/embedded/store.ts'
 import { createMemoryStore } from './store/memory.ts'
+import { sessionIdOf } from './store/session-id.ts'
 
 export interface StartOptions {
   readonly config: Config
@@ -33,8 +34,8 @@ export interface RunningBroker {
   publish(message: LocalPublish): Promise<void>
   /** Each message that matches, as it is published; returns what ends it. */
   subscribe(filter: string, listener: (topic: string, payload: Buffer) => void): () => void
-  /** Ends the connection of a client. False: it has none. */
-  disconnect(clientId: string): boolean
+  /** Ends the connection of a client; client ids are names within their mountpoint. False: it has none. */
+  disconnect(clientId: string, mountpoint?: string): boolean
   /** Certificates, password and ACL files; then live sessions are asked again. Rejects with the first that failed. */
   reload(): Promise<void>
   /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
@@ -242,8 +243,8 @@ function createRunning(parts: RunningParts): RunningBroker {
     adminUrl: admin?.url,
     publish: (message) => broker.publishLocally(message),
     subscribe: (filter, listener) => broker.listen(filter, listener),
-    disconnect(clientId) {
-      const connection = broker.sessions.get(clientId)?.connection
+    disconnect(clientId, mountpoint = '') {
+      const connection = broker.sessions.get(sessionIdOf(clientId, mountpoint))?.connection
       connection?.close({ kind: 'kicked' })
       return connection !== undefined
     },

@@ -37,7 +37,13 @@ const ours = (file: string): Import[] => (imports.get(file) ?? []).filter(({ tar
 /** Files that stand below everything and import nothing of ours but each other. */
 const ground = ['errors.ts', 'peer.ts', 'version.ts', 'latency-histogram.ts', 'watch-files.ts']
 /** Contracts: what a folder shows to the others. */
-const contracts = ['hooks/types.ts', 'store/contract.ts', 'config/schema.ts', 'admin/read-model.ts']
+const contracts = [
+  'hooks/types.ts',
+  'store/contract.ts',
+  'store/session-id.ts',
+  'config/schema.ts',
+  'admin/read-model.ts',
+]
 
 /** What each part may import of the others, as a folder (`x/`) or a file. Its own folder is always allowed. */
 const allowed: Record<string, readonly string[]> = {
@@ -47,12 +53,13 @@ const allowed: Record<string, readonly string[]> = {
   store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts'],
   hooks: ['log.ts', 'counters.ts', 'broker/topics.ts', 'config/schema.ts'],
   listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
-  admin: ['log.ts', 'counters.ts', 'store/contract.ts', 'hooks/types.ts'],
+  admin: ['log.ts', 'counters.ts', 'store/contract.ts', 'store/session-id.ts', 'hooks/types.ts'],
   broker: [
     'log.ts',
     'counters.ts',
     'hooks/',
     'store/contract.ts',
+    'store/session-id.ts',
     'listeners/transport.ts',
     'listeners/admission.ts',
     'config/schema.ts',

@@ -232,7 +232,7 @@ export class Broker implements PacketHandler {
     if (session === undefined) return
     const { counters, log } = this.#context
     counters.disconnects[reason.kind]++
-    if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(session.id)
+    if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(connection.sessionId)
     session.end()
     // A connection that was refused has had its line.
     if (reason.kind !== 'refused') {
@@ -265,12 +265,12 @@ export class Broker implements PacketHandler {
     const authorized = await this.#connecting.authorizeWill(connection, will)
     if (typeof authorized !== 'string') {
       const topic = addMountpoint(authorized.topic, connection.profile.mountpoint)
-      await this.#wills.publish(session.id, { ...authorized, topic })
+      await this.#wills.publish(connection.sessionId, { ...authorized, topic })
       return
     }
     this.#context.counters.dropped.refused++
     this.#context.log.info({ client: session.id, topic: will.topic, reason: authorized }, 'will refused')
-    await this.#wills.discard(session.id)
+    await this.#wills.discard(connection.sessionId)
   }
 
   // --- packets
@@ -394,7 +394,7 @@ export class Broker implements PacketHandler {
       const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
       if (refused.length === 0) continue
       await this.sessions.revoke(session, refused)
-      this.#context.log.info({ client: session.id, filters: refused }, 'subscriptions revoked')
+      this.#context.log.info({ client: connection.clientId, filters: refused }, 'subscriptions revoked')
     }
   }
 

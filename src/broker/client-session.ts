@@ -57,11 +57,6 @@ export class ClientSession {
       : this.incomingIds.has(messageId)
   }
 
-  /** No subscription reaches out of this mountpoint. */
-  isWithin(mountpoint: string): boolean {
-    return [...this.subscriptions.values()].every(({ matchFilter }) => isUnder(matchFilter, mountpoint))
-  }
-
   /** Filters were refused that had been granted: what they have queued must not be delivered. */
   recheckQueue(): void {
     this.#recheckUpToSeq = Math.max(1, this.outbox.lastSeq)
@@ -81,11 +76,6 @@ export class ClientSession {
     }
     const connection = this.connection!
     const { guard, mountpoint } = connection.profile
-    if (!isUnder(message.topic, mountpoint)) {
-      // It has waited since the session was at another mountpoint.
-      dropped['not-delivered']++
-      return false
-    }
     if (!guard.chain.decidesDeliver) return true
     const allowed = guard.authDeliver(connection.session!, {
       topic: stripMountpoint(message.topic, mountpoint),
@@ -147,11 +137,6 @@ export class ClientSession {
 /** `$` topics are exempt from mountpoints. */
 export function addMountpoint(topic: string, mountpoint: string): string {
   return mountpoint === '' || topic.startsWith('$') ? topic : mountpoint + topic
-}
-
-/** Topic names and filters alike. */
-function isUnder(topic: string, mountpoint: string): boolean {
-  return mountpoint === '' || topic.startsWith(mountpoint) || topic.startsWith('$')
 }
 
 export function stripMountpoint(topic: string, mountpoint: string): string {

@@ -176,12 +176,12 @@ export class Connecting {
     }
   }
 
-  #countUser(connection: Connection, { id, username }: Session): boolean {
+  #countUser(connection: Connection, { username }: Session): boolean {
     const limit = this.#options.maxConnectionsPerUser
     if (limit === 0 || username === undefined) return true
     const count = this.#byUser.get(username) ?? 0
     // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
-    const replaces = this.#sessions.get(id)?.connection?.countedUser === username
+    const replaces = this.#sessions.get(connection.sessionId)?.connection?.countedUser === username
     if (count >= limit && !replaces) return false
     this.#byUser.set(username, count + 1)
     connection.countedUser = username

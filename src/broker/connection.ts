@@ -2,6 +2,7 @@ import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Transport, TransportReceiver } from '../listeners/transport.ts'
+import { sessionIdOf } from '../store/session-id.ts'
 import type { ConnectionSession } from './connection-session.ts'
 import type { ClientSession } from './client-session.ts'
 import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
@@ -132,6 +133,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   get clientId(): string {
     return this.session?.id ?? ''
+  }
+
+  /** Of its session and its will: client ids are names within a mountpoint. */
+  get sessionId(): string {
+    return sessionIdOf(this.clientId, this.profile.mountpoint)
   }
 
   // --- from the transport

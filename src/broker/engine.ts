@@ -127,7 +127,7 @@ export class Engine {
   /** What authConnect has rewritten, and what we do ourselves: keep alive. */
   #prepare(connection: Connection, packet: EngineConnectPacket): void {
     const session = connection.session!
-    packet.clientId = session.id
+    packet.clientId = connection.sessionId
     packet.keepalive = 0
     if (session.will === undefined) delete packet.will
     else packet.will = { ...session.will, payload: session.will.payload }

@@ -82,7 +82,7 @@ export class Sessions {
    * Rejects when the store fails or there are too many sessions; nothing is attached then.
    */
   async attach(connection: Connection, recheck: RecheckSubscriptions): Promise<boolean> {
-    const id = connection.clientId
+    const id = connection.sessionId
     const before = this.#turns.get(id)
     const turn = new Promise<void>((resolve) => {
       connection.endTurn = resolve
@@ -103,13 +103,11 @@ export class Sessions {
     }
     const { clean } = connection.session!
     const found = this.#byId.get(id)
-    const { mountpoint } = connection.profile
-    // A session that was made at another mountpoint must not bring its messages here: this client begins anew.
-    const kept = clean || !this.#isStored(found) || !found.isWithin(mountpoint) ? undefined : found
+    const kept = clean || !this.#isStored(found) ? undefined : found
     const session = kept ?? (await this.#create(id, clean))
     try {
       if (kept !== undefined) await this.#resume(connection, kept, recheck)
-      await this.#putWill(id, connection.authorizedWill, mountpoint)
+      await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
       this.#assertAlive(connection)
     } catch (error) {
       // It goes on waiting for its client.

@@ -11,6 +11,7 @@ import {
   type SessionFacts,
 } from '../store/embedded/inspect.ts'
 import { type Level, openLevel, repairLevel } from '../store/embedded/level.ts'
+import { sessionIdOf } from '../store/session-id.ts'
 import { formatTable } from './table.ts'
 
 const help = `
@@ -29,6 +30,7 @@ interface StoreFlags {
   readonly config?: string
   readonly json?: boolean
   readonly group?: boolean
+  readonly mountpoint?: string
   readonly limit?: string
   readonly repair?: boolean
 }
@@ -45,6 +47,7 @@ export function storeCommand(env: Environment = process.env): Command {
   subcommand(command, 'queue', 'list what waits for a session')
     .argument('<client>', 'client id; with --group, <group>/<filter>')
     .option('--group', 'the queue of a shared subscription')
+    .option('--mountpoint <prefix>', "of the client's listener, if it has one")
     .option('-n, --limit <count>', 'at most so many, oldest first', '100')
     .action(async (client: string, flags: StoreFlags) => {
       await withStore(flags, env, (level) => printQueue(level, client, flags))
@@ -141,7 +144,8 @@ async function printQueue(level: Level, client: string, flags: StoreFlags): Prom
     throw new TunnelMQError(ErrorCode.usage, `--limit ${flags.limit} is not a count`)
   }
   const { sessions } = await inspectStore(level)
-  const session = sessions.find((one) => one.kind === kind && one.id === client)
+  const id = sessionIdOf(client, kind === 'client' ? (flags.mountpoint ?? '') : '')
+  const session = sessions.find((one) => one.kind === kind && one.id === id)
   if (session === undefined) throw new TunnelMQError(ErrorCode.store, `There is no ${kind} ${client}`)
   const rows = []
   for await (const { seq, qos, state, message } of readQueueOf(level, session)) {

@@ -114,6 +114,20 @@ describe('listeners with mountpoints', () => {
     expect(other.waitingMessages).toEqual([])
   })
 
+  it('are namespaces for client ids: the same id at two of them is two clients', async () => {
+    const { broker, on } = await openSites()
+    const a = await on('a', { clientId: 'same', clean: false })
+    const b = await on('b', { clientId: 'same', clean: false })
+    for (const client of [a, b]) await client.subscribe(['t', 1])
+    await broker.publish({ topic: 'site-a/t', payload: 'for a', qos: 1 })
+    expect(await a.nextMessages(1)).toMatchObject([{ topic: 't' }])
+    await b.ping()
+    expect(b.waitingMessages).toEqual([])
+    expect(broker.disconnect('same', 'site-a/')).toBe(true)
+    await a.untilClosed()
+    await b.ping()
+  })
+
   it('share groups among the clients of one site only', async () => {
     const { broker, on } = await openSites()
     const a = await on('a', { clientId: 'a1' })
