@@ -2,7 +2,8 @@ import { listenerName } from './config/listener-name.ts'
 import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
 import { startAdminServer, type AdminServer } from './admin/server.ts'
-import { Broker, type LocalPublish } from './broker/broker.ts'
+import { Broker } from './broker/broker.ts'
+import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
 import { createReadModel } from './broker/read-model.ts'
 import { publishSysTopics } from './broker/sys-publisher.ts'
@@ -241,8 +242,8 @@ function createRunning(parts: RunningParts): RunningBroker {
   return {
     listeners: listeners.map(({ name, url }) => ({ name, url })),
     adminUrl: admin?.url,
-    publish: (message) => broker.publishLocally(message),
-    subscribe: (filter, listener) => broker.listen(filter, listener),
+    publish: (message) => broker.local.publish(message),
+    subscribe: (filter, listener) => broker.local.subscribe(filter, listener),
     disconnect(clientId, mountpoint = '') {
       const connection = broker.sessions.get(sessionIdOf(clientId, mountpoint))?.connection
       connection?.close({ kind: 'kicked' })

@@ -1,17 +1,19 @@
 import type { Config } from '../config/schema.ts'
-import type { BrokerCounters, Refusal } from '../counters.ts'
+import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import type { DisconnectReason, QoS } from '../hooks/types.ts'
+import type { DisconnectReason } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import { Connecting } from './connecting.ts'
+import { ConnectionEvents } from './connection-events.ts'
 import { Connection, type PacketHandler } from './connection.ts'
 import { Dispatcher } from './dispatch.ts'
 import { Engine } from './engine.ts'
 import { EnginePersistence } from './engine-persistence.ts'
 import type { ListenerProfile } from './listener-profile.ts'
+import { LocalClient } from './local-client.ts'
 import { Message } from './message.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import type { PublishFields } from './packets/publish.ts'
@@ -21,9 +23,7 @@ import { Publishing } from './publishing.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
-import { reservedNamespace, topicFilterFault, topicNameFault } from './topics.ts'
 import { Wills } from './wills.ts'
-import { ErrorCode, TunnelMQError } from '../errors.ts'
 
 export interface BrokerContext {
   readonly config: Config
@@ -31,15 +31,6 @@ export interface BrokerContext {
   readonly counters: BrokerCounters
   readonly admission: Admission
   readonly log: Log
-}
-
-/** A message of the program that embeds the broker. */
-export interface LocalPublish {
-  readonly topic: string
-  readonly payload: Buffer | string
-  /** Default 0. */
-  readonly qos?: QoS
-  readonly retain?: boolean
 }
 
 const DEADLINE_CHECK_MS = 1_000
@@ -53,7 +44,10 @@ export class Broker implements PacketHandler {
   readonly connections = new Set<Connection>()
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
+  /** The program around it, as a client. */
+  readonly local: LocalClient
   readonly #context: BrokerContext
+  readonly #events: ConnectionEvents
   readonly #topics: { readonly maxBytes: number; readonly maxLevels: number }
   readonly #dispatcher: Dispatcher
   readonly #publishing: Publishing
@@ -66,7 +60,7 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, counters, log } = context
+    const { config, store, counters, admission, log } = context
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
     const queueLimits = {
@@ -134,6 +128,13 @@ export class Broker implements PacketHandler {
       },
     )
     this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
+    this.#events = new ConnectionEvents({ counters, admission, log })
+    this.local = new LocalClient({
+      dispatcher: this.#dispatcher,
+      subscriptions: this.subscriptions,
+      topics: this.#topics,
+      log,
+    })
   }
 
   /** After the store was opened, before the first transport. */
@@ -183,44 +184,14 @@ export class Broker implements PacketHandler {
 
   #ready(connection: Connection): void {
     if (connection.phase !== 'connecting') return
-    const { peer } = connection.transport
-    connection.traffic.accepted++
-    connection.opened()
-    this.#context.log.debug(
-      {
-        client: connection.clientId,
-        username: connection.session!.username,
-        address: peer.address,
-        port: peer.port,
-        listener: peer.listener,
-        clean: connection.session!.clean,
-        sessionPresent: connection.sessionPresent,
-      },
-      'client connected',
-    )
+    this.#events.connected(connection)
     connection.profile.guard.connect(connection.session!)
+    connection.opened()
     connection.clientSession?.outbox.resume()
   }
 
-  /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
-    const { log, counters, admission } = this.#context
-    const { peer } = connection.transport
-    counters.refused[REFUSALS[reason] ?? 'malformed']++
-    if (reason === 'bad-credentials' || reason === 'not-authorized')
-      admission.credentialsRefused(peer.address)
-    log.info(
-      {
-        address: peer.address,
-        port: peer.port,
-        listener: peer.listener,
-        reason,
-        detail,
-        ...(handler !== undefined && { handler }),
-        ...(connection.session && { client: connection.session.id, username: connection.session.username }),
-      },
-      'connection refused',
-    )
+    this.#events.refused(connection, reason, detail, handler)
   }
 
   gone(connection: Connection, reason: DisconnectReason): void {
@@ -230,31 +201,14 @@ export class Broker implements PacketHandler {
     this.sessions.detach(connection)
     const { session } = connection
     if (session === undefined) return
-    const { counters, log } = this.#context
-    counters.disconnects[reason.kind]++
     if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(connection.sessionId)
+    this.#events.disconnected(connection, reason)
     session.end()
-    // A connection that was refused has had its line.
-    if (reason.kind !== 'refused') {
-      const level = QUIET.has(reason.kind) ? 'debug' : 'info'
-      const { address, port, listener } = connection.transport.peer
-      log[level](
-        {
-          client: session.id,
-          address,
-          port,
-          listener,
-          reason: reason.kind,
-          detail: reason.detail,
-        },
-        'client disconnected',
-      )
-    }
     connection.profile.guard.disconnect(session, reason)
   }
 
   failed(connection: Connection, error: unknown): void {
-    this.#context.log.error({ err: error, client: connection.clientId }, 'internal error')
+    this.#events.failed(connection, error)
   }
 
   async #publishWill(connection: Connection): Promise<void> {
@@ -314,51 +268,6 @@ export class Broker implements PacketHandler {
     return sys.length === 0 ? stored : [...stored, ...sys]
   }
 
-  // --- for the program around it
-
-  /**
-   * Publishes as the broker itself, past the handlers. Resolves when the message is as safe as its QoS asks.
-   * Rejects for illegal topics, and when the store has failed.
-   */
-  publishLocally(request: LocalPublish): Promise<void> {
-    const fault =
-      topicNameFault(request.topic, this.#topics) ??
-      (reservedNamespace(request.topic) === undefined ? undefined : 'reserved topic')
-    if (fault !== undefined) {
-      return Promise.reject(
-        new TunnelMQError(ErrorCode.usage, `cannot publish to ${JSON.stringify(request.topic)}: ${fault}`),
-      )
-    }
-    const payload = typeof request.payload === 'string' ? Buffer.from(request.payload) : request.payload
-    const message = new Message(request.topic, payload, request.qos ?? 0, false, '', Date.now(), 0)
-    return new Promise((resolve, reject) => {
-      const safe = this.#dispatcher.dispatch(message, { retain: request.retain ?? false }, (error) => {
-        if (error === undefined) resolve()
-        else reject(error)
-      })
-      if (safe) resolve()
-    })
-  }
-
-  /** `$SYS` only. */
-  publishSys(message: Message): void {
-    this.#dispatcher.dispatch(message, { retain: false }, () => {})
-  }
-
-  /** Every message that matches, as it is published; returns what ends it. */
-  listen(filter: string, listener: (topic: string, payload: Buffer) => void): () => void {
-    const fault = topicFilterFault(filter, this.#topics)
-    if (fault !== undefined)
-      throw new TunnelMQError(ErrorCode.usage, `cannot listen to ${JSON.stringify(filter)}: ${fault}`)
-    return this.subscriptions.listen(filter, ({ topic, payload }) => {
-      try {
-        listener(topic, Buffer.from(payload))
-      } catch (error) {
-        this.#context.log.error({ err: error, filter }, 'listener failed')
-      }
-    })
-  }
-
   // --- time and change
 
   #checkDeadlines(): void {
@@ -390,12 +299,18 @@ export class Broker implements PacketHandler {
         connection.close({ kind: 'revoked', detail: 'rights have changed' })
         continue
       }
-      const session = connection.clientSession!
-      const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
-      if (refused.length === 0) continue
-      await this.sessions.revoke(session, refused)
-      this.#context.log.info({ client: connection.clientId, filters: refused }, 'subscriptions revoked')
+      await this.#recheckSubscriptions(connection).catch((error: unknown) => {
+        this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
+      })
     }
+  }
+
+  async #recheckSubscriptions(connection: Connection): Promise<void> {
+    const session = connection.clientSession!
+    const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
+    if (refused.length === 0) return
+    this.#context.log.info({ client: connection.clientId, filters: refused }, 'subscriptions revoked')
+    await this.sessions.revoke(session, refused)
   }
 
   /** Ends every connection, spread over `drainMs`, so that they do not all come back at once. Wills stay stored. */
@@ -425,20 +340,4 @@ const DRAIN_STEP_MS = 50
 function sweepIntervalMs({ expiryMs, messageExpiryMs }: Config['session']): number {
   const shortest = Math.min(...[expiryMs, messageExpiryMs].filter((ms) => ms > 0))
   return Math.min(SWEEP_MS.most, Math.max(SWEEP_MS.least, shortest / 4))
-}
-
-/** Ends that are nobody's fault and may come by the thousand. */
-const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown'])
-
-const REFUSALS: Readonly<Record<string, Refusal>> = {
-  'bad-credentials': 'bad-credentials',
-  'not-authorized': 'not-authorized',
-  'will-refused': 'not-authorized',
-  'identifier-rejected': 'identifier-rejected',
-  unavailable: 'unavailable',
-  'protocol-version': 'protocol-version',
-  'max-connections': 'max-connections',
-  'connect-timeout': 'connect-timeout',
-  limit: 'too-large',
-  protocol: 'malformed',
 }

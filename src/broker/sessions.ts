@@ -81,16 +81,30 @@ export class Sessions {
    * The turn ends when the connection is open or closed: call `endTurn` then.
    * Rejects when the store fails or there are too many sessions; nothing is attached then.
    */
-  async attach(connection: Connection, recheck: RecheckSubscriptions): Promise<boolean> {
+  attach(connection: Connection, recheck: RecheckSubscriptions): Promise<boolean> {
     const id = connection.sessionId
-    const before = this.#turns.get(id)
-    const turn = new Promise<void>((resolve) => {
+    const ended = new Promise<void>((resolve) => {
       connection.endTurn = resolve
     })
+    const attached = this.#attachAfter(this.#turns.get(id), connection, recheck)
+    // Not sooner when the connection is lost meanwhile: those before it, and what the store was asked for, come first.
+    const turn = attached.then(
+      () => ended,
+      () => {},
+    )
     this.#turns.set(id, turn)
     void turn.then(() => {
       if (this.#turns.get(id) === turn) this.#turns.delete(id)
     })
+    return attached
+  }
+
+  async #attachAfter(
+    before: Promise<void> | undefined,
+    connection: Connection,
+    recheck: RecheckSubscriptions,
+  ): Promise<boolean> {
+    const id = connection.sessionId
     if (before !== undefined) await before
     this.#assertAlive(connection)
 

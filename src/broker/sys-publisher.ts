@@ -40,7 +40,7 @@ export function publishSysTopics(parts: SysPublisherParts): () => void {
       storedBytes: stats.queuedBytes + stats.retainedBytes,
       retainedMessages: stats.retainedMessages,
     }
-    for (const message of sys.update(figures, Date.now())) broker.publishSys(message)
+    for (const message of sys.update(figures, Date.now())) broker.local.publishSys(message)
   }
   update()
   broker.sysRetained = (filter) => sys.retainedMatching(filter)

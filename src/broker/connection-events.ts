@@ -1,0 +1,81 @@
+import type { BrokerCounters, Refusal } from '../counters.ts'
+import type { DisconnectReason } from '../hooks/types.ts'
+import type { Admission } from '../listeners/admission.ts'
+import type { Log } from '../log.ts'
+import type { Connection } from './connection.ts'
+
+export interface ConnectionEventsContext {
+  readonly counters: BrokerCounters
+  readonly admission: Admission
+  readonly log: Log
+}
+
+/** What the outside sees of connections: log lines and counters, and what leads to a ban. */
+export class ConnectionEvents {
+  readonly #context: ConnectionEventsContext
+
+  constructor(context: ConnectionEventsContext) {
+    this.#context = context
+  }
+
+  connected(connection: Connection): void {
+    connection.traffic.accepted++
+    const session = connection.session!
+    const { address, port, listener } = connection.transport.peer
+    const { username, clean } = session
+    const { sessionPresent } = connection
+    this.#context.log.debug(
+      { client: session.id, username, address, port, listener, clean, sessionPresent },
+      'client connected',
+    )
+  }
+
+  /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
+  refused(connection: Connection, reason: string, detail: string, handler?: string): void {
+    const { log, counters, admission } = this.#context
+    const { session } = connection
+    const { address, port, listener } = connection.transport.peer
+    counters.refused[REFUSALS[reason] ?? 'malformed']++
+    if (reason === 'bad-credentials' || reason === 'not-authorized') admission.credentialsRefused(address)
+    const who = session && { client: session.id, username: session.username }
+    log.info(
+      { address, port, listener, reason, detail, ...(handler && { handler }), ...who },
+      'connection refused',
+    )
+  }
+
+  /** A connection with a session has ended. */
+  disconnected(connection: Connection, { kind, detail }: DisconnectReason): void {
+    const { log, counters } = this.#context
+    counters.disconnects[kind]++
+    // One that was refused has had its line.
+    if (kind === 'refused') return
+    const { address, port, listener } = connection.transport.peer
+    const level = QUIET.has(kind) ? 'debug' : 'info'
+    log[level](
+      { client: connection.clientId, address, port, listener, reason: kind, detail },
+      'client disconnected',
+    )
+  }
+
+  failed(connection: Connection, error: unknown): void {
+    this.#context.log.error({ err: error, client: connection.clientId }, 'internal error')
+  }
+}
+
+/** Ends that are nobody's fault and may come by the thousand. */
+const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown'])
+
+/** From the reason in the log to the label of the metric. */
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  'bad-credentials': 'bad-credentials',
+  'not-authorized': 'not-authorized',
+  'will-refused': 'not-authorized',
+  'identifier-rejected': 'identifier-rejected',
+  unavailable: 'unavailable',
+  'protocol-version': 'protocol-version',
+  'max-connections': 'max-connections',
+  'connect-timeout': 'connect-timeout',
+  limit: 'too-large',
+  protocol: 'malformed',
+}

@@ -1,0 +1,80 @@
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import type { QoS } from '../hooks/types.ts'
+import type { Log } from '../log.ts'
+import type { Dispatcher } from './dispatch.ts'
+import { Message } from './message.ts'
+import type { Subscriptions } from './subscriptions.ts'
+import { reservedNamespace, topicFilterFault, topicNameFault, type TopicLimits } from './topics.ts'
+
+/** A message of the program that embeds the broker. */
+export interface LocalPublish {
+  readonly topic: string
+  readonly payload: Buffer | string
+  /** Default 0. */
+  readonly qos?: QoS
+  readonly retain?: boolean
+}
+
+/** The program around the broker as a client of it: without a connection, past the handlers. */
+export class LocalClient {
+  readonly #dispatcher: Dispatcher
+  readonly #subscriptions: Subscriptions
+  readonly #topics: TopicLimits
+  readonly #log: Log
+
+  constructor(context: {
+    dispatcher: Dispatcher
+    subscriptions: Subscriptions
+    topics: TopicLimits
+    log: Log
+  }) {
+    this.#dispatcher = context.dispatcher
+    this.#subscriptions = context.subscriptions
+    this.#topics = context.topics
+    this.#log = context.log
+  }
+
+  /**
+   * Resolves when the message is as safe as its QoS asks.
+   * Rejects for illegal topics (TMQ_USAGE), and when the store has failed (TMQ_STORE_UNAVAILABLE).
+   */
+  publish(request: LocalPublish): Promise<void> {
+    const { topic, qos = 0, retain = false } = request
+    const fault =
+      topicNameFault(topic, this.#topics) ??
+      (reservedNamespace(topic) === undefined ? undefined : 'reserved topic')
+    if (fault !== undefined) {
+      const text = `cannot publish to ${JSON.stringify(topic)}: ${fault}`
+      return Promise.reject(new TunnelMQError(ErrorCode.usage, text))
+    }
+    const payload = Buffer.from(request.payload)
+    const message = new Message(topic, payload, qos, false, '', Date.now(), 0)
+    return new Promise((resolve, reject) => {
+      const safe = this.#dispatcher.dispatch(message, { retain }, (error) => {
+        if (error === undefined) resolve()
+        else reject(error)
+      })
+      if (safe) resolve()
+    })
+  }
+
+  /** `$SYS` only, which nobody else may publish. */
+  publishSys(message: Message): void {
+    this.#dispatcher.dispatch(message, { retain: false }, () => {})
+  }
+
+  /** Every message that matches, as it is published; returns what ends it. */
+  subscribe(filter: string, listener: (topic: string, payload: Buffer) => void): () => void {
+    const fault = topicFilterFault(filter, this.#topics)
+    if (fault !== undefined) {
+      throw new TunnelMQError(ErrorCode.usage, `cannot subscribe to ${JSON.stringify(filter)}: ${fault}`)
+    }
+    return this.#subscriptions.listen(filter, ({ topic, payload }) => {
+      try {
+        listener(topic, Buffer.from(payload))
+      } catch (error) {
+        this.#log.error({ err: error, filter }, 'listener failed')
+      }
+    })
+  }
+}
