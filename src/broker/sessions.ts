@@ -120,7 +120,8 @@ export class Sessions {
     const kept = clean || !this.#isStored(found) ? undefined : found
     const session = kept ?? (await this.#create(id, clean))
     try {
-      if (kept !== undefined) await this.#resume(connection, kept, recheck)
+      if (session.stored !== undefined) await this.#store.sessionConnected(session.stored)
+      if (kept !== undefined) await this.#recheckRights(connection, kept, recheck)
       await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
       this.#assertAlive(connection)
     } catch (error) {
@@ -153,17 +154,14 @@ export class Sessions {
     const stored = await this.#store.createSession('client', id)
     const session = new ClientSession(id, stored, this.#context)
     this.#byId.set(id, session)
-    await this.#store.sessionConnected(stored)
     return session
   }
 
-  async #resume(
+  async #recheckRights(
     connection: Connection,
     session: ClientSession,
     recheck: RecheckSubscriptions,
   ): Promise<void> {
-    const stored = session.stored!
-    await this.#store.sessionConnected(stored)
     if (session.subscriptions.size === 0) return
     const refused = await recheck(connection, [...session.subscriptions.values()])
     if (refused.length > 0) await this.revoke(session, refused)
