@@ -137,6 +137,32 @@ describe('a second connection with the same client id', () => {
     expect(parts.store.sessions.get('same')).toMatchObject({ expiresAtMs: 0 })
   })
 
+  it('waits until the first one is open, and a third one waits for the second', async () => {
+    const parts = await BrokerParts.open()
+    const [first, second, third] = [0, 1, 2].map(() => parts.connecting('same')) as [
+      PartsClient,
+      PartsClient,
+      PartsClient,
+    ]
+    await parts.sessions.attach(first.connection, () => Promise.resolve([]))
+    const secondAttaching = second.attach()
+    await parts.quiet()
+    expect(first.connection.phase).toBe('connecting')
+    let settle!: () => void
+    first.connection.willSettled = new Promise((resolve) => (settle = resolve))
+    first.connection.opened()
+    await parts.quiet()
+    expect(first.connection.phase).toBe('closed')
+    const thirdAttaching = third.attach()
+    await parts.quiet()
+    expect(third.connection.clientSession).toBeUndefined()
+    settle()
+    await Promise.all([secondAttaching, thirdAttaching])
+    expect(second.connection.phase).toBe('closed')
+    expect(parts.sessions.get('same')?.connection).toBe(third.connection)
+    expect(parts.sessions.connectedCount).toBe(1)
+  })
+
   it('is not kept waiting by other client ids', async () => {
     const parts = await BrokerParts.open()
     const blocking = parts.connecting('a')
@@ -174,6 +200,29 @@ describe('a session whose client is away', () => {
     expect(await parts.sessions.expire(never)).toBe(0)
     expect(await attaching).toBe(true)
     expect(await parts.sessions.expire(never)).toBe(0)
+  })
+
+  it('does not end while its next connection waits for the will of the last one', async () => {
+    const parts = await BrokerParts.open(options)
+    const client = await parts.connect('c')
+    let settle!: () => void
+    client.connection.willSettled = new Promise((resolve) => (settle = resolve))
+    const attaching = parts.connecting('c').attach()
+    await parts.quiet()
+    expect(parts.store.sessions.get('c')!.expiresAtMs).toBeGreaterThan(0)
+    expect(await parts.sessions.expire(Number.MAX_SAFE_INTEGER)).toBe(0)
+    settle()
+    expect(await attaching).toBe(true)
+  })
+
+  it('does not get more time from a restart of the broker', async () => {
+    const parts = await BrokerParts.open(options)
+    const client = await parts.connect('c')
+    client.lose()
+    const { expiresAtMs } = parts.store.sessions.get('c')!
+    const next = await BrokerParts.open({ ...options, store: parts.store })
+    await next.sessions.restore(expiresAtMs - 1)
+    expect(await next.sessions.expire(expiresAtMs)).toBe(1)
   })
 
   it('never ends when no expiry is configured', async () => {
@@ -247,7 +296,7 @@ describe('a CONNECT that cannot have its session', () => {
           ? () => Promise.reject(new Error('disk'))
           : (Reflect.get(target, name) as unknown),
     })
-    return { parts: await BrokerParts.open({ store }), fail: (isOn) => (isFailing = isOn) }
+    return { parts: await BrokerParts.open({ store, expiryMs: 60_000 }), fail: (isOn) => (isFailing = isOn) }
   }
 
   async function attachRefused(client: PartsClient): Promise<unknown> {
@@ -272,6 +321,18 @@ describe('a CONNECT that cannot have its session', () => {
       expect(next.session.connection).toBe(next.connection)
     },
   )
+
+  it('because its will cannot be stored leaves the session waiting for its client, for as long as before', async () => {
+    const { parts, fail } = await failing('putWill')
+    const client = await parts.connect('c')
+    client.lose()
+    fail(true)
+    const next = parts.connecting('c')
+    next.connection.authorizedWill = { topic: 't', payload: Buffer.from('gone'), qos: 0, retain: false }
+    expect(await attachRefused(next)).toEqual(new Error('disk'))
+    expect(parts.store.sessions.get('c')!.expiresAtMs).toBeGreaterThan(0)
+    expect(await parts.connecting('c').attach()).toBe(true)
+  })
 
   it('because the old session cannot be removed leaves that one as it was', async () => {
     const { parts, fail } = await failing('removeSession')

@@ -143,6 +143,14 @@ describe('the loads', () => {
     expect(load(120_000, 1_000)(5)).toBeCloseTo(load(120_000, 30_000)(5), 1)
   })
 
+  it('are not asked for twice at one moment', () => {
+    const sys = new SysTopics('1', 0)
+    sys.update(zero, 1_000)
+    expect(sys.update({ ...zero, bytesReceived: 5 }, 1_000).map(({ topic }) => topic)).toEqual([
+      '$SYS/broker/bytes/received',
+    ])
+  })
+
   it('fade when nothing comes any more', () => {
     const sys = new SysTopics('1', 0)
     sys.update(zero, 0)
