@@ -1,10 +1,6 @@
 import type { Store } from '../store/contract.ts'
-import {
-  StorePersistence,
-  type ClientRef,
-  type EngineSubscription,
-  type PacketSource,
-} from './persistence.ts'
+import type { EngineSubscription } from './engine-subscriptions.ts'
+import { StorePersistence, type ClientRef, type PacketSource } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
 
 /** The one "subscription" that tells Aedes that a session is present; `authorizeSubscribe` refuses it. */

@@ -1,31 +1,17 @@
 import { Readable } from 'node:stream'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { QoS } from '../hooks/types.ts'
-import type {
-  PublishTarget,
-  SessionKind,
-  Store,
-  StoredMessage,
-  StoredSession,
-  StoredSubscription,
-} from '../store/contract.ts'
+import type { PublishTarget, SessionKind, Store, StoredMessage, StoredSession } from '../store/contract.ts'
 import { toPacket, toQueuedMessage, toStoredMessage, type EnginePacket } from './engine-packet.ts'
+import {
+  toEngineSubscription,
+  toStoredSubscription,
+  TopicSubscriptions,
+  type EngineSubscription,
+  type TopicSubscription,
+} from './engine-subscriptions.ts'
 import { PacketQueue } from './packet-queue.ts'
-import { Router } from './router.ts'
-import { hasWildcard } from './topics.ts'
-
-/** A subscription as Aedes has it; rh, rap and nl are those of MQTT 5, 3.8.3.1. */
-export interface EngineSubscription {
-  readonly topic: string
-  readonly qos: QoS
-  readonly rh?: 0 | 1 | 2 | undefined
-  readonly rap?: boolean | undefined
-  readonly nl?: boolean | undefined
-  readonly subscriptionIdentifier?: number
-}
 
 export type ClientRef = { readonly id: string }
-type TopicSubscription = EngineSubscription & { readonly clientId: string }
 /** What a pipeline of Aedes can begin with. */
 export type PacketSource = Iterable<EnginePacket> | AsyncIterable<EnginePacket>
 
@@ -38,9 +24,7 @@ export type PacketSource = Iterable<EnginePacket> | AsyncIterable<EnginePacket>
 export class StorePersistence {
   readonly #store: Store
   readonly #queues = new WeakMap<StoredSession, Promise<PacketQueue>>()
-  /** Subscriptions above QoS 0, for `subscriptionsByTopic`. */
-  readonly #router = new Router<TopicSubscription>()
-  readonly #routes = new Map<string, Map<string, TopicSubscription>>()
+  readonly #topics = new TopicSubscriptions()
   #broker: { id: string } = { id: '' }
 
   constructor(store: Store) {
@@ -55,7 +39,7 @@ export class StorePersistence {
   async setup(broker: { id: string }): Promise<void> {
     this.#broker = broker
     for (const { id, subscriptions } of this.#store.sessions.values()) {
-      for (const stored of subscriptions.values()) this.#route(id, toSubscription(stored))
+      for (const stored of subscriptions.values()) this.#topics.put(id, toEngineSubscription(stored))
     }
   }
 
@@ -81,30 +65,29 @@ export class StorePersistence {
   async addSubscriptions(client: ClientRef, subscriptions: readonly EngineSubscription[]): Promise<void> {
     const session = await this.#obtain('client', client.id)
     await this.#store.putSubscriptions(session, subscriptions.map(toStoredSubscription))
-    for (const subscription of subscriptions) this.#route(client.id, subscription)
+    for (const subscription of subscriptions) this.#topics.put(client.id, subscription)
   }
 
   async removeSubscriptions(client: ClientRef, topics: readonly string[]): Promise<void> {
     const session = this.#store.sessions.get(client.id)
     if (session === undefined) return
     await this.#store.removeSubscriptions(session, topics)
-    for (const topic of topics) this.#unroute(client.id, topic)
+    for (const topic of topics) this.#topics.remove(client.id, topic)
   }
 
   async subscriptionsByClient(client: ClientRef): Promise<readonly EngineSubscription[]> {
-    return [...(this.#store.sessions.get(client.id)?.subscriptions.values() ?? [])].map(toSubscription)
+    return [...(this.#store.sessions.get(client.id)?.subscriptions.values() ?? [])].map(toEngineSubscription)
   }
 
-  /** Those above QoS 0; filters with wildcards come first, as Aedes' suite has it. */
+  /** Those above QoS 0. */
   async subscriptionsByTopic(topic: string): Promise<readonly TopicSubscription[]> {
-    const rank = (subscription: TopicSubscription): number => (hasWildcard(subscription.topic) ? 0 : 1)
-    return [...this.#router.match(topic)].sort((a, b) => rank(a) - rank(b))
+    return this.#topics.match(topic)
   }
 
   async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
     let clientsCount = 0
     for (const session of this.#store.sessions.values()) if (session.subscriptions.size > 0) clientsCount++
-    return { subsCount: this.#router.size, clientsCount }
+    return { subsCount: this.#topics.size, clientsCount }
   }
 
   getClientList(topic: string): Readable {
@@ -116,28 +99,9 @@ export class StorePersistence {
   async cleanSubscriptions(client: ClientRef): Promise<void> {
     const session = this.#store.sessions.get(client.id)
     if (session === undefined) return
-    for (const topic of session.subscriptions.keys()) this.#unroute(client.id, topic)
+    const topics = [...session.subscriptions.keys()]
     await this.#store.removeSession(session)
-  }
-
-  #route(clientId: string, subscription: EngineSubscription): void {
-    this.#unroute(clientId, subscription.topic)
-    if (subscription.qos === 0) return
-    const { topic, qos, rh, rap, nl } = subscription
-    const route = { clientId, topic, qos, rh, rap, nl }
-    const routes = this.#routes.get(clientId)
-    if (routes === undefined) this.#routes.set(clientId, new Map([[topic, route]]))
-    else routes.set(topic, route)
-    this.#router.add(topic, route)
-  }
-
-  #unroute(clientId: string, topic: string): void {
-    const routes = this.#routes.get(clientId)
-    const route = routes?.get(topic)
-    if (routes === undefined || route === undefined) return
-    this.#router.remove(topic, route)
-    routes.delete(topic)
-    if (routes.size === 0) this.#routes.delete(clientId)
+    for (const topic of topics) this.#topics.remove(client.id, topic)
   }
 
   // --- queues to clients
@@ -272,29 +236,4 @@ export class StorePersistence {
 /** No shared subscription has an empty group, so this is nobody else's queue. */
 function incomingId(client: ClientRef): string {
   return `/incoming/${client.id}`
-}
-
-function toStoredSubscription(subscription: EngineSubscription): StoredSubscription {
-  const { topic, qos, rh, rap, nl, subscriptionIdentifier } = subscription
-  return {
-    filter: topic,
-    matchFilter: topic,
-    qos,
-    ...(rh !== undefined && { retainHandling: rh }),
-    ...(rap !== undefined && { retainAsPublished: rap }),
-    ...(nl !== undefined && { noLocal: nl }),
-    ...(subscriptionIdentifier !== undefined && { subscriptionIdentifier }),
-  }
-}
-
-function toSubscription(stored: StoredSubscription): EngineSubscription {
-  const { filter, qos, retainHandling, retainAsPublished, noLocal, subscriptionIdentifier } = stored
-  return {
-    topic: filter,
-    qos,
-    rh: retainHandling,
-    rap: retainAsPublished,
-    nl: noLocal,
-    ...(subscriptionIdentifier !== undefined && { subscriptionIdentifier }),
-  }
 }
