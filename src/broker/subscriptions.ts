@@ -85,13 +85,12 @@ export class Subscriptions {
   #leave(session: ClientSession, subscription: Subscription, group: ShareGroup): void {
     group.members.splice(group.members.indexOf(subscription), 1)
     if (!group.members.some((member) => member.session === session)) session.groups?.delete(group)
-    if (group.members.length === 0) {
-      this.#groups.delete(group.key)
-      this.#router.remove(group.matchFilter, group)
-    }
+    if (group.members.length > 0) return
+    this.#groups.delete(group.key)
+    this.#router.remove(group.matchFilter, group)
     const queue = group.stored
-    if (queue !== undefined && !group.members.some((member) => member.session.stored !== undefined)) {
-      // The last member that could have come back is gone: nobody is owed what waits.
+    if (queue !== undefined) {
+      // Nobody is left who is owed what waits.
       group.stored = undefined
       this.#context.store
         .removeSession(queue)
