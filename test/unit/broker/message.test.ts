@@ -80,7 +80,7 @@ describe('a message that waits', () => {
     message.detach()
     chunk.fill('y')
     expect(message.payload.toString()).toBe('xxxxx')
-    expect(message.payload.buffer.byteLength).toBeLessThan(10_000)
+    expect(message.payload.buffer).not.toBe(chunk.buffer)
   })
 
   it('keeps a payload that is all of its chunk', () => {
