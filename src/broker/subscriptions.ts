@@ -53,12 +53,13 @@ export class Subscriptions {
 
   /** Adds, or replaces the one of the same filter. */
   add(session: ClientSession, stored: StoredSubscription): void {
-    this.remove(session, stored.filter)
+    const replaced = session.subscriptions.get(stored.filter)
     this.#count++
     if (stored.shareGroup === undefined) {
       const subscription: Subscription = { ...stored, kind: 'session', session, group: undefined }
       session.subscriptions.set(stored.filter, subscription)
       this.#router.add(stored.matchFilter, subscription)
+      if (replaced !== undefined) this.#drop(session, replaced)
       return
     }
     const group = this.#obtainGroup(groupKey(stored), stored.matchFilter)
@@ -66,6 +67,8 @@ export class Subscriptions {
     session.subscriptions.set(stored.filter, subscription)
     group.members.push(subscription)
     ;(session.groups ??= new Set()).add(group)
+    // Not before the new one is a member: with its last member a group ends, and all that waits in it.
+    if (replaced !== undefined) this.#drop(session, replaced)
     const queue = this.#context.store.groups.get(group.key)
     if (session.stored !== undefined && group.stored === undefined && queue !== undefined) group.keepIn(queue)
     group.pump()
@@ -76,10 +79,14 @@ export class Subscriptions {
     const subscription = session.subscriptions.get(filter)
     if (subscription === undefined) return false
     session.subscriptions.delete(filter)
+    this.#drop(session, subscription)
+    return true
+  }
+
+  #drop(session: ClientSession, subscription: Subscription): void {
     this.#count--
     if (subscription.group === undefined) this.#router.remove(subscription.matchFilter, subscription)
     else this.#leave(session, subscription, subscription.group)
-    return true
   }
 
   #leave(session: ClientSession, subscription: Subscription, group: ShareGroup): void {

@@ -78,6 +78,17 @@ describe('a message to a shared subscription', () => {
     expect(parts.store.stats().queuedMessages).toBe(0)
   })
 
+  it('waits for a member that subscribes again', async () => {
+    const { parts, members } = await group(['stored'], 1)
+    await publishAll(parts, ['1', '2'])
+    await members[0]!.subscribe(filter, 1)
+    expect(await takeAll({ parts, members })).toEqual([['1', '2']])
+    members[0]!.lose()
+    await publishAll(parts, ['3'])
+    // In the store, not in memory only.
+    expect(parts.store.groups.get('g/t')!.queuedCount).toBe(1)
+  })
+
   it('goes to the members that have room, while others are full', async () => {
     const { parts, members } = await group(['clean', 'clean'], 2)
     const [idle, busy] = members as [PartsClient, PartsClient]
