@@ -103,6 +103,7 @@ export class Backlog {
     if (this.#reading) this.#arrived = true
     else if (this.#complete && this.count < MEMORY_COUNT) {
       this.#loadedSeq = entry.seq
+      if (this.#stored !== undefined) this.#store.handedOut(this.#stored, entry.seq)
       this.push(entry)
       return
     }

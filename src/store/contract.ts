@@ -173,6 +173,8 @@ export interface Store {
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]>
+  /** The owner holds this entry, and all before it, without having read them: as if `readQueue` had given them. */
+  handedOut(session: StoredSession, seq: number): void
   /**
    * PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP.
    * `forgotten` is called when that is durable, and never if false is returned: the entry was gone already.
@@ -200,8 +202,8 @@ export interface Store {
   /** Retained messages whose topics match the filter (a trie walk). Expired ones are left out. */
   retainedMatching(filter: string): readonly StoredMessage[]
   /**
-   * Takes expired retained messages and queue entries away. Entries that `readQueue` has handed out, or that
-   * may have been sent before, are left: their owner lets go of them with `acknowledge`.
+   * Takes expired retained messages and queue entries away. Entries that were handed out, or that may have
+   * been sent before, are left: their owner lets go of them with `acknowledge`.
    */
   sweep(nowMs: number): Promise<void>
   stats(): StoreStats

@@ -29,7 +29,7 @@ export class SessionHandle implements StoredSession {
   /** Highest sequence number that is reserved on disk. */
   seqMark = 0
   sentUpToSeq = 0
-  /** Highest sequence number that `readQueue` has handed out to the connection. */
+  /** Highest sequence number that was handed out to the connection. */
   readUpToSeq = 0
   expiresAtMs = 0
   /** No queue entry expires before this. */

@@ -9,6 +9,7 @@ const SWEEP_BYTES = 1024 * 1024
 
 export interface SessionQueues {
   readonly read: Store['readQueue']
+  readonly handedOut: Store['handedOut']
   readonly acknowledge: Store['acknowledge']
   readonly release: Store['release']
   /** Takes out expired entries that nobody can have seen. */
@@ -37,7 +38,7 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
         if (last === undefined || session.removed) return []
         const current = stored.filter((entry) => !session.deletedSeqs.has(entry.seq))
         if (current.length > 0) {
-          session.readUpToSeq = Math.max(session.readUpToSeq, last.seq)
+          handedOut(session, last.seq)
           return current.map((entry) => asReleased(session, entry))
         }
         from = last.seq
@@ -48,6 +49,11 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
         for (const seq of session.deletedDuringRead.splice(0)) session.deletedSeqs.delete(seq)
       }
     }
+  }
+
+  function handedOut(handle: StoredSession, seq: number): void {
+    const session = handleOf(handle)
+    session.readUpToSeq = Math.max(session.readUpToSeq, seq)
   }
 
   function acknowledge(
@@ -130,7 +136,7 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     }
   }
 
-  return { read, acknowledge, release, sweep }
+  return { read, handedOut, acknowledge, release, sweep }
 }
 
 /** An entry whose release is not in what was read yet. */

@@ -265,6 +265,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       changeSubscriptions(session, new Map(filters.map((filter) => [filter, undefined]))),
     publish,
     readQueue: queues.read,
+    handedOut: queues.handedOut,
     acknowledge: queues.acknowledge,
     release: queues.release,
     releaseIncoming,

@@ -352,6 +352,18 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
       expect(target).toMatchObject({ queuedCount: 4, queuedBytes: 4 })
     })
 
+    it('does not sweep what a connection was given without reading it', async () => {
+      const target = await session()
+      const write = { message: message('a', '1', { expiresAtMs: nowMs + 10 }), targets: to(target) }
+      await publish(store, write)
+      store.handedOut(target, target.lastSeq)
+      nowMs += 10
+      await store.sweep(nowMs)
+      expect(target.queuedCount).toBe(1)
+      expect(store.acknowledge(target, target.lastSeq, 1)).toBe(true)
+      expect(target.queuedCount).toBe(0)
+    })
+
     it('keeps wills, and deletes one with the publish that it has become', async () => {
       const will = { clientId: 'gone', message: message('wills/gone', 'bye') }
       await store.putWill(will)

@@ -36,7 +36,7 @@ class SlowQueue {
         }),
       )
     }
-    return { readQueue } as unknown as Store
+    return { readQueue, handedOut: () => {} } as unknown as Store
   }
 
   /** Sequence numbers have gaps. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Message } from '../../../src/broker/message.ts'
 import { MAX_UNFORGOTTEN_COUNT, type Store } from '../../../src/store/contract.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
 import { BrokerParts, type PartsClient, type PartsOptions } from '../../support/broker-parts.ts'
@@ -368,5 +369,28 @@ describe('deliveries over lost connections', () => {
       }),
       { numRuns: 60 },
     )
+  })
+})
+
+describe('a message that expires while it is in flight', () => {
+  it('is counted once, so that what is behind it comes again after a lost connection', async () => {
+    const parts = await BrokerParts.open()
+    const client = await parts.connect('c')
+    await client.subscribe('t', 1)
+    const nowMs = Date.now()
+    const short = new Message('t', Buffer.from('short'), 1, false, 'p', nowMs, nowMs + 60_000)
+    await new Promise<void>((resolve) => parts.dispatcher.dispatch(short, { retain: false }, () => resolve()))
+    await parts.quiet()
+    const [sent] = client.packets()
+    await parts.store.sweep(nowMs + 120_000)
+    await parts.publish('t', 'long', 1)
+    await parts.quiet()
+    client.acknowledge('puback', sent!.messageId!)
+    await parts.quiet()
+    expect(client.session.stored!.queuedCount).toBe(1)
+    client.lose()
+    const again = await parts.connect('c')
+    await parts.quiet()
+    expect(again.takeAndAcknowledge()).toEqual(['long'])
   })
 })
