@@ -119,14 +119,17 @@ export class Sessions {
     const found = this.#byId.get(id)
     const kept = clean || !this.#isStored(found) ? undefined : found
     const session = kept ?? (await this.#create(id, clean))
+    let isWillPut = false
     try {
       if (session.stored !== undefined) await this.#store.sessionConnected(session.stored)
       if (kept !== undefined) await this.#recheckRights(connection, kept, recheck)
       await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
+      isWillPut = connection.authorizedWill !== undefined
       this.#assertAlive(connection)
     } catch (error) {
       // It goes on waiting for its client.
       this.#leave(session)
+      if (isWillPut) this.#takeBackWill(id)
       throw error
     }
     session.connection = connection
@@ -180,6 +183,13 @@ export class Sessions {
       }
       await this.#store.putWill({ clientId: id, message })
     } else if (this.#store.wills.has(id)) await this.#store.deleteWill(id)
+  }
+
+  /** Of a connection that was never accepted: nobody would publish or delete it. */
+  #takeBackWill(id: string): void {
+    this.#store
+      .deleteWill(id)
+      .catch((error: unknown) => this.#log.warn({ err: error, client: id }, 'will not deleted'))
   }
 
   /** Takes subscriptions away for good; what they have queued is not delivered. */
@@ -239,6 +249,8 @@ export class Sessions {
       if (expiresAtMs === 0 || expiresAtMs > nowMs || session.connection !== undefined) continue
       // Its client may be on its way back.
       if (this.#turns.has(session.id)) continue
+      // Another sweep, or its client, has ended it meanwhile; or is about to.
+      if (!this.#isStored(session)) continue
       await this.remove(session)
       this.#log.info({ client: session.id }, 'session expired')
       count++

@@ -357,3 +357,30 @@ describe('a CONNECT that cannot have its session', () => {
     expect(await parts.connecting('first').attach()).toBe(true)
   })
 })
+
+describe('a connection that is lost while its will is being stored', () => {
+  it('leaves no will behind', async () => {
+    const parts = await BrokerParts.open()
+    const client = parts.connecting('c', true)
+    client.connection.authorizedWill = { topic: 'w', payload: Buffer.from('x'), qos: 0, retain: false }
+    const attached = client.attach()
+    // The store is asked in the turn of the CONNECT, and answers in a later one.
+    await Promise.resolve()
+    expect(parts.store.wills.size).toBe(1)
+    client.lose()
+    await expect(attached).rejects.toThrow('the connection is gone')
+    await parts.quiet()
+    expect(parts.store.wills.size).toBe(0)
+  })
+})
+
+describe('two sweeps at once', () => {
+  it('end each session once', async () => {
+    const parts = await BrokerParts.open({ expiryMs: 1_000 })
+    for (const id of ['a', 'b', 'c']) (await parts.connect(id)).lose()
+    const nowMs = Date.now() + 60_000
+    const counts = await Promise.all([parts.sessions.expire(nowMs), parts.sessions.expire(nowMs)])
+    expect(counts[0] + counts[1]).toBe(3)
+    expect(parts.store.sessions.size).toBe(0)
+  })
+})
