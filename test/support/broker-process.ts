@@ -10,6 +10,9 @@ import type { ConfigInput } from '../../src/config/schema.ts'
 
 const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
 
+/** As `npm start` and the bin run it. */
+const youngGeneration = '--max-semi-space-size=16'
+
 export type LogEvent = Readonly<Record<string, unknown>>
 
 export interface ProcessOptions {
@@ -99,7 +102,16 @@ class ChildBroker implements BrokerProcess {
     // JSON is YAML. The port of the first run is kept, so that clients find the broker again.
     await writeFile(file, JSON.stringify(this.#config()))
     const { wrapper = [], nodeArguments = [] } = this.#options
-    const command = [...wrapper, process.execPath, ...nodeArguments, program, 'broker', '--config', file]
+    const command = [
+      ...wrapper,
+      process.execPath,
+      youngGeneration,
+      ...nodeArguments,
+      program,
+      'broker',
+      '--config',
+      file,
+    ]
     const child = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
