@@ -117,6 +117,7 @@ export class Broker implements PacketHandler {
         sessions: this.sessions,
         recheck: (connection, subscriptions) => this.#subscribing.recheck(connection, subscriptions),
         refused: (connection, reason, detail, handler) => this.refused(connection, reason, detail, handler),
+        admission,
         log,
       },
       {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Decision } from '../hooks/decision.ts'
+import type { Admission } from '../listeners/admission.ts'
 import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import { ConnectionSession } from './connection-session.ts'
@@ -29,22 +30,32 @@ const CONNACK_OF: Record<RefuseReason, ConnackCode> = {
   [RefuseReason.notAuthorized]: ConnackCode.notAuthorized,
 }
 
+const BANNED_SINCE = 'banned since it connected'
+
 /** From a CONNECT packet to a session, or to a refusal with its CONNACK code. */
 export class Connecting {
   readonly #sessions: Sessions
   readonly #recheck: RecheckSubscriptions
   readonly #options: ConnectingOptions
   readonly #refused: OnRefused
+  readonly #admission: Pick<Admission, 'isBanned'>
   readonly #log: Log
   readonly #byUser = new Map<string, number>()
 
   constructor(
-    context: { sessions: Sessions; recheck: RecheckSubscriptions; refused: OnRefused; log: Log },
+    context: {
+      sessions: Sessions
+      recheck: RecheckSubscriptions
+      refused: OnRefused
+      admission: Pick<Admission, 'isBanned'>
+      log: Log
+    },
     options: ConnectingOptions,
   ) {
     this.#sessions = context.sessions
     this.#recheck = context.recheck
     this.#refused = context.refused
+    this.#admission = context.admission
     this.#log = context.log
     this.#options = options
   }
@@ -56,6 +67,7 @@ export class Connecting {
       return false
     }
     const { profile } = connection
+    if (this.#isBanned(connection)) return refuse(ConnackCode.notAuthorized, 'banned', BANNED_SINCE)
     if (!profile.protocolVersions.has(packet.protocolVersion)) {
       const detail = `MQTT ${packet.protocolVersion === 3 ? '3.1' : '3.1.1'} is not served on this listener`
       return refuse(ConnackCode.unacceptableProtocol, 'protocol-version', detail)
@@ -95,6 +107,11 @@ export class Connecting {
     if (!(profile.allowAnonymous && session.username === undefined)) {
       const asked = profile.guard.authConnect(session)
       const decision = asked instanceof Promise ? await asked : asked
+      // Others of its guesses were answered first. Right or wrong: the same answer, or it would tell which.
+      if (asked instanceof Promise && this.#isBanned(connection)) {
+        this.#refused(connection, 'banned', BANNED_SINCE)
+        return ConnackCode.notAuthorized
+      }
       if (!decision.allowed) return this.#refuse(connection, decision)
       const idFault = this.#rewrittenIdFault(session)
       if (idFault !== undefined) {
@@ -111,6 +128,10 @@ export class Connecting {
       return ConnackCode.unavailable
     }
     return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
+  }
+
+  #isBanned(connection: Connection): boolean {
+    return this.#admission.isBanned(connection.transport.peer.address)
   }
 
   #refuse(connection: Connection, decision: Decision): ConnackCode {
@@ -178,7 +199,8 @@ export class Connecting {
 
   #countUser(connection: Connection, { username }: Session): boolean {
     const limit = this.#options.maxConnectionsPerUser
-    if (limit === 0 || username === undefined) return true
+    // Lost while authConnect was asked: nobody would count it out again.
+    if (limit === 0 || username === undefined || connection.phase === 'closed') return true
     const count = this.#byUser.get(username) ?? 0
     // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
     const replaces = this.#sessions.get(connection.sessionId)?.connection?.countedUser === username

@@ -75,6 +75,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   unavailable: 'unavailable',
   'protocol-version': 'protocol-version',
   'max-connections': 'max-connections',
+  banned: 'banned',
   'connect-timeout': 'connect-timeout',
   limit: 'too-large',
   protocol: 'malformed',

@@ -46,6 +46,8 @@ export interface Admission {
   /** Asks for one more connection from the client's real address; if granted, {@link release} must follow once. */
   admit(address: string, listener: AdmissionListener): AdmissionVerdict
   release(address: string, listener: AdmissionListener): void
+  /** Asked again at CONNECT: who opens many connections first must not have a guess on each of them. */
+  isBanned(address: string): boolean
   /** Counts towards a ban. True if it brought one. */
   credentialsRefused(address: string): boolean
   bans(): Ban[]
@@ -121,6 +123,7 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
       add(byAddress, address, -1)
       add(byListener, listener, -1)
     },
+    isBanned: (address) => bans.isBanned(address, now()),
     credentialsRefused(address) {
       return address !== UNIX_ADDRESS && bans.recordFailure(address, now())
     },

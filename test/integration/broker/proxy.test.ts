@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MqttClient } from 'mqtt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Session } from '../../../src/hooks/types.ts'
+import { AuthError, RefuseReason, type Session } from '../../../src/hooks/types.ts'
 import { startHaproxy } from '../listeners/haproxy.ts'
 import {
   connectMqtt,
@@ -186,6 +186,10 @@ describe('X-Forwarded-For', () => {
   })
 })
 
+function guess(password: string | undefined): void {
+  if (password !== 'right') throw new AuthError('wrong', RefuseReason.badCredentials)
+}
+
 describe('a ban', () => {
   it('comes after repeated refusals of credentials, for that address alone, and ends', async () => {
     const broker = await openBroker({
@@ -205,6 +209,49 @@ describe('a ban', () => {
         timeout: 10_000,
       })
       .toMatchObject({ code: 0 })
+  })
+
+  it('leaves no guess to connections that were opened before it', async () => {
+    const broker = await openBroker(
+      { limits: { banFailures: 3 } },
+      { authConnect: ({ password }) => guess(password?.toString()) },
+    )
+    const opened = await Promise.all(Array.from({ length: 8 }, () => openRaw(broker.port)))
+    const codes: number[] = []
+    for (const [index, client] of opened.entries()) {
+      const password = index === 7 ? 'right' : 'wrong'
+      codes.push((await client.connect({ clientId: `c${index}`, username: 'ann', password })).code)
+    }
+    expect(codes).toEqual([4, 4, 4, 5, 5, 5, 5, 5])
+    expect(await eventOf(broker, 'connection refused', { reason: 'banned' })).toMatchObject({
+      address: '127.0.0.1',
+    })
+  })
+
+  it('answers guesses that were waiting for their verdict alike, right or wrong', async () => {
+    const verdicts: (() => void)[] = []
+    const broker = await openBroker(
+      { limits: { banFailures: 2 } },
+      {
+        async authConnect({ password }) {
+          const text = password?.toString()
+          await new Promise<void>((resolve) => verdicts.push(resolve))
+          guess(text)
+        },
+      },
+    )
+    const answers: Promise<{ code: number }>[] = []
+    for (const [index, password] of ['a', 'b', 'c', 'right'].entries()) {
+      const client = await openRaw(broker.port)
+      answers.push(client.connect({ clientId: `c${index}`, username: 'ann', password }))
+      await expect.poll(() => verdicts.length).toBe(index + 1)
+    }
+    const codes: number[] = []
+    for (const [index, answer] of answers.entries()) {
+      verdicts[index]?.()
+      codes.push((await answer).code)
+    }
+    expect(codes).toEqual([4, 4, 5, 5])
   })
 
   it('does not come from refusals that are no guesses', async () => {
