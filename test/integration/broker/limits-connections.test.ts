@@ -55,6 +55,31 @@ describe('limits of connections', () => {
     await connectRaw(broker.port, { clientId: 'c2', username: 'ann' })
   })
 
+  it('maxConnectionsPerUser does not count a connection that is lost while authConnect is asked', async () => {
+    let ask: (signal: AbortSignal) => void = () => {}
+    let answer: () => void = () => {}
+    const asked = new Promise<AbortSignal>((resolve) => (ask = resolve))
+    const answered = new Promise<void>((resolve) => (answer = resolve))
+    const broker = await openBroker(
+      { limits: { maxConnectionsPerUser: 1 } },
+      {
+        async authConnect({ id, signal }) {
+          if (id !== 'c1') return
+          ask(signal)
+          await answered
+        },
+      },
+    )
+    const lost = await openRaw(broker.port)
+    lost.send(connectPacket({ clientId: 'c1', username: 'ann' }))
+    const signal = await asked
+    const isGone = new Promise((resolve) => signal.addEventListener('abort', resolve))
+    await lost.destroy()
+    await isGone
+    answer()
+    await connectRaw(broker.port, { clientId: 'c2', username: 'ann' })
+  })
+
   it('maxConnectionsPerUser does not keep a client from coming back before its old connection is known to be dead', async () => {
     const broker = await openBroker({ limits: { maxConnectionsPerUser: 1 } }, { authConnect() {} })
     const old = await connectRaw(broker.port, { clientId: 'c1', username: 'ann' })
