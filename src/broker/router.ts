@@ -2,6 +2,8 @@ import { hasWildcard } from './topics.ts'
 
 /** Topics whose matches are remembered until a subscription changes. */
 const MAX_REMEMBERED_TOPICS = 10_000
+/** All of them together: 10,000 topics may have 10,000 subscribers each. */
+const MAX_REMEMBERED_MATCHES = 200_000
 const NONE: readonly never[] = []
 
 interface Level<S> {
@@ -23,6 +25,7 @@ export class Router<S> {
   #size = 0
   /** What `match` found, for as long as nothing changes. */
   #remembered = new Map<string, readonly S[]>()
+  #rememberedMatches = 0
 
   get size(): number {
     return this.#size
@@ -75,13 +78,17 @@ export class Router<S> {
       const level = this.#root.children.get(levels[0]!)
       if (level !== undefined) collect(level, levels, 1, found)
     } else collect(this.#root, levels, 0, found)
-    if (this.#remembered.size >= MAX_REMEMBERED_TOPICS) this.#remembered = new Map()
+    const isFull = this.#rememberedMatches + found.length > MAX_REMEMBERED_MATCHES
+    if (isFull || this.#remembered.size >= MAX_REMEMBERED_TOPICS) this.#changed()
     this.#remembered.set(topic, found)
+    this.#rememberedMatches += found.length
     return found
   }
 
   #changed(): void {
-    if (this.#remembered.size > 0) this.#remembered = new Map()
+    if (this.#remembered.size === 0) return
+    this.#remembered = new Map()
+    this.#rememberedMatches = 0
   }
 
   #removeExact(filter: string, subscription: S): boolean {

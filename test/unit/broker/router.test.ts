@@ -93,6 +93,15 @@ describe('the router', () => {
     expect(router.match('a/3')).toHaveLength(2)
   })
 
+  it('remembers topics of many subscribers only as long as that does not take much memory', () => {
+    const router = new Router<number>()
+    for (let i = 0; i < 120_000; i++) router.add('#', i)
+    const first = router.match('a')
+    expect(router.match('a')).toBe(first)
+    router.match('b')
+    expect(router.match('a')).not.toBe(first)
+  })
+
   it('does not give $ topics to a leading wildcard [MQTT-4.7.2-1]', () => {
     const router = new Router<string>()
     for (const one of ['#', '+/#', '+/x', '$SYS/#', '$SYS/+']) router.add(one, one)
