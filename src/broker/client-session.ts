@@ -4,8 +4,12 @@ import type { Connection } from './connection.ts'
 import { encodePublish, type Message } from './message.ts'
 import { Outbox, type OutboxContext } from './outbox.ts'
 import { PacketType } from './packets/types.ts'
+import { RetainedReplays } from './retained-replays.ts'
 import type { ShareGroup } from './share-group.ts'
 import { topicMatches } from './topics.ts'
+
+/** With so many messages waiting, retained messages of a further subscription are not added yet. */
+const MAX_WAITING_FOR_REPLAY_COUNT = 1_000
 
 /** A subscription in the router. */
 export interface Subscription extends StoredSubscription {
@@ -30,6 +34,8 @@ export class ClientSession {
   readonly outbox: Outbox
   /** Incoming QoS 2 identifiers that await PUBREL, for a clean session. */
   readonly incomingIds = new Set<number>()
+  /** Made at the first subscription. */
+  #replays: RetainedReplays | undefined
   /** For merging several matching subscriptions: the publish that last met this session, and its QoS there. */
   mark = 0
   markedQos: QoS = 0
@@ -126,8 +132,24 @@ export class ClientSession {
 
   /** The window has room and nothing waits: shared subscriptions may lend more. */
   windowOpened(): void {
+    this.#replays?.proceed()
     if (this.groups === undefined) return
     for (const group of this.groups) group.pump()
+  }
+
+  /** Retained messages for a new subscription: `replay` queues them when there is room for them. */
+  replayRetained(filter: string, replay: () => void): void {
+    this.#replays ??= new RetainedReplays(
+      () =>
+        this.online &&
+        Math.max(this.outbox.waitingCount, this.stored?.queuedCount ?? 0) < MAX_WAITING_FOR_REPLAY_COUNT,
+    )
+    this.#replays.add(filter, replay)
+  }
+
+  /** The subscription has ended. */
+  forgetReplay(filter: string): void {
+    this.#replays?.remove(filter)
   }
 
   /** Shared subscriptions that this session is a member of. */

@@ -103,8 +103,11 @@ export class Subscribing {
     }
     for (const subscription of granted) this.#subscriptions.add(session, subscription)
     connection.sendSuback(messageId, codes)
-    for (const { matchFilter, qos, shareGroup } of granted) {
-      if (shareGroup === undefined) this.#dispatcher.replayRetained(session, this.#retained(matchFilter), qos)
+    for (const { filter, matchFilter, qos, shareGroup } of granted) {
+      if (shareGroup !== undefined) continue
+      session.replayRetained(filter, () =>
+        this.#dispatcher.replayRetained(session, this.#retained(matchFilter), qos),
+      )
     }
     const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)

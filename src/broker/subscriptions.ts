@@ -79,6 +79,7 @@ export class Subscriptions {
     const subscription = session.subscriptions.get(filter)
     if (subscription === undefined) return false
     session.subscriptions.delete(filter)
+    session.forgetReplay(filter)
     this.#drop(session, subscription)
     return true
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { connectRaw, eventOf, openBroker } from '../../support/broker-world.ts'
-import { ackPacket, Packet, publishPacket } from '../../support/wire.ts'
+import { ackPacket, Packet, publishPacket, subscribePacket } from '../../support/wire.ts'
 
 describe('rates of one client', () => {
   it.each([
@@ -218,5 +218,41 @@ describe('a handler that hangs', () => {
       method: 'authPublish',
       kind: 'timed-out',
     })
+  })
+})
+
+describe('a client that subscribes again and again, and reads nothing', () => {
+  it('is sent retained messages once for many subscriptions that it could not have read in between', async () => {
+    const retainedCount = 1_500
+    const subscribeCount = 40
+    let handledCount = 0
+    let reachAll: () => void = () => {}
+    const allHandled = new Promise<void>((resolve) => (reachAll = resolve))
+    const broker = await openBroker(
+      {},
+      {
+        authConnect() {},
+        subscribe() {
+          if (++handledCount === subscribeCount) reachAll()
+        },
+      },
+    )
+    const payload = 'x'.repeat(1_000)
+    for (let i = 0; i < retainedCount; i++)
+      await broker.publish({ topic: `r/${i}`, payload, qos: 0, retain: true })
+    const client = await connectRaw(broker.port, { clientId: 'c1' })
+    client.pauseReading()
+    for (let id = 1; id <= subscribeCount; id++) client.send(subscribePacket(id, [['#', 0]]))
+    await allHandled
+    await broker.publish({ topic: 'r/0', payload: 'news', qos: 0, retain: true })
+    client.resumeReading()
+    // The last of the subscriptions is answered with what is retained by then.
+    const isNews = ({ payload: bytes }: { payload: Buffer }): boolean => bytes.toString() === 'news'
+    await client.next('publish', (packet) => packet.retain && isNews(packet))
+    for (let id = 1; id <= subscribeCount; id++)
+      await client.next('suback', (packet) => packet.messageId === id)
+    const messageCount = client.received.filter(({ type }) => type === 'publish').length
+    expect(messageCount).toBeGreaterThanOrEqual(retainedCount)
+    expect(messageCount).toBeLessThan((subscribeCount / 2) * retainedCount)
   })
 })
