@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { X509Certificate, constants, createHash, createPrivateKey, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls'
@@ -56,7 +56,7 @@ export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error
   server.on('tlsClientError', (error, socket) => {
     // Node types it as Error; it is the code of OpenSSL's verdict, and null before there is one.
     const code = socket.authorizationError as unknown as string | null
-    outcomeOf(socket)?.failed(code === null ? error.message : `client certificate: ${code}`)
+    outcomeOf(socket)?.failed(code === null ? reasonOf(error) : `client certificate: ${code}`)
   })
 
   function use(loaded: Loaded): void {
@@ -125,12 +125,23 @@ function digestOf(contents: Contents): string {
   return hash.digest('hex')
 }
 
-/** A context that OpenSSL accepts: certificate and key are PEM and belong together. */
+/**
+ * A context that OpenSSL accepts: certificate and key are PEM and belong together.
+ * @throws {TunnelMQError} TMQ_FILE, naming the file that is at fault.
+ */
 function check(config: TlsConfig, contents: Contents, digest: string): Loaded {
+  const certificate = readCertificate(config.cert, contents.cert)
+  if (!certificate.checkPrivateKey(readKey(config, contents.key)))
+    throw unusable(`${config.key}: is not the key of the certificate ${config.cert}`)
+  // OpenSSL would take a file without one in silence, and then no client's certificate would ever be good.
+  if (config.clientCa !== undefined && contents.clientCa !== undefined)
+    readCertificate(config.clientCa, contents.clientCa)
   const context: SecureContextOptions = {
     cert: contents.cert,
     key: contents.key,
     minVersion: config.minVersion,
+    // No MQTT client asks for it, and each one costs us a handshake: Node's own limit does not count resumed ones.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     ...(contents.clientCa === undefined ? {} : { ca: contents.clientCa }),
     ...(config.passphrase === undefined ? {} : { passphrase: config.passphrase }),
     ...(config.ciphers === undefined ? {} : { ciphers: config.ciphers }),
@@ -138,13 +149,41 @@ function check(config: TlsConfig, contents: Contents, digest: string): Loaded {
   try {
     createSecureContext(context)
   } catch (error) {
-    throw new TunnelMQError(
-      ErrorCode.file,
+    throw unusable(
       `certificate ${config.cert} with key ${config.key} cannot be used: ${messageOf(error)}`,
-      { cause: error },
+      error,
     )
   }
   return { context, digest }
+}
+
+function readCertificate(file: string, pem: Buffer): X509Certificate {
+  try {
+    return new X509Certificate(pem)
+  } catch (error) {
+    throw unusable(`${file}: is no certificate in PEM form (${messageOf(error)})`, error)
+  }
+}
+
+function readKey({ key: file, passphrase }: TlsConfig, pem: Buffer): KeyObject {
+  try {
+    return createPrivateKey({ key: pem, ...(passphrase === undefined ? {} : { passphrase }) })
+  } catch (error) {
+    // Both forms of PEM say so: BEGIN ENCRYPTED PRIVATE KEY, and Proc-Type: 4,ENCRYPTED.
+    if (passphrase === undefined && pem.includes('ENCRYPTED'))
+      throw unusable(`${file}: the key is encrypted, and there is no tls.passphrase`, error)
+    const doubt = passphrase === undefined ? '' : ', or tls.passphrase is wrong'
+    throw unusable(`${file}: is no private key in PEM form${doubt} (${messageOf(error)})`, error)
+  }
+}
+
+function unusable(message: string, cause?: unknown): TunnelMQError {
+  return new TunnelMQError(ErrorCode.file, message, { cause })
+}
+
+/** `wrong version number`, `tlsv1 alert unknown ca`; OpenSSL's whole message has addresses in memory and lines of its source about it. */
+function reasonOf(error: Error & { readonly reason?: unknown }): string {
+  return typeof error.reason === 'string' ? error.reason : error.message
 }
 
 function asError(error: unknown): Error {

@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,9 +15,12 @@ import {
   readAll,
   temporaryFolder,
   tidy,
+  type ListenerInput,
   type World,
 } from './world.ts'
 import { tmpdir } from 'node:os'
+
+type TlsInput = Extract<ListenerInput, { type: 'tls' }>['tls']
 
 let folder: string
 let ca: TestCa
@@ -147,7 +151,11 @@ describe('a tls listener', () => {
     const silent = await dial(portOf(world))
     await readAll(silent)
     await world.until(() => world.refusals.length === 2)
-    expect(world.refusals.map(({ reason }) => reason)).toEqual(['tls-handshake', 'tls-handshake-timeout'])
+    expect(world.refusals).toMatchObject([
+      // In words, without the addresses and source lines of OpenSSL's whole message.
+      { reason: 'tls-handshake', detail: 'wrong version number' },
+      { reason: 'tls-handshake-timeout' },
+    ])
     await counted(world, 0)
   })
 
@@ -170,6 +178,44 @@ describe('a tls listener', () => {
     await expect(
       openWorld({ type: 'tls', port: 0, tls: { cert: server.cert, key: other.key } }),
     ).rejects.toMatchObject({ code: ErrorCode.file, message: expect.stringContaining(server.cert) })
+  })
+
+  it('says which of the files is at fault, and how', async () => {
+    const encrypted = join(folder, 'encrypted.key')
+    const pem = createPrivateKey(await readFile(server.key))
+    await writeFile(
+      encrypted,
+      pem.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'right' }),
+    )
+    const empty = join(folder, 'empty.pem')
+    await writeFile(empty, '')
+    const { cert, key } = server
+    const messages: [TlsInput, string][] = [
+      [{ cert: key, key: cert }, `${key}: is no certificate in PEM form`],
+      [{ cert, key: cert }, `${cert}: is no private key in PEM form`],
+      [{ cert, key: encrypted }, `${encrypted}: the key is encrypted, and there is no tls.passphrase`],
+      [{ cert, key: encrypted, passphrase: 'wrong' }, 'tls.passphrase is wrong'],
+      [{ cert, key, clientCa: empty }, `${empty}: is no certificate in PEM form`],
+    ]
+    for (const [tls, message] of messages) {
+      await expect(openWorld({ type: 'tls', port: 0, tls })).rejects.toMatchObject({
+        code: ErrorCode.file,
+        message: expect.stringContaining(message),
+      })
+    }
+    await openWorld({ type: 'tls', port: 0, tls: { cert, key: encrypted, passphrase: 'right' } })
+  })
+
+  it('does not renegotiate: it is work for us that any client could ask for without end', async () => {
+    const world = await openWorld({ type: 'tls', port: 0, tls: server })
+    const client = await dialTls(world, { maxVersion: 'TLSv1.2' })
+    client.write('hello')
+    await read(client, 5)
+    const refusal = new Promise<Error | null>((resolve) => {
+      client.renegotiate({ rejectUnauthorized: false }, resolve)
+      client.once('error', resolve)
+    })
+    expect(await refusal).toMatchObject({ code: 'ERR_SSL_NO_RENEGOTIATION' })
   })
 })
 
