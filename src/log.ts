@@ -49,9 +49,41 @@ export function createLog(config: Config['log'], destination?: DestinationStream
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: redactedPaths, censor: '[secret]' },
+      serializers: { err: readableError },
+      hooks: { streamWrite: format === 'pretty' ? escapedTwice : escapedOnce },
     },
     format === 'pretty' ? prettyStream(destination) : (destination ?? standardOutput()),
   )
+}
+
+/**
+ * What JSON leaves as it is, and a terminal does not: C1 controls, which begin escape sequences as ESC does, and
+ * marks that turn text around. Clients may have them in their ids and names [MQTT-1.5.3].
+ */
+// oxlint-disable-next-line no-control-regex -- that is what is looked for
+const DECEPTIVE = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+function unicodeEscape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
+/** The same JSON, in characters that any terminal may be shown. */
+function escapedOnce(line: string): string {
+  return line.replace(DECEPTIVE, unicodeEscape)
+}
+
+/** For a reader that parses the line, and prints what it finds. */
+function escapedTwice(line: string): string {
+  return line.replace(DECEPTIVE, (character) => `\\${unicodeEscape(character)}`)
+}
+
+/** A handler's error may quote its client, and its stack is printed line by line, not as JSON. */
+function readableError(error: Error): unknown {
+  const fields: unknown = pino.stdSerializers.err(error)
+  if (typeof fields === 'object' && fields !== null && 'stack' in fields && typeof fields.stack === 'string')
+    // oxlint-disable-next-line no-control-regex -- that is what is looked for
+    fields.stack = fields.stack.replace(/[\u0000-\u0009\u000b-\u001f]/g, unicodeEscape)
+  return fields
 }
 
 /** Nothing of it is seen: for tests, and for programs that embed the broker without a log. */

@@ -13,6 +13,9 @@ function createSink(): { stream: Writable; text: () => string } {
   return { stream, text: () => text }
 }
 
+/** Colours, a C1 control, DEL, right-to-left, a line separator. */
+const deceptiveName = 'a\u001b[31m\u009b31m\u007f\u202eb\u2028'
+
 describe('the log', () => {
   it('writes one JSON object an event, with the fields of its child loggers', () => {
     const { stream, text } = createSink()
@@ -42,6 +45,25 @@ describe('the log', () => {
     log.info({ bytes: 3 }, 'stream closed')
     await flushLog(log)
     expect(text()).toMatch(/INFO: stream closed\n {4}bytes: 3/)
+  })
+
+  it.each(['json', 'pretty'] as const)(
+    'shows a terminal nothing that it would obey, whatever a client calls itself (%s)',
+    async (format) => {
+      const { stream, text } = createSink()
+      const log = createLog({ level: 'info', format }, stream)
+      log.info({ client: deceptiveName, err: new Error(`no user ${deceptiveName}`) }, 'x')
+      await flushLog(log)
+      expect(text()).toContain('no user')
+      // oxlint-disable-next-line no-control-regex -- that is what must not be there
+      expect(text()).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u202e]/)
+    },
+  )
+
+  it('changes no name by escaping it in JSON', () => {
+    const { stream, text } = createSink()
+    createLog({ level: 'info', format: 'json' }, stream).info({ client: deceptiveName }, 'x')
+    expect(JSON.parse(text())).toMatchObject({ client: deceptiveName })
   })
 
   it('is pretty by itself on a terminal only', () => {
