@@ -186,7 +186,7 @@ describe('X-Forwarded-For', () => {
   })
 })
 
-function guess(password: string | undefined): void {
+function judge(password: string | undefined): void {
   if (password !== 'right') throw new AuthError('wrong', RefuseReason.badCredentials)
 }
 
@@ -214,7 +214,7 @@ describe('a ban', () => {
   it('leaves no guess to connections that were opened before it', async () => {
     const broker = await openBroker(
       { limits: { banFailures: 3 } },
-      { authConnect: ({ password }) => guess(password?.toString()) },
+      { authConnect: ({ password }) => judge(password?.toString()) },
     )
     const opened = await Promise.all(Array.from({ length: 8 }, () => openRaw(broker.port)))
     const codes: number[] = []
@@ -236,7 +236,7 @@ describe('a ban', () => {
         async authConnect({ password }) {
           const text = password?.toString()
           await new Promise<void>((resolve) => verdicts.push(resolve))
-          guess(text)
+          judge(text)
         },
       },
     )
