@@ -104,7 +104,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   readonly #limits: ConnectionLimits
   readonly #framer: Framer
   #publish: PublishFields | undefined
-  readonly #holds: Holds = { work: 0, engine: 0, rate: 0 }
+  readonly #holds: Holds = { work: 0, engine: 0, rate: 0, room: 0 }
   #heldSinceMs = 0
   #fed = false
   #paused = false
@@ -165,7 +165,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   drained(): void {
     this.outbound.drained(Date.now())
-    if (this.hasRoom) this.clientSession?.outbox.pump()
+    if (!this.hasRoom) return
+    if (this.#holds.room > 0) this.#release('room')
+    this.clientSession?.outbox.pump()
   }
 
   closed(error?: Error): void {
@@ -175,8 +177,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   // --- packets
 
   get held(): boolean {
-    const { work, engine, rate } = this.#holds
-    return work + engine + rate > 0 || this.phase === 'connecting' || this.phase === 'closed'
+    const { work, engine, rate, room } = this.#holds
+    return work + engine + rate + room > 0 || this.phase === 'connecting' || this.phase === 'closed'
   }
 
   get maxPacketBytes(): number {
@@ -331,6 +333,13 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.traffic.packetsOut++
     this.traffic.bytesOut += packet.length
     this.outbound.write(packet)
+    const { outbound } = this
+    if (!outbound.waiting || this.#holds.room > 0) return
+    // Answers are not dropped as messages are: who does not take them is not asked for more.
+    if (outbound.pendingBytes > 2 * this.#limits.maxOutboundBytes) {
+      this.#hold('room')
+      this.#flow()
+    }
   }
 
   /** CONNACK with an error, then the end. Only before Aedes has the connection. */
@@ -393,7 +402,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       this.close({ kind: 'limit', detail: 'slow reader' })
       return
     }
-    const stuck = this.held && this.#holds.rate === 0 && nowMs - this.#heldSinceMs > storeTimeoutMs
+    const { rate, room } = this.#holds
+    const stuck = this.held && rate + room === 0 && nowMs - this.#heldSinceMs > storeTimeoutMs
     if (stuck || nowMs - this.acks.waitingSinceMs > storeTimeoutMs) {
       this.close({ kind: 'error', detail: 'the store or a handler did not answer in time' })
       return
@@ -434,6 +444,8 @@ interface Holds {
   engine: number
   /** The client's rate. */
   rate: number
+  /** The client, which does not read the answers to what it sends. */
+  room: number
 }
 
 const CLOSE_GRACE_MS = 5_000
