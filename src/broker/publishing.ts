@@ -55,7 +55,7 @@ export class Publishing {
       const session = connection.clientSession!
       if (session.hasIncoming(messageId)) {
         // Sent again because PUBREC was lost, or is on its way. [MQTT-4.3.3-2]
-        connection.acks.now(PacketType.pubrec, messageId)
+        this.#acknowledge(connection, PacketType.pubrec, messageId)
         return
       }
       const open = session.stored !== undefined ? session.stored.incomingIds.size : session.incomingIds.size
@@ -161,16 +161,25 @@ export class Publishing {
       this.#easeUp(connection)
     })
     if (safe) {
-      connection.acks.now(ackType, messageId)
+      this.#acknowledge(connection, ackType, messageId)
       connection.profile.guard.publish(connection.session!, request)
       return
     }
     // `dispatch` never calls back before it has returned, so this is in its place.
     pending = connection.acks.later(ackType, messageId)
-    if (connection.acks.size >= this.#options.maxInflightIncoming && !connection.heldForStore) {
-      connection.heldForStore = true
-      connection.hold()
-    }
+    this.#holdIfMany(connection)
+  }
+
+  /** Nothing of the message has to be stored; but acknowledgements before this one may wait for the store. */
+  #acknowledge(connection: Connection, type: PacketType, messageId: number): void {
+    connection.acks.now(type, messageId)
+    this.#holdIfMany(connection)
+  }
+
+  #holdIfMany(connection: Connection): void {
+    if (connection.acks.size < this.#options.maxInflightIncoming || connection.heldForStore) return
+    connection.heldForStore = true
+    connection.hold()
   }
 
   #easeUp(connection: Connection): void {
@@ -192,8 +201,8 @@ export class Publishing {
     }
     if (this.#options.onRefusedPublish === 'disconnect') {
       connection.close({ kind: 'kicked', detail: `publish refused: ${reason}` })
-    } else if (request.qos === 1) connection.acks.now(PacketType.puback, messageId)
-    else if (request.qos === 2) connection.acks.now(PacketType.pubrec, messageId)
+    } else if (request.qos === 1) this.#acknowledge(connection, PacketType.puback, messageId)
+    else if (request.qos === 2) this.#acknowledge(connection, PacketType.pubrec, messageId)
   }
 
   /** PUBREL: the identifier may be used again when that is safe. [MQTT-4.3.3-2] */

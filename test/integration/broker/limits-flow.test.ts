@@ -1,5 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Store } from '../../../src/store/contract.ts'
+import { createMemoryStore } from '../../../src/store/memory.ts'
+import { startBrokerOnStore } from '../../support/broker-on-store.ts'
 import { connectRaw, eventOf, openBroker } from '../../support/broker-world.ts'
+import { testLimits } from '../../support/store-fixtures.ts'
 import { ackPacket, Packet, publishPacket, subscribePacket } from '../../support/wire.ts'
 
 describe('rates of one client', () => {
@@ -254,5 +258,29 @@ describe('a client that subscribes again and again, and reads nothing', () => {
     const messageCount = client.received.filter(({ type }) => type === 'publish').length
     expect(messageCount).toBeGreaterThanOrEqual(retainedCount)
     expect(messageCount).toBeLessThan((subscribeCount / 2) * retainedCount)
+  })
+})
+
+describe('a client whose message is being stored', () => {
+  it('maxInflightIncoming: is read no further when so many acknowledgements wait behind that one', async () => {
+    const memory = createMemoryStore(testLimits)
+    await memory.open()
+    let store: () => void = () => {}
+    const publish: Store['publish'] = (...args) => {
+      store = () => memory.publish(...args)
+    }
+    const broker = await startBrokerOnStore({ ...memory, publish }, { limits: { maxInflightIncoming: 10 } })
+    onTestFinished(() => broker.stop())
+    const client = await connectRaw(broker.port, { clientId: 'c1' })
+    client.send(publishPacket({ topic: 'a', qos: 1, messageId: 1, payload: 'x', retain: true }))
+    for (let id = 2; id <= 20; id++) client.send(publishPacket({ topic: 'b', qos: 1, messageId: id }))
+    const pong = client.ping()
+    await client.flushed()
+    const other = await connectRaw(broker.port, { clientId: 'c2' })
+    for (let i = 0; i < 5; i++) await other.ping()
+    expect(client.received.map(({ type }) => type)).toEqual(['connack'])
+    store()
+    await pong
+    expect(client.received.filter(({ type }) => type === 'puback')).toHaveLength(20)
   })
 })
