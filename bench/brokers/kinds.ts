@@ -74,7 +74,10 @@ function tunnelmq(root: string): BrokerKind {
         }),
       )
       const flags = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
-      return { file: process.execPath, args: ['--max-semi-space-size=16', ...flags, entry, 'broker', '--config', config] }
+      return {
+        file: process.execPath,
+        args: ['--max-semi-space-size=16', ...flags, entry, 'broker', '--config', config],
+      }
     },
   }
 }
