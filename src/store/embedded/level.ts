@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
@@ -35,6 +36,9 @@ export interface LevelOptions {
 
 /** Opens the folder; throws TMQ_STORE with what to do when it cannot be opened. */
 export async function openLevel(path: string, options: LevelOptions): Promise<Level> {
+  if (await hasLostItsRoot(path)) {
+    throw new TunnelMQError(ErrorCode.store, `${damaged(path)} (no file CURRENT)`)
+  }
   // LevelDB would leave a folder with a lock file behind.
   if (!options.createIfMissing && !existsSync(join(path, 'CURRENT'))) {
     throw new TunnelMQError(ErrorCode.store, `There is no store at ${path}`)
@@ -70,6 +74,18 @@ export async function openLevel(path: string, options: LevelOptions): Promise<Le
     approximateBytes: (range) => db.approximateSize(range.from, range.before),
     close: () => db.close(),
   }
+}
+
+/**
+ * LevelDB takes a folder without CURRENT for an empty one, begins anew, and deletes the data that it finds there. A copy
+ * that was made of a running store, or half of one, can look like this. A first start that was cut short leaves no data.
+ */
+async function hasLostItsRoot(path: string): Promise<boolean> {
+  if (existsSync(join(path, 'CURRENT'))) return false
+  const names = await readdir(path).catch(() => [])
+  const data = names.filter((name) => /^\d+\.(?:ldb|sst|log)$/.test(name))
+  const sizes = await Promise.all(data.map(async (name) => (await stat(join(path, name))).size))
+  return sizes.some((bytes) => bytes > 0)
 }
 
 /**
@@ -118,11 +134,15 @@ function whatToDo(path: string, code: string, text: string): string {
     return `The store ${path} is in use by another process: stop that broker, or give this one a path of its own`
   }
   if (code === 'LEVEL_CORRUPTION' || /corrupt|no such file|missing files/i.test(text)) {
-    return `The store ${path} is damaged: make a copy of the folder, then run \`tunnelmq store check --repair --path ${path}\``
+    return damaged(path)
   }
   return `The store ${path} cannot be opened: check that the folder can be written and the disk has room`
 }
 
 function codeOf(error: unknown): string {
   return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : ''
+}
+
+function damaged(path: string): string {
+  return `The store ${path} is damaged: make a copy of the folder, then run \`tunnelmq store check --repair --path ${path}\``
 }

@@ -1,4 +1,4 @@
-import { access, writeFile } from 'node:fs/promises'
+import { access, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { storeCommand } from '../../../src/cli/store.ts'
@@ -113,8 +113,11 @@ describe('with the broker stopped', () => {
     expect(process.exitCode).toBeUndefined()
   })
 
-  it('mends files of LevelDB that are damaged', async () => {
-    await writeFile(join(path, 'CURRENT'), 'MANIFEST-999999\n')
+  it.each([
+    ['point nowhere', () => writeFile(join(path, 'CURRENT'), 'MANIFEST-999999\n')],
+    ['have lost their root', () => rm(join(path, 'CURRENT'))],
+  ])('mends files of LevelDB that %s, and starts no empty store in their place', async (_what, damage) => {
+    await damage()
     const advice = `tunnelmq store check --repair --path ${path}`
     await expect(run('check', '--path', path)).rejects.toThrow(advice)
     const log = createSilentLog()
