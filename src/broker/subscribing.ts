@@ -99,9 +99,13 @@ export class Subscribing {
     if (session.stored !== undefined && granted.length > 0) {
       for (const subscription of granted) await this.#subscriptions.prepare(subscription)
       await this.#store.putSubscriptions(session.stored, granted)
-      if (connection.phase !== 'open') return
+      // Again: the last other member may have left meanwhile, and the queue of the group with it.
+      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
+      if (this.#store.sessions.get(session.id) !== session.stored) return
     }
+    // Also when the connection is gone: what is stored must be what is done.
     for (const subscription of granted) this.#subscriptions.add(session, subscription)
+    if (connection.phase !== 'open') return
     connection.sendSuback(messageId, codes)
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
       if (shareGroup !== undefined) continue
@@ -135,7 +139,11 @@ export class Subscribing {
 
   async #unsubscribe(connection: Connection, packet: UnsubscribePacket): Promise<void> {
     const session = connection.clientSession!
-    if (session.stored !== undefined) await this.#store.removeSubscriptions(session.stored, packet.filters)
+    const { stored } = session
+    if (stored !== undefined) {
+      const known = packet.filters.filter((filter) => stored.subscriptions.has(filter))
+      await this.#store.removeSubscriptions(stored, known)
+    }
     for (const filter of packet.filters) this.#subscriptions.remove(session, filter)
     connection.sendAck(PacketType.unsuback, packet.messageId) // [MQTT-3.10.4-4]
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)
