@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { access, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import type { Config } from './schema.ts'
@@ -40,6 +41,29 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
     return problem(['listeners', index, 'path'], await whyNoFolder(dirname(listener.path)))
   })
   return (await Promise.all([...files, ...folders])).flat()
+}
+
+/** Certificates of listeners that clients will not take: allowed, as clocks and certificates may be put right. */
+export async function warnOfCertificates(config: Config, nowMs = Date.now()): Promise<readonly Mistake[]> {
+  const found = config.listeners.map(async (listener, index) => {
+    if (listener.type !== 'tls' && listener.type !== 'wss') return []
+    const message = await whyNotValid(listener.tls.cert, nowMs)
+    return problem(['listeners', index, 'tls', 'cert'], message)
+  })
+  return (await Promise.all(found)).flat()
+}
+
+async function whyNotValid(file: string, nowMs: number): Promise<string | undefined> {
+  let certificate: X509Certificate
+  try {
+    certificate = new X509Certificate(await readFile(file))
+  } catch {
+    return undefined // the listener says what is wrong with it, when it is opened
+  }
+  const { validFrom, validTo } = certificate
+  if (Date.parse(validTo) < nowMs) return `${file} has expired on ${validTo}: clients will refuse it`
+  if (Date.parse(validFrom) > nowMs) return `${file} is valid from ${validFrom} on: is the clock right?`
+  return undefined
 }
 
 function problem(path: ConfigPath, message: string | undefined): Mistake[] {

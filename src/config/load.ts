@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import { checkFiles, resolveFiles } from './files.ts'
+import { checkFiles, resolveFiles, warnOfCertificates } from './files.ts'
 import { ConfigError, isWithin, type ConfigPath, type Mistake, type PlacedMistake } from './mistake.ts'
 import { isLoopback } from './network-names.ts'
 import {
@@ -101,7 +101,7 @@ async function check(written: unknown, source: Source): Promise<LoadedConfig> {
   const isTheirs = (mistake: Mistake): boolean => !isRepaired(mistake.path, structure.repaired)
   mistakes.push(...[...meaning.mistakes, ...(await checkFiles(config))].filter(isTheirs))
   if (mistakes.length > 0) throw new ConfigError(mistakes.map(place).toSorted(byPlace))
-  const warnings = meaning.warnings.map(place)
+  const warnings = [...meaning.warnings, ...(await warnOfCertificates(config))].map(place)
   return { config: deepFreeze(config), warnings, ...(source.file === undefined ? {} : { file: source.file }) }
 }
 

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { defaultConfig, loadConfig, parseConfig, type LoadOptions } from '../../../src/config/load.ts'
 import { ConfigError } from '../../../src/config/mistake.ts'
+import { warnOfCertificates } from '../../../src/config/files.ts'
 import { configExample } from '../../../src/config/example.ts'
+import { createCa } from '../../integration/listeners/certificates.ts'
 
 let folder = ''
 beforeEach(async () => {
@@ -86,6 +88,25 @@ describe('loadConfig with a file', () => {
       line: 1,
       message: 'lets nobody in: no handlers, and allowAnonymous is off',
     })
+  })
+
+  it('warns of a certificate that clients will not take, now or yet', async () => {
+    const dayMs = 86_400_000
+    const { cert, key } = await createCa(folder) // valid for two days from now on
+    const { config, warnings } = await loadConfig({
+      file: await write(
+        `listeners: [{ type: tls, port: 1, allowAnonymous: true, tls: { cert: ${cert}, key: ${key} } }]`,
+      ),
+      env: {},
+    })
+    expect(warnings).toEqual([])
+    const path = ['listeners', 0, 'tls', 'cert']
+    expect(await warnOfCertificates(config, Date.now() + 3 * dayMs)).toEqual([
+      { path, message: expect.stringContaining(`${cert} has expired on `) },
+    ])
+    expect(await warnOfCertificates(config, Date.now() - dayMs)).toEqual([
+      { path, message: expect.stringContaining('is the clock right?') },
+    ])
   })
 
   it('takes an empty file, and sections whose keys are all commented out', async () => {
