@@ -150,8 +150,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     const waitedBefore = this.#framer.waitingBytes
     try {
       // Seen by its first byte: what else a stranger's bytes may mean need not be waited for. [MQTT-3.1.0-1]
-      if (this.phase === 'connect' && waitedBefore === 0 && chunk[0]! >> 4 !== PacketType.connect)
-        throw malformed('first packet is not CONNECT')
+      if (this.phase === 'connect' && waitedBefore === 0 && chunk[0] !== PacketType.connect << 4)
+        throw malformed(notConnect(chunk))
       this.#framer.receive(chunk)
     } catch (error) {
       this.#fault(error)
@@ -456,6 +456,23 @@ function readMessageId(bytes: Buffer, bodyStart: number, end: number): number {
   if (messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
   return messageId
 }
+
+/** What a stranger speaks instead: nearly always two configurations that do not agree. */
+function notConnect(chunk: Buffer): string {
+  const said = STRANGERS.find(({ begins }) => chunk.subarray(0, begins.length).equals(begins))
+  if (said !== undefined) return said.detail
+  return chunk[0]! >> 4 === PacketType.connect ? 'reserved flags are not 0' : 'first packet is not CONNECT'
+}
+
+const STRANGERS: readonly { readonly begins: Buffer; readonly detail: string }[] = [
+  { begins: Buffer.of(0x16, 0x03), detail: 'a TLS handshake, on a listener without TLS' }, // RFC 8446, 5.1
+  { begins: Buffer.from('GET '), detail: 'an HTTP request, on a listener for MQTT without WebSocket' },
+  { begins: Buffer.from('PROXY '), detail: 'a PROXY header, from an address that is not to send one' },
+  {
+    begins: Buffer.from('0d0a0d0a000d0a515549540a', 'hex'),
+    detail: 'a PROXY header, from an address that is not to send one',
+  },
+]
 
 function versionDetail(level: number): string {
   return level === 5

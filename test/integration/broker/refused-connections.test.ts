@@ -27,7 +27,16 @@ const packets = {
     'protocol-version',
     'protocol level 9; this broker speaks 3 (MQTT 3.1) and 4 (MQTT 3.1.1)',
   ],
-  'another protocol': [Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'protocol', /./],
+  'an HTTP request': [
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    'protocol',
+    'an HTTP request, on a listener for MQTT without WebSocket',
+  ],
+  'a TLS handshake': [
+    Buffer.from('160301020001', 'hex'),
+    'protocol',
+    'a TLS handshake, on a listener without TLS',
+  ],
   'a first packet that is not CONNECT': [
     publishPacket({ topic: 'a' }),
     'protocol',
