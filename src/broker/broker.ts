@@ -177,6 +177,8 @@ export class Broker implements PacketHandler {
       nowMs: Date.now(),
     })
     this.connections.add(connection)
+    // It may have ended before it was handed over.
+    if (connection.phase === 'closed') this.gone(connection, connection.reason!)
   }
 
   connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
