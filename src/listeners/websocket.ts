@@ -68,7 +68,11 @@ class WebSocketTransport implements Transport {
     this.#socket = socket
     webSocket.pause()
     webSocket.on('message', (data, isBinary) => this.#message(data as Buffer, isBinary))
-    webSocket.on('error', (error) => (this.#error ??= error))
+    // ws has said why, and waits for the peer's answer for longer than we do.
+    webSocket.on('error', (error) => {
+      this.#error ??= error
+      this.end()
+    })
     webSocket.once('close', () => this.#closed())
     // The closing handshake of a peer that then takes nothing must end as well.
     socket.once('end', () => this.end())

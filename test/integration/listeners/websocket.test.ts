@@ -80,6 +80,28 @@ describe('a ws listener', () => {
     await opened(open(world)) // no browser
   })
 
+  it('does not wait long for one that has broken the protocol and keeps its end open', async () => {
+    const world = await openWorld(ws)
+    const client = await dial(portOf(world))
+    client.write(
+      [
+        'GET /mqtt HTTP/1.1',
+        'Host: localhost',
+        'Upgrade: websocket',
+        'Connection: Upgrade',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+        'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Protocol: mqtt',
+        '\r\n',
+      ].join('\r\n'),
+    )
+    await world.until(() => world.connections.length === 1)
+    client.write(Buffer.of(0x82, 0x01, 0x10)) // not masked: RFC 6455, 5.1
+    await world.until(() => world.connections[0]?.closedWith.length === 1)
+    expect(world.connections[0]?.closedWith[0]?.message).toContain('MASK must be set')
+    // Before the 30 s of ws itself.
+  }, 20_000)
+
   it('closes with 1003 on a text frame [MQTT-6.0.0-1]', async () => {
     const world = await openWorld(ws)
     const client = await opened(open(world))
