@@ -47,6 +47,8 @@ export class Backlog {
   /** Something was stored while we were reading. */
   #arrived = false
   #loadedSeq = 0
+  /** The highest that was ever in memory, also for an earlier connection. */
+  #seenSeq = 0
   /** Reads of an earlier connection are thrown away. */
   #generation = 0
 
@@ -101,8 +103,9 @@ export class Backlog {
   stored(entry: Entry): void {
     if (entry.seq <= this.#loadedSeq) return
     if (this.#reading) this.#arrived = true
-    else if (this.#complete && this.count < MEMORY_COUNT) {
-      this.#loadedSeq = entry.seq
+    // One that was seen before may be acknowledged by now: the store knows.
+    else if (this.#complete && entry.seq > this.#seenSeq && this.count < MEMORY_COUNT) {
+      this.#loadedSeq = this.#seenSeq = entry.seq
       if (this.#stored !== undefined) this.#store.handedOut(this.#stored, entry.seq)
       this.push(entry)
       return
@@ -140,6 +143,7 @@ export class Backlog {
         this.#reading = false
         for (const { seq, qos, state, message } of entries) {
           this.#loadedSeq = seq
+          if (seq > this.#seenSeq) this.#seenSeq = seq
           this.push({
             seq,
             qos,

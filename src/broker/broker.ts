@@ -67,6 +67,7 @@ export class Broker implements PacketHandler {
       maxInflight: limits.maxInflight,
       queueMaxMessages: session.queueMaxMessages,
       cleanQueueMaxBytes: session.cleanQueueMaxBytes,
+      queueMaxBytes: session.queueMaxBytes,
     }
     this.subscriptions = new Subscriptions({
       store,

@@ -10,6 +10,8 @@ import { topicMatches } from './topics.ts'
 
 /** With so many messages waiting, retained messages of a further subscription are not added yet. */
 const MAX_WAITING_FOR_REPLAY_COUNT = 1_000
+/** Retained messages are put into a stored queue in portions of so many payload bytes. */
+const REPLAY_PORTION_BYTES = 8_388_608
 
 /** A subscription in the router. */
 export interface Subscription extends StoredSubscription {
@@ -137,12 +139,18 @@ export class ClientSession {
     for (const group of this.groups) group.pump()
   }
 
+  /** A portion on top of what may wait already stays well below the bound of the queue. */
+  get replayPortionBytes(): number {
+    return Math.min(REPLAY_PORTION_BYTES, this.#context.limits.queueMaxBytes / 4)
+  }
+
   /** Retained messages for a new subscription: `replay` queues them when there is room for them. */
   replayRetained(filter: string, replay: () => void): void {
     this.#replays ??= new RetainedReplays(
       () =>
         this.online &&
-        Math.max(this.outbox.waitingCount, this.stored?.queuedCount ?? 0) < MAX_WAITING_FOR_REPLAY_COUNT,
+        Math.max(this.outbox.waitingCount, this.stored?.queuedCount ?? 0) < MAX_WAITING_FOR_REPLAY_COUNT &&
+        (this.stored?.queuedBytes ?? 0) < this.replayPortionBytes,
     )
     this.#replays.add(filter, replay)
   }

@@ -100,21 +100,35 @@ export class Dispatcher {
     else write.add({ session: group.stored, qos: 1 }, group)
   }
 
-  /** Retained messages for one new subscription, through the session's queue where it has a stored one. */
-  replayRetained(session: ClientSession, messages: readonly Message[], granted: QoS): void {
-    for (const message of messages) {
+  /**
+   * Retained messages for one new subscription. A session with a stored queue gets them through it, in portions:
+   * together they may be more than the queue's bound.
+   */
+  replayRetained(session: ClientSession, filter: string, messages: readonly Message[], granted: QoS): void {
+    let portionBytes = 0
+    for (const [index, message] of messages.entries()) {
       const qos = lower(message.qos, granted)
-      if (qos === 0 || session.stored === undefined) session.outbox.replay(message, qos)
-      else {
-        this.#store.publish(
-          { message, targets: [{ session: session.stored, qos, unbounded: true }], retain: false },
-          (error, seqs) => {
-            if (error === undefined && seqs[0]! > 0) session.outbox.stored(seqs[0]!, message, qos)
-          },
-        )
+      if (qos === 0 || session.stored === undefined) {
+        session.outbox.replay(message, qos)
+        continue
       }
+      if (portionBytes >= session.replayPortionBytes) {
+        const rest = messages.slice(index)
+        session.replayRetained(filter, () => this.replayRetained(session, filter, rest, granted))
+        break
+      }
+      portionBytes += message.payload.length
+      this.#replayStored(session, session.stored, message, qos)
     }
     session.outbox.pump()
+  }
+
+  #replayStored(session: ClientSession, stored: StoredSession, message: Message, qos: 1 | 2): void {
+    const target = { session: stored, qos, unbounded: true }
+    this.#store.publish({ message, targets: [target], retain: false }, (error, seqs) => {
+      if (error !== undefined) session.connection?.close({ kind: 'error', detail: error.message })
+      else if (seqs[0]! > 0) session.outbox.stored(seqs[0]!, message, qos)
+    })
   }
 }
 

@@ -11,6 +11,8 @@ export interface OutboxLimits {
   /** What may wait in memory for a clean session. */
   readonly queueMaxMessages: number
   readonly cleanQueueMaxBytes: number
+  /** What may wait in the store for a session. */
+  readonly queueMaxBytes: number
 }
 
 export interface OutboxContext {

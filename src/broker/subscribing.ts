@@ -110,7 +110,7 @@ export class Subscribing {
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
       if (shareGroup !== undefined) continue
       session.replayRetained(filter, () =>
-        this.#dispatcher.replayRetained(session, this.#retained(matchFilter), qos),
+        this.#dispatcher.replayRetained(session, filter, this.#retained(matchFilter), qos),
       )
     }
     const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)

@@ -69,6 +69,7 @@ export class BrokerParts {
       maxInflight: options.maxInflight ?? 4,
       queueMaxMessages: options.queueMaxMessages ?? 1_000,
       cleanQueueMaxBytes: options.cleanQueueMaxBytes ?? 1_000_000,
+      queueMaxBytes: 64 * 1024 * 1024,
     }
     const context: OutboxContext = {
       store,

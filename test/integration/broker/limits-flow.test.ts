@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Store } from '../../../src/store/contract.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
 import { startBrokerOnStore } from '../../support/broker-on-store.ts'
-import { connectRaw, eventOf, openBroker } from '../../support/broker-world.ts'
+import { connectMqtt, connectRaw, eventOf, messages, openBroker } from '../../support/broker-world.ts'
 import { testLimits } from '../../support/store-fixtures.ts'
 import { ackPacket, Packet, publishPacket, subscribePacket } from '../../support/wire.ts'
 
@@ -258,6 +258,19 @@ describe('a client that subscribes again and again, and reads nothing', () => {
     const messageCount = client.received.filter(({ type }) => type === 'publish').length
     expect(messageCount).toBeGreaterThanOrEqual(retainedCount)
     expect(messageCount).toBeLessThan((subscribeCount / 2) * retainedCount)
+  })
+})
+
+describe('retained messages that are together larger than the queue of a session', () => {
+  it('all come, one portion after the other', async () => {
+    const broker = await openBroker({ session: { queueMaxBytes: 100_000 } })
+    const payload = 'x'.repeat(10_000)
+    const topics = Array.from({ length: 50 }, (_, i) => `r/${i}`)
+    for (const topic of topics) await broker.publish({ topic, payload, qos: 1, retain: true })
+    const client = await connectMqtt(broker.url, { clientId: 'keeper', clean: false })
+    const came = messages(client, topics.length)
+    await client.subscribeAsync('r/#', { qos: 1 })
+    expect((await came).map((text) => text.split('=')[0]).toSorted()).toEqual(topics.toSorted())
   })
 })
 

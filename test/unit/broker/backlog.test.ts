@@ -181,6 +181,28 @@ describe('the backlog of a stored queue', () => {
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const) }) },
   )
 
+  it('does not give an entry that an earlier connection has acknowledged, though it is told of it only now', async () => {
+    queue = new SlowQueue()
+    const receiver = new Receiver()
+    receiver.restart()
+    queue.publish(2, 1)
+    receiver.commit(2)
+    receiver.tell(1)
+    receiver.suspend()
+    receiver.restart()
+    receiver.refill()
+    queue.reads.splice(0).forEach((read) => read.answer())
+    await settled()
+    receiver.take(2)
+    expect(receiver.delivered).toHaveLength(2)
+    receiver.acknowledge(0)
+    receiver.acknowledge(1)
+    receiver.restart()
+    receiver.tell(1)
+    receiver.take(1)
+    expect(receiver.delivered).toEqual([])
+  })
+
   it('gives each stored entry once and in order, after any stores, reads, losses and returns', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(anyStep, { maxLength: 50, size: 'max' }), async (steps) => {
