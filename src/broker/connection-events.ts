@@ -36,12 +36,14 @@ export class ConnectionEvents {
     const { session } = connection
     const { address, port, listener } = connection.transport.peer
     counters.refused[REFUSALS[reason] ?? 'malformed']++
-    if (reason === 'bad-credentials' || reason === 'not-authorized') admission.credentialsRefused(address)
+    const isGuess = reason === 'bad-credentials' || reason === 'not-authorized'
+    const isBanned = isGuess && admission.credentialsRefused(address)
     const who = session && { client: session.id, username: session.username }
     log.info(
       { address, port, listener, reason, detail, ...(handler && { handler }), ...who },
       'connection refused',
     )
+    if (isBanned) log.warn({ address }, 'address banned')
   }
 
   /** A connection with a session has ended. */

@@ -270,7 +270,7 @@ describe('retained messages that are together larger than the queue of a session
     const client = await connectMqtt(broker.url, { clientId: 'keeper', clean: false })
     const came = messages(client, topics.length)
     await client.subscribeAsync('r/#', { qos: 1 })
-    expect((await came).map((text) => text.split('=')[0]).toSorted()).toEqual(topics.toSorted())
+    expect((await came).map((text) => text.slice(0, text.indexOf('='))).toSorted()).toEqual(topics.toSorted())
   })
 })
 
