@@ -12,6 +12,9 @@ export const ErrorCode = {
   limit: 'TMQ_LIMIT',
   timeout: 'TMQ_TIMEOUT',
   stopped: 'TMQ_STOPPED',
+  unreachable: 'TMQ_UNREACHABLE',
+  credentials: 'TMQ_CREDENTIALS',
+  tunnel: 'TMQ_TUNNEL',
 } as const
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode]
 

@@ -77,7 +77,7 @@ const owners: Record<string, string> = {
   'classic-level': 'store/embedded/',
   pino: 'log.ts',
   'pino-pretty': 'log.ts',
-  zod: 'config/schema.ts',
+  zod: 'config/',
   yaml: 'config/yaml.ts',
   commander: 'cli/',
   hono: 'admin/',

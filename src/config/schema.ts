@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { tunnelSchema } from './tunnel-schema.ts'
 
 /**
  * The whole configuration: every key with its unit (in the name), default, and one line of documentation.
@@ -378,6 +379,7 @@ export const configSchema = z
     retained: retainedSchema.prefault({}),
     limits: limitsSchema.prefault({}),
     auth: authSchema.prefault({}),
+    tunnel: tunnelSchema.prefault({}),
     admin: adminSchema.prefault({}),
     sysIntervalMs: ms.default(10_000).describe('How often `$SYS/broker/...` is published, in ms; 0: never.'),
     log: logSchema.prefault({}),
