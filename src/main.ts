@@ -16,6 +16,7 @@ import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
+import { TunnelRouter } from './tunnel/router/router.ts'
 import { createEmbeddedStore } from './store/embedded/store.ts'
 import { createMemoryStore } from './store/memory.ts'
 import { sessionIdOf } from './store/session-id.ts'
@@ -71,7 +72,14 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     await store.open()
     undo.push(() => store.close())
 
-    const broker = new Broker({ config, store, counters, admission, log })
+    const tunnels = config.tunnel.enabled
+      ? new TunnelRouter({
+          config: config.tunnel,
+          log,
+          publishStatus: (mountpoint, agent, status) => broker.publishStatus(mountpoint, agent, status),
+        })
+      : undefined
+    const broker: Broker = new Broker({ config, store, counters, admission, tunnels, log })
     await broker.start()
     undo.push(() => broker.close())
 
@@ -96,7 +104,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     })
     undo.push(() => Promise.resolve(stopSys()))
 
-    const model = createReadModel({ startedAtMs, notReady, counters, broker, store, admission })
+    const model = createReadModel({ startedAtMs, notReady, counters, broker, store, admission, tunnels })
     const admin = config.admin.enabled
       ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
       : undefined

@@ -1,6 +1,7 @@
 import { dropReasons, refusals } from '../counters.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
+import { tunnelMetrics } from './tunnel-metric-list.ts'
 
 /** A value with its labels. */
 export interface Sample {
@@ -298,6 +299,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...messageMetrics,
   ...sessionMetrics,
   ...storeMetrics,
+  ...tunnelMetrics,
   ...processMetrics,
 ]
 

@@ -1,11 +1,24 @@
 import type { StoreStats } from '../store/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
+import type { TunnelCounters } from '../tunnel/router/counters.ts'
 
 export interface SessionCounts {
   /** Sessions with a connection, clean or not. */
   readonly connected: number
   /** Sessions that outlive their connection, connected or not. */
   readonly stored: number
+}
+
+/** Tunnels, now and since the start. */
+export interface TunnelFigures {
+  readonly counters: TunnelCounters
+  /** Open and opening ones. */
+  readonly streams: number
+  /** Agents that serve; connections that may open streams. */
+  readonly agents: number
+  readonly clients: number
+  /** Directions of streams that wait for their rate. */
+  readonly shaped: number
 }
 
 /** All that health and metrics need to know of the broker; read when somebody asks, so it may cost a little. */
@@ -24,4 +37,6 @@ export interface BrokerReadModel {
   storeStats(): StoreStats
   /** Addresses that are banned now. */
   bannedCount(): number
+  /** Undefined: `$tunnel/` is not routed. */
+  tunnels(): TunnelFigures | undefined
 }

@@ -5,6 +5,9 @@ import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
+import { statusTopic } from '../tunnel/protocol/names.ts'
+import { offlineStatus, parseStatus } from '../tunnel/router/presence.ts'
+import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { addMountpoint } from './client-session.ts'
 import { Connecting } from './connecting.ts'
 import { ConnectionEvents } from './connection-events.ts'
@@ -30,6 +33,8 @@ export interface BrokerContext {
   readonly store: Store
   readonly counters: BrokerCounters
   readonly admission: Admission
+  /** Undefined: `$tunnel/` is refused. */
+  readonly tunnels?: TunnelRouter | undefined
   readonly log: Log
 }
 
@@ -60,7 +65,7 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, counters, admission, log } = context
+    const { config, store, counters, admission, tunnels, log } = context
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
     const queueLimits = {
@@ -93,7 +98,7 @@ export class Broker implements PacketHandler {
     )
     this.#dispatcher = new Dispatcher(store, this.subscriptions, counters.storeCommit)
     this.#publishing = new Publishing(
-      { store, dispatcher: this.#dispatcher, counters, log },
+      { store, dispatcher: this.#dispatcher, tunnels, counters, log },
       {
         topics: this.#topics,
         onRefusedPublish: auth.onRefusedPublish,
@@ -108,6 +113,7 @@ export class Broker implements PacketHandler {
         store,
         subscriptions: this.subscriptions,
         dispatcher: this.#dispatcher,
+        tunnels,
         retained: (filter) => this.#retained(filter),
         log,
       },
@@ -127,6 +133,7 @@ export class Broker implements PacketHandler {
         maxKeepaliveSeconds: limits.maxKeepaliveSeconds,
         maxConnectionsPerUser: limits.maxConnectionsPerUser,
         onRefusedWill: auth.onRefusedWill,
+        tunnels: tunnels !== undefined,
       },
     )
     this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
@@ -152,11 +159,34 @@ export class Broker implements PacketHandler {
       },
       new EnginePersistence(this.#context.store, this.sessions),
     )
+    this.#correctStatuses()
+    this.#context.tunnels?.start()
     this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
     this.#timers = [
       setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS),
       setInterval(() => this.#sweep(), sweepIntervalMs(this.#context.config.session)),
     ]
+  }
+
+  /** The retained status of an agent of tunnels. */
+  publishStatus(mountpoint: string, agent: string, status: Buffer): void {
+    this.#retainStatus(addMountpoint(statusTopic(agent), mountpoint), status)
+  }
+
+  #retainStatus(topic: string, status: Buffer): void {
+    const message = new Message(topic, status, 0, false, '', Date.now(), 0)
+    this.#dispatcher.dispatch(message, { retain: true }, (error) => {
+      if (error !== undefined) this.#context.log.warn({ err: error, topic }, 'status not stored')
+    })
+  }
+
+  /** Agents of the last run are not connected now; those that live come back and say so. */
+  #correctStatuses(): void {
+    for (const { topic, payload } of this.#context.store.retainedMatching('$tunnel/#')) {
+      const status = parseStatus(payload)
+      if (typeof status === 'string' || status['online'] !== true) continue
+      this.#retainStatus(topic, offlineStatus(status, new Date()))
+    }
   }
 
   /** `$SYS` values, for new subscriptions. */
@@ -202,6 +232,7 @@ export class Broker implements PacketHandler {
     if (!this.connections.delete(connection)) return
     connection.traffic.open--
     this.#connecting.released(connection)
+    if (connection.tunnelEnd !== undefined) this.#context.tunnels?.gone(connection.tunnelEnd, reason.kind)
     this.sessions.detach(connection)
     const { session } = connection
     if (session === undefined) return
@@ -303,6 +334,7 @@ export class Broker implements PacketHandler {
         connection.close({ kind: 'revoked', detail: 'rights have changed' })
         continue
       }
+      if (connection.tunnelEnd !== undefined) await this.#context.tunnels?.recheck(connection.tunnelEnd)
       await this.#recheckSubscriptions(connection).catch((error: unknown) => {
         this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
       })
@@ -332,6 +364,7 @@ export class Broker implements PacketHandler {
   }
 
   async close(): Promise<void> {
+    this.#context.tunnels?.stop()
     for (const timer of this.#timers) clearInterval(timer)
     this.#wills.stop()
     await this.#engine?.close()

@@ -6,7 +6,7 @@ import { Outbox, type OutboxContext } from './outbox.ts'
 import { PacketType } from './packets/types.ts'
 import { RetainedReplays } from './retained-replays.ts'
 import type { ShareGroup } from './share-group.ts'
-import { topicMatches } from './topics.ts'
+import { reservedNamespace, topicMatches, withoutTunnelMountpoint, withTunnelMountpoint } from './topics.ts'
 
 /** With so many messages waiting, retained messages of a further subscription are not added yet. */
 const MAX_WAITING_FOR_REPLAY_COUNT = 1_000
@@ -164,11 +164,15 @@ export class ClientSession {
   groups: Set<ShareGroup> | undefined
 }
 
-/** `$` topics are exempt from mountpoints. */
+/** `$` topics are exempt from mountpoints, but agents of tunnels are names within them. */
 export function addMountpoint(topic: string, mountpoint: string): string {
-  return mountpoint === '' || topic.startsWith('$') ? topic : mountpoint + topic
+  if (mountpoint === '') return topic
+  if (!topic.startsWith('$')) return mountpoint + topic
+  return reservedNamespace(topic) === 'tunnel' ? withTunnelMountpoint(topic, mountpoint) : topic
 }
 
 export function stripMountpoint(topic: string, mountpoint: string): string {
-  return mountpoint !== '' && topic.startsWith(mountpoint) ? topic.slice(mountpoint.length) : topic
+  if (mountpoint === '') return topic
+  if (topic.startsWith(mountpoint)) return topic.slice(mountpoint.length)
+  return reservedNamespace(topic) === 'tunnel' ? withoutTunnelMountpoint(topic, mountpoint) : topic
 }

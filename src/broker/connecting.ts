@@ -3,6 +3,7 @@ import type { Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
 import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
+import { statusTopic } from '../tunnel/protocol/names.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import type { ConnectPacket } from './packets/connect.ts'
@@ -18,6 +19,8 @@ export interface ConnectingOptions {
   /** 0: no limit. */
   readonly maxConnectionsPerUser: number
   readonly onRefusedWill: 'reject' | 'strip'
+  /** `$tunnel/` is routed. */
+  readonly tunnels: boolean
 }
 
 /** Why a connection was refused, for the log line and the counters. */
@@ -147,6 +150,11 @@ export class Connecting {
   }
 
   async #takeWill(connection: Connection, session: Session, will: Will): Promise<ConnackCode | undefined> {
+    if (this.#options.tunnels && will.topic === statusTopic(session.id)) {
+      // The broker itself says when an agent has gone (docs/tunnel-protocol.md 3.2).
+      session.will = undefined
+      return undefined
+    }
     const authorized = await this.authorizeWill(connection, will)
     if (typeof authorized !== 'string') {
       connection.authorizedWill = authorized

@@ -22,6 +22,7 @@ import { PendingAcks } from './pending-acks.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { ListenerProfile } from './listener-profile.ts'
+import type { ConnectionEnd } from './tunnel-end.ts'
 
 /** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
 export interface PacketHandler {
@@ -97,6 +98,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   heldForStore = false
   messageRate: TokenBucket | undefined
   byteRate: TokenBucket | undefined
+  /** Set when it has subscribed to tunnel frames. */
+  tunnelEnd: ConnectionEnd | undefined
   /** Packet identifiers in the order in which they must be acknowledged. */
   readonly acks: PendingAcks
 
@@ -112,6 +115,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   #partialSinceMs = 0
   #packets = 0
   #throttle: NodeJS.Timeout | undefined
+  #tunnelBytes = 0
   #gone = false
 
   constructor(
@@ -315,10 +319,24 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   /** May more be sent, or is the peer reading too slowly? If not, `drained` follows. */
   get hasRoom(): boolean {
     const { outbound } = this
-    if (outbound.pendingBytes < this.#limits.maxOutboundBytes) return true
+    if (this.#messageBytes < this.#limits.maxOutboundBytes) return true
     // Much in one turn is not a slow reader yet.
     outbound.flush()
-    return outbound.pendingBytes < this.#limits.maxOutboundBytes
+    return this.#messageBytes < this.#limits.maxOutboundBytes
+  }
+
+  /** Tunnels have a bound of their own, and take no room from messages. */
+  get #messageBytes(): number {
+    return Math.max(0, this.outbound.pendingBytes - this.#tunnelBytes)
+  }
+
+  /** A frame of a tunnel for this client, in a whole PUBLISH. */
+  sendTunnelPacket(packet: Buffer): void {
+    if (this.outbound.pendingBytes === 0) this.#tunnelBytes = 0
+    this.#tunnelBytes += packet.length
+    this.traffic.packetsOut++
+    this.traffic.bytesOut += packet.length
+    this.outbound.write(packet)
   }
 
   sendAck(type: PacketType, messageId: number): void {

@@ -3,6 +3,8 @@ import type { Decision } from '../hooks/decision.ts'
 import type { PublishRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
+import { parseStatusTopic } from '../tunnel/protocol/names.ts'
+import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { Dispatcher } from './dispatch.ts'
@@ -13,6 +15,7 @@ import { PacketType } from './packets/types.ts'
 import type { PendingAck } from './pending-acks.ts'
 import { TokenBucket } from './rate.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
+import { ConnectionEnd } from './tunnel-end.ts'
 
 export interface PublishingOptions {
   readonly topics: TopicLimits
@@ -32,16 +35,25 @@ export interface PublishingOptions {
 export class Publishing {
   readonly #store: Store
   readonly #dispatcher: Dispatcher
+  readonly #tunnels: TunnelRouter | undefined
   readonly #counters: BrokerCounters
   readonly #options: PublishingOptions
   readonly #log: Log
 
   constructor(
-    context: { store: Store; dispatcher: Dispatcher; counters: BrokerCounters; log: Log },
+    context: {
+      store: Store
+      dispatcher: Dispatcher
+      /** Undefined: `$tunnel/` is refused. */
+      tunnels: TunnelRouter | undefined
+      counters: BrokerCounters
+      log: Log
+    },
     options: PublishingOptions,
   ) {
     this.#store = context.store
     this.#dispatcher = context.dispatcher
+    this.#tunnels = context.tunnels
     this.#counters = context.counters
     this.#log = context.log
     this.#options = options
@@ -50,6 +62,10 @@ export class Publishing {
   receive(connection: Connection, fields: PublishFields): void {
     const { topic, qos, messageId } = fields
     this.#counters.messagesIn[qos]++
+    if (topic.startsWith(TUNNEL_ROOT) && this.#tunnels !== undefined) {
+      this.#tunnel(connection, fields, this.#tunnels)
+      return
+    }
     this.#throttle(connection, topic.length + fields.payload.length)
     if (qos === 2) {
       const session = connection.clientSession!
@@ -92,6 +108,27 @@ export class Publishing {
       if (connection.phase === 'open') this.#decided(connection, request, messageId, made)
       connection.release()
     })
+  }
+
+  /** Past the store, the handlers for topics and their rates: the router has rules of its own, and asks once a stream. */
+  #tunnel(connection: Connection, fields: PublishFields, tunnels: TunnelRouter): void {
+    const { topic, qos, retain, messageId, payload } = fields
+    if (topic !== connection.checkedTopic) {
+      this.#checkTopic(topic)
+      connection.checkedTopic = topic
+    }
+    const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
+    const agent = parseStatusTopic(topic)
+    if (agent === undefined) {
+      tunnels.receive(end, topic, payload, qos === 0 && !retain ? fields.packet : undefined)
+      // Whatever its QoS: the protocol above it does not rely on that (docs/tunnel-protocol.md 9.9).
+      if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
+      return
+    }
+    const request: PublishRequest = { topic, payload, retain: true, qos, dup: fields.dup, isWill: false }
+    const refusal = tunnels.takeStatus(end, agent, payload)
+    if (refusal === undefined) this.#accept(connection, request, messageId)
+    else this.#refuse(connection, request, messageId, refusal)
   }
 
   #checkTopic(topic: string): void {
@@ -237,3 +274,4 @@ export class Publishing {
 }
 
 const DOLLAR = 0x24
+const TUNNEL_ROOT = '$tunnel/'

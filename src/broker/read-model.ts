@@ -2,6 +2,7 @@ import type { BrokerReadModel } from '../admin/read-model.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Store } from '../store/contract.ts'
+import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
 
@@ -13,6 +14,7 @@ export interface ReadModelParts {
   readonly broker: Broker
   readonly store: Store
   readonly admission: Admission
+  readonly tunnels: TunnelRouter | undefined
 }
 
 /** What health and metrics read. */
@@ -23,6 +25,7 @@ export function createReadModel({
   broker,
   store,
   admission,
+  tunnels,
 }: ReadModelParts): BrokerReadModel {
   return {
     version,
@@ -39,5 +42,7 @@ export function createReadModel({
     },
     storeStats: () => store.stats(),
     bannedCount: () => admission.bans().length,
+    tunnels: () =>
+      tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() },
   }
 }

@@ -1,6 +1,8 @@
 import type { QoS, SubscribeRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
+import { parseStatusTopic, statusTopic } from '../tunnel/protocol/names.ts'
+import type { TunnelRole, TunnelRouter } from '../tunnel/router/router.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { Dispatcher } from './dispatch.ts'
@@ -10,6 +12,7 @@ import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
+import { ConnectionEnd } from './tunnel-end.ts'
 
 export interface SubscribingOptions {
   readonly topics: TopicLimits
@@ -20,8 +23,11 @@ export interface SubscribingOptions {
 interface Asked {
   readonly filter: string
   readonly request: SubscribeRequest
-  /** A rule of ours says no, before any handler is asked. */
-  readonly reserved: boolean
+  /**
+   * `refused`: a rule of ours says no, before any handler is asked. `serve`, `answers`: frames of tunnels, which
+   * the router of tunnels takes, for as long as the connection lasts.
+   */
+  readonly kind: 'messages' | 'refused' | TunnelRole
 }
 
 /** SUBSCRIBE and UNSUBSCRIBE, from the packet to its acknowledgement. */
@@ -29,6 +35,7 @@ export class Subscribing {
   readonly #store: Store
   readonly #subscriptions: Subscriptions
   readonly #dispatcher: Dispatcher
+  readonly #tunnels: TunnelRouter | undefined
   readonly #retained: (filter: string) => readonly Message[]
   readonly #options: SubscribingOptions
   readonly #log: Log
@@ -38,6 +45,7 @@ export class Subscribing {
       store: Store
       subscriptions: Subscriptions
       dispatcher: Dispatcher
+      tunnels: TunnelRouter | undefined
       /** Retained messages that match, `$SYS` included, with RETAIN set. */
       retained: (filter: string) => readonly Message[]
       log: Log
@@ -47,20 +55,21 @@ export class Subscribing {
     this.#store = context.store
     this.#subscriptions = context.subscriptions
     this.#dispatcher = context.dispatcher
+    this.#tunnels = context.tunnels
     this.#retained = context.retained
     this.#log = context.log
     this.#options = options
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
-    const asked = packet.subscriptions.map(({ filter, qos }) => this.#parse(filter, qos))
+    const asked = packet.subscriptions.map(({ filter, qos }) => this.#parse(connection, filter, qos))
     connection.hold()
     void this.#subscribe(connection, packet.messageId, asked)
       .catch((error: unknown) => this.#failed(connection, error))
       .finally(() => connection.release())
   }
 
-  #parse(filter: string, qos: QoS): Asked {
+  #parse(connection: Connection, filter: string, qos: QoS): Asked {
     const shared = parseShare(filter)
     if (typeof shared === 'string') throw malformed(shared)
     const topic = shared === undefined ? filter : shared.filter
@@ -69,15 +78,27 @@ export class Subscribing {
     return {
       filter,
       request: shared === undefined ? { topic, qos } : { topic, qos, shareGroup: shared.group },
-      reserved: reservedNamespace(topic) === 'tunnel',
+      kind: reservedNamespace(topic) === 'tunnel' ? this.#tunnelKind(connection, filter) : 'messages',
     }
   }
 
+  /** docs/tunnel-protocol.md 9.2 */
+  #tunnelKind(connection: Connection, filter: string): Asked['kind'] {
+    const tunnels = this.#tunnels
+    if (tunnels === undefined || tunnels.isReserved(connection.profile.mountpoint, connection.clientId))
+      return 'refused'
+    if (filter === statusTopic('+') || parseStatusTopic(filter) !== undefined) return 'messages'
+    return tunnels.roleOf(connection.clientId, filter) ?? 'refused'
+  }
+
   async #subscribe(connection: Connection, messageId: number, asked: readonly Asked[]): Promise<void> {
-    const requests = asked.filter(({ reserved }) => !reserved).map(({ request }) => request)
+    const requests = asked.filter(({ kind }) => kind === 'messages').map(({ request }) => request)
     const decision =
       requests.length > 0 && connection.profile.guard.authSubscribe(connection.session!, requests)
     const made = decision instanceof Promise ? await decision : decision
+    for (const { kind, request } of asked) {
+      if (kind === 'serve') request.refused = !(await this.#mayServe(connection, request.topic))
+    }
     if (connection.phase !== 'open') return
     const allowed = made !== false && made.allowed
     const codes: number[] = []
@@ -87,7 +108,15 @@ export class Subscribing {
     for (const one of asked) {
       const isNew = !session.subscriptions.has(one.filter)
       const full = isNew && count >= this.#options.maxSubscriptionsPerClient
-      if (one.reserved || !allowed || one.request.refused || full || !this.#rewriteIsLegal(one)) {
+      if (one.kind === 'refused' || one.request.refused) {
+        codes.push(SUBACK_FAILURE)
+        continue
+      }
+      if (one.kind !== 'messages') {
+        codes.push(0)
+        continue
+      }
+      if (!allowed || full || !this.#rewriteIsLegal(one)) {
         codes.push(SUBACK_FAILURE)
         continue
       }
@@ -107,6 +136,7 @@ export class Subscribing {
     for (const subscription of granted) this.#subscriptions.add(session, subscription)
     if (connection.phase !== 'open') return
     connection.sendSuback(messageId, codes)
+    this.#attachTunnels(connection, asked)
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
       if (shareGroup !== undefined) continue
       session.replayRetained(filter, () =>
@@ -117,9 +147,24 @@ export class Subscribing {
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
   }
 
+  async #mayServe(connection: Connection, topic: string): Promise<boolean> {
+    const agent = connection.clientId
+    const request = { action: 'serve', agent, service: '+', topic } as const
+    return (await connection.profile.guard.authTunnel(connection.session!, request)).allowed
+  }
+
+  #attachTunnels(connection: Connection, asked: readonly Asked[]): void {
+    for (const { kind, request } of asked) {
+      if (kind !== 'serve' && kind !== 'answers') continue
+      if (!request.refused)
+        this.#tunnels?.attach((connection.tunnelEnd ??= new ConnectionEnd(connection)), kind)
+    }
+  }
+
   #rewriteIsLegal({ filter, request }: Asked): boolean {
     const fault = topicFilterFault(request.topic, this.#options.topics)
-    if (fault === undefined && reservedNamespace(request.topic) !== 'tunnel') return true
+    const wanders = request.topic !== filter && reservedNamespace(request.topic) === 'tunnel'
+    if (fault === undefined && !wanders) return true
     this.#log.error({ filter, rewritten: request.topic, fault }, 'handler rewrote a filter to an illegal one')
     return false
   }
@@ -144,7 +189,11 @@ export class Subscribing {
       const known = packet.filters.filter((filter) => stored.subscriptions.has(filter))
       await this.#store.removeSubscriptions(stored, known)
     }
-    for (const filter of packet.filters) this.#subscriptions.remove(session, filter)
+    for (const filter of packet.filters) {
+      if (this.#subscriptions.remove(session, filter) || connection.tunnelEnd === undefined) continue
+      const role = this.#tunnels?.roleOf(connection.clientId, filter)
+      if (role !== undefined) this.#tunnels?.detach(connection.tunnelEnd, role)
+    }
     connection.sendAck(PacketType.unsuback, packet.messageId) // [MQTT-3.10.4-4]
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)
   }

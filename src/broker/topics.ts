@@ -134,3 +134,19 @@ export function parseShare(filter: string): { group: string; filter: string } | 
   if (inner.length === 0) return 'shared subscription without a filter'
   return { group, filter: inner }
 }
+
+/**
+ * The status of an agent under another prefix for each mountpoint, so that agents of one are not seen in another;
+ * the way back is {@link withoutTunnelMountpoint}. The mountpoint is levels of its own: no filter of the others
+ * reaches it.
+ */
+export function withTunnelMountpoint(topic: string, mountpoint: string): string {
+  return `${TUNNEL_ROOT}${mountpoint}/${topic.slice(TUNNEL_ROOT.length)}`
+}
+
+export function withoutTunnelMountpoint(topic: string, mountpoint: string): string {
+  const prefix = `${TUNNEL_ROOT}${mountpoint}/`
+  return topic.startsWith(prefix) ? TUNNEL_ROOT + topic.slice(prefix.length) : topic
+}
+
+const TUNNEL_ROOT = '$tunnel/'

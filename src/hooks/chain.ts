@@ -1,4 +1,5 @@
 import { allowedBy, PendingDecision, refusedBy, undecided, type Decision } from './decision.ts'
+import { tunnelRight } from './tunnel-right.ts'
 import { noOpinion, RefuseReason } from './types.ts'
 import type {
   Awaitable,
@@ -7,10 +8,12 @@ import type {
   PublishRequest,
   Session,
   SubscribeRequest,
+  TunnelRequest,
   Verdict,
 } from './types.ts'
 
-export type AuthMethod = 'authConnect' | 'authPublish' | 'authSubscribe' | 'authDeliver' | 'stillAllowed'
+export type AuthMethod =
+  'authConnect' | 'authPublish' | 'authSubscribe' | 'authTunnel' | 'authDeliver' | 'stillAllowed'
 export type NotifyMethod = 'connect' | 'publish' | 'subscribe' | 'unsubscribe' | 'disconnect'
 
 /** Told of an error in a method that has no decision to put it into. */
@@ -35,6 +38,8 @@ export interface Chain {
   authPublish(session: Session, message: PublishRequest): Decision | PendingDecision
   /** `allowed` means: look at `refused` of each subscription. */
   authSubscribe(session: Session, subscriptions: SubscribeRequest[]): Decision | PendingDecision
+  /** Handlers without authTunnel are asked for the tunnel's topic (tunnel-right.ts). */
+  authTunnel(session: Session, tunnel: TunnelRequest): Decision | PendingDecision
   authDeliver(session: Session, message: Readonly<PublishRequest>, onError: OnError): boolean
   /** False as soon as one handler says so. */
   stillAllowed(session: Session, onError: OnError): Awaitable<boolean>
@@ -59,6 +64,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
   const connect = steps(handlers, 'authConnect')
   const publish = steps(handlers, 'authPublish')
   const subscribe = steps(handlers, 'authSubscribe')
+  const tunnel = { serve: tunnelSteps(handlers, 'serve'), open: tunnelSteps(handlers, 'open') }
   const deliver = steps(handlers, 'authDeliver')
   const still = steps(handlers, 'stillAllowed')
   const told = {
@@ -89,6 +95,10 @@ export function createChain(handlers: readonly Handler[]): Chain {
       publish.length === 0 ? everybody : decide(publish, session, message, nobodyKnown),
     authSubscribe: (session, subscriptions) =>
       subscribe.length === 0 ? everybody : decide(subscribe, session, subscriptions, nobodyKnown),
+    authTunnel: (session, request) =>
+      tunnel[request.action].length === 0
+        ? everybody
+        : decide(tunnel[request.action], session, request, nobodyKnown),
     authDeliver: (session, message, onError) => mayDeliver(deliver, session, message, onError),
     stillAllowed: (session, onError) => stillAllowed(still, session, onError),
     connect: (onError, session) => tell(told.connect, onError, session),
@@ -107,12 +117,26 @@ function steps<Name extends keyof Methods>(
   handlers: readonly Handler[],
   method: Name,
 ): readonly Step<Methods[Name]>[] {
+  // bind keeps private fields of handlers that are classes reachable.
+  return stepsOf(handlers, (handler) => handler[method]?.bind(handler) as Methods[Name] | undefined)
+}
+
+function tunnelSteps(
+  handlers: readonly Handler[],
+  action: TunnelRequest['action'],
+): readonly Step<Methods['authTunnel']>[] {
+  return stepsOf(handlers, (handler) => tunnelRight(handler, action))
+}
+
+function stepsOf<Method>(
+  handlers: readonly Handler[],
+  methodOf: (handler: Handler) => Method | undefined,
+): readonly Step<Method>[] {
   return handlers.flatMap((handler, index) => {
-    const call = handler[method]
+    const call = methodOf(handler)
     if (call === undefined) return []
     const name = handler.name ?? `handler ${index + 1}`
-    // bind keeps private fields of handlers that are classes reachable.
-    return [{ handler: name, call: call.bind(handler) as Methods[Name], allowed: allowedBy(name) }]
+    return [{ handler: name, call, allowed: allowedBy(name) }]
   })
 }
 

@@ -2,7 +2,14 @@ import type { AuthMethod, Chain, NotifyMethod, OnError } from './chain.ts'
 import { PendingDecision, type Decision } from './decision.ts'
 import { createSlots } from './slots.ts'
 import { RefuseReason } from './types.ts'
-import type { Awaitable, DisconnectReason, PublishRequest, Session, SubscribeRequest } from './types.ts'
+import type {
+  Awaitable,
+  DisconnectReason,
+  PublishRequest,
+  Session,
+  SubscribeRequest,
+  TunnelRequest,
+} from './types.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 
 /** A handler did not do its work. Reported once each, to be counted and logged. */
@@ -42,6 +49,7 @@ export interface Guard {
   authConnect(session: Session): Decision | Promise<Decision>
   authPublish(session: Session, message: PublishRequest): Decision | Promise<Decision>
   authSubscribe(session: Session, subscriptions: SubscribeRequest[]): Decision | Promise<Decision>
+  authTunnel(session: Session, tunnel: TunnelRequest): Decision | Promise<Decision>
   authDeliver(session: Session, message: Readonly<PublishRequest>): boolean
   stillAllowed(session: Session): Awaitable<boolean>
   connect(session: Session): void
@@ -62,7 +70,7 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
     maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
   })
   // Methods that have answered with a promise before. Only those wait for a slot: the others never hold one.
-  const asynchronous = { authConnect: false, authPublish: false, authSubscribe: false }
+  const asynchronous = { authConnect: false, authPublish: false, authSubscribe: false, authTunnel: false }
   type Asked = keyof typeof asynchronous
   const open = new WeakSet<Session>()
 
@@ -210,6 +218,12 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
       return decision instanceof Promise
         ? decision.then((made) => settleSubscribe(made, subscriptions))
         : settleSubscribe(decision, subscriptions)
+    },
+    authTunnel(session, tunnel) {
+      if (mustWait('authTunnel')) {
+        return answerLater('authTunnel', session, () => chain.authTunnel(session, tunnel))
+      }
+      return answer('authTunnel', session, chain.authTunnel(session, tunnel))
     },
     authDeliver: (session, message) =>
       !chain.decidesDeliver || chain.authDeliver(session, message, failed.authDeliver),

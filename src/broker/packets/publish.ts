@@ -11,6 +11,14 @@ export class PublishFields {
   payload: Buffer = EMPTY
   /** Publishers repeat their topic: the bytes of the last one spare its decoding. */
   #lastTopicBytes: Buffer = EMPTY
+  #bytes: Buffer = EMPTY
+  #start = 0
+  #end = 0
+
+  /** The whole packet, to be sent on as it came. */
+  get packet(): Buffer {
+    return this.#bytes.subarray(this.#start, this.#end)
+  }
 
   /** @throws PeerError when malformed. */
   decode(bytes: Buffer, packetStart: number, bodyStart: number, end: number): void {
@@ -30,6 +38,9 @@ export class PublishFields {
       if (this.messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
     } else this.messageId = 0
     this.payload = bytes.subarray(position, end)
+    this.#bytes = bytes
+    this.#start = packetStart
+    this.#end = end
   }
 
   #readTopic(bytes: Buffer, start: number, end: number): void {

@@ -31,6 +31,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     inflightCount: () => 0,
     storeStats: () => emptyStoreStats,
     bannedCount: () => 0,
+    tunnels: () => undefined,
     ...changes,
   }
 }

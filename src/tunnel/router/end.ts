@@ -1,0 +1,24 @@
+import type { Decision } from '../../hooks/decision.ts'
+import type { TunnelRequest } from '../../hooks/types.ts'
+
+/** A connection, or the broker itself, as the router of tunnels sees it. */
+export interface TunnelEnd {
+  /** Its client id: the name of an agent, or of a client. */
+  readonly name: string
+  /** Names live within it. */
+  readonly mountpoint: string
+  readonly username: string | undefined
+  /** The real one. */
+  readonly address: string
+  readonly port: number
+  /** The broker's own ports and services: what they say of their clients is true, and they need no right. */
+  readonly isBroker: boolean
+  /** Bytes on their way to it that the operating system has not taken. */
+  readonly pendingBytes: number
+  authTunnel(request: TunnelRequest): Decision | Promise<Decision>
+  /** A frame for it: `packet` is a PUBLISH at QoS 0 to `topic`, and `frame` its payload. May be kept. */
+  deliver(topic: string, packet: Buffer, frame: Buffer): void
+  /** What it sends waits, until {@link release}: its frames are handled in their order. */
+  hold(): void
+  release(): void
+}

@@ -1,0 +1,223 @@
+import type { TunnelConfig } from '../../config/tunnel-schema.ts'
+import {
+  encodeFrame,
+  FrameType,
+  HEADER_BYTES,
+  INITIAL_CREDIT_BYTES,
+  type FrameView,
+} from '../protocol/frame.ts'
+import { serveFilter, type Direction } from '../protocol/names.ts'
+import { decodeOpen, encodeOpen, type OpenPayload } from '../protocol/open-payload.ts'
+import { resetName, ResetCode } from '../protocol/reset-code.ts'
+import type { Audit } from './audit.ts'
+import type { TunnelEnd } from './end.ts'
+import { Flow, resumedFlows, RoutedStream, type StreamClient } from './routed-stream.ts'
+import type { Lane } from './seats.ts'
+
+export interface OpeningContext {
+  readonly config: TunnelConfig
+  readonly audit: Audit
+  /** A rate is kept to. */
+  readonly shaped: boolean
+  readonly now: () => number
+  readonly streamCount: () => number
+  begin(stream: RoutedStream): void
+  end(stream: RoutedStream, code: ResetCode, detail: string): void
+  /** Forgets it without a word. */
+  drop(stream: RoutedStream): void
+  answer(end: TunnelEnd, topic: string, id: number, code: ResetCode, reason: string): void
+  forward(stream: RoutedStream, direction: Direction, frame: Buffer, packet: Buffer | undefined): void
+}
+
+/** How a stream begins: OPEN, and RESUME after a restart of the broker or of a connection; both need the right to it. */
+export class Opening {
+  readonly #context: OpeningContext
+
+  constructor(context: OpeningContext) {
+    this.#context = context
+  }
+
+  /** May it serve as the agent of its name? Never rejects. */
+  async mayServe(end: TunnelEnd): Promise<boolean> {
+    const topic = serveFilter(end.name)
+    return (await end.authTunnel({ action: 'serve', agent: end.name, service: '+', topic })).allowed
+  }
+
+  /** Why it may not open this, or undefined. Never rejects. */
+  async mayOpen(end: TunnelEnd, lane: Lane): Promise<string | undefined> {
+    const decision = await this.#ask(end, lane)
+    return decision.allowed ? undefined : (decision.reason ?? 'refused')
+  }
+
+  #ask(end: TunnelEnd, lane: Lane): ReturnType<TunnelEnd['authTunnel']> {
+    return end.authTunnel({
+      action: 'open',
+      agent: lane.agent.name,
+      service: lane.service,
+      topic: lane.upTopic,
+    })
+  }
+
+  /** Asks; synchronous answers cost no promise. What the client sends meanwhile waits. */
+  #authorize(end: TunnelEnd, lane: Lane, decided: (refusal: string | undefined) => void): void {
+    const decision = this.#ask(end, lane)
+    if (!(decision instanceof Promise)) {
+      decided(decision.allowed ? undefined : (decision.reason ?? 'refused'))
+      return
+    }
+    end.hold()
+    void decision.then((made) => {
+      // It may have lost its place meanwhile.
+      if (lane.client.clientEnd === end) decided(made.allowed ? undefined : (made.reason ?? 'refused'))
+      end.release()
+    })
+  }
+
+  open(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
+    const { stream: id, limit } = view
+    const payload = decodeOpen(frame.subarray(HEADER_BYTES))
+    if (typeof payload === 'string') {
+      this.#context.answer(end, lane.downTopic, id, ResetCode.protocol, payload)
+      return
+    }
+    const client = clientOf(end, payload)
+    this.#authorize(end, lane, (refusal) => {
+      const held = lane.streams.get(id)
+      if (held !== undefined && held.token !== payload.token) {
+        // 5.5: the client has forgotten it.
+        this.#context.end(held, ResetCode.reset, 'opened anew')
+      }
+      if (refusal !== undefined) {
+        this.#refuse(end, lane, id, client, ResetCode.forbidden, 'no right to this service', refusal)
+        return
+      }
+      const stream = held?.token === payload.token ? held : this.#begin(end, lane, id, limit, payload, client)
+      if (stream === undefined) return
+      stream.authorized = end
+      this.#context.forward(stream, 'up', this.#openFrame(end, stream, payload), undefined)
+    })
+  }
+
+  #begin(
+    end: TunnelEnd,
+    lane: Lane,
+    id: number,
+    limit: number,
+    payload: OpenPayload,
+    client: StreamClient,
+  ): RoutedStream | undefined {
+    const { config, shaped, now, streamCount } = this.#context
+    if (lane.agent.agentEnd === undefined) {
+      const detail = `agent ${lane.agent.name} is not connected`
+      this.#refuse(end, lane, id, client, ResetCode.agentOffline, detail, detail)
+      return undefined
+    }
+    const full =
+      streamCount() >= config.maxStreams
+        ? 'too many streams'
+        : lane.client.asClient.size >= config.maxStreamsPerClient
+          ? 'too many streams of this client'
+          : lane.agent.asAgent.size >= config.maxStreamsPerAgent
+            ? 'too many streams to this agent'
+            : undefined
+    if (full !== undefined) {
+      this.#refuse(end, lane, id, client, ResetCode.limit, full, full)
+      return undefined
+    }
+    const down = new Flow(shaped ? 0 : limit, shaped)
+    if (shaped) down.learn(limit)
+    const stream = new RoutedStream(lane, id, {
+      phase: 'opening',
+      token: payload.token,
+      client,
+      nowMs: now(),
+      up: new Flow(INITIAL_CREDIT_BYTES, shaped),
+      down,
+    })
+    this.#context.begin(stream)
+    return stream
+  }
+
+  /** 5.1: with what the broker vouches for, and without what the client has put in its place. */
+  #openFrame(end: TunnelEnd, stream: RoutedStream, { token, source }: OpenPayload): Buffer {
+    const { username, address, port } = stream.client
+    const peer = { address, port, ...(username !== undefined && { username }) }
+    const header = {
+      type: FrameType.open,
+      flags: 0,
+      stream: stream.id,
+      offset: 0,
+      acked: 0,
+      limit: stream.down.granted,
+    }
+    return encodeFrame(header, encodeOpen({ token, ...(source && { source }), peer }))
+  }
+
+  /** A stream that the broker does not know: it was restarted. */
+  resume(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
+    const { stream: id } = view
+    const flows = resumedFlows(view, this.#context.shaped)
+    this.#authorize(end, lane, (refusal) => {
+      if (refusal !== undefined) {
+        this.#refuse(end, lane, id, end, ResetCode.forbidden, 'no right to this service', refusal)
+        return
+      }
+      const { config, now, streamCount } = this.#context
+      if (streamCount() >= config.maxStreams) {
+        this.#refuse(end, lane, id, end, ResetCode.limit, 'too many streams', 'too many streams')
+        return
+      }
+      const stream = new RoutedStream(lane, id, {
+        phase: 'open',
+        client: clientOf(end),
+        nowMs: now(),
+        ...flows,
+      })
+      stream.authorized = end
+      this.#context.begin(stream)
+      this.#context.forward(stream, 'up', frame, undefined)
+    })
+  }
+
+  /** RESUME of a new connection of its client, on a stream that the broker knows: `pass` lets it go on. */
+  resumeAgain(end: TunnelEnd, stream: RoutedStream, view: FrameView, frame: Buffer, pass: () => void): void {
+    const { lane } = stream
+    if (stream.phase === 'provisional') {
+      // Only the agent has spoken of it so far.
+      this.#context.drop(stream)
+      this.resume(end, lane, view, frame)
+      return
+    }
+    this.#authorize(end, lane, (refusal) => {
+      if (lane.streams.get(stream.id) !== stream) return
+      if (refusal !== undefined) {
+        this.#context.end(stream, ResetCode.forbidden, 'no right to this service')
+        return
+      }
+      stream.authorized = end
+      pass()
+    })
+  }
+
+  #refuse(
+    end: TunnelEnd,
+    lane: Lane,
+    id: number,
+    who: StreamClient,
+    code: ResetCode,
+    told: string,
+    detail: string,
+  ): void {
+    const asked = { agent: lane.agent.name, service: lane.service, client: lane.client.name, stream: id }
+    this.#context.audit.refused(asked, who, resetName(code), detail)
+    this.#context.answer(end, lane.downTopic, id, code, told)
+  }
+}
+
+/** Who opens: the connection; for a port of the broker, the one who has connected to it. */
+function clientOf(end: TunnelEnd, payload?: OpenPayload): StreamClient {
+  const { username, address, port, isBroker } = end
+  return isBroker && payload?.source !== undefined
+    ? { username, ...payload.source }
+    : { username, address, port }
+}

@@ -1,0 +1,146 @@
+import { FrameFlag, FrameType, HEADER_BYTES, type FrameView } from '../protocol/frame.ts'
+import type { TunnelEnd } from './end.ts'
+import type { Lane } from './seats.ts'
+
+/**
+ * What the sender may send when it has come back to a broker that was restarted, until its peer's credit is known:
+ * windows are not larger (docs/tunnel-protocol.md 10).
+ */
+const RESUMED_CREDIT_BYTES = 8_388_608
+
+/** One direction of a stream, as its frames have shown it. Positions are offsets in that direction. */
+export class Flow {
+  /** Behind the highest byte (or FIN) that has passed. */
+  sentTo = 0
+  /** The receiver's credit. */
+  limit: number
+  /** The credit that the sender has been told: less than `limit` where a rate is kept to. */
+  granted: number
+  /** By the receiver. */
+  acked = 0
+  /** Behind the FIN; -1: not known. */
+  endAt = -1
+  /** New payload bytes that have passed. */
+  bytes = 0
+  /** `limit` is the receiver's own word, and not our guess. */
+  #limitKnown: boolean
+  /** The broker's tokens decide on `granted`. */
+  readonly shaped: boolean
+
+  constructor(limit: number, shaped: boolean, known = true) {
+    this.limit = this.granted = limit
+    this.shaped = shaped
+    this.#limitKnown = known
+  }
+
+  /** The receiver's credit. */
+  learn(limit: number): void {
+    if (limit <= this.limit && this.#limitKnown) return
+    this.#limitKnown = true
+    this.limit = limit
+    if (!this.shaped) this.granted = limit
+  }
+
+  get ended(): boolean {
+    return this.endAt >= 0 && this.acked >= this.endAt
+  }
+}
+
+export interface StreamClient {
+  readonly username: string | undefined
+  readonly address: string
+  readonly port: number
+}
+
+/**
+ * A stream on its way through the broker.
+ *
+ *   OPEN ─▶ opening ──ACCEPT──▶ open ──both FINs acknowledged──▶ closed
+ *   RESUME of the client after a restart of the broker ─▶ open
+ *   RESUME of the agent after a restart of the broker ─▶ provisional (its client may know it, and has not said so)
+ */
+export class RoutedStream {
+  readonly lane: Lane
+  readonly id: number
+  readonly up: Flow
+  readonly down: Flow
+  phase: 'opening' | 'open' | 'closed' | 'provisional'
+  /** Of its OPEN; undefined when the broker was restarted since. */
+  token: string | undefined
+  /** The connection whose right to it has been asked for. */
+  authorized: TunnelEnd | undefined
+  /** Who has opened it: what the audit says. */
+  client: StreamClient
+  readonly startedAtMs: number
+  /** DATA has passed since the last look. */
+  active = true
+  activeAtMs: number
+  /** When it is to be forgotten; meaningful while closed or provisional. */
+  forgetAtMs = 0
+
+  constructor(
+    lane: Lane,
+    id: number,
+    begin: {
+      phase: RoutedStream['phase']
+      token?: string
+      client: StreamClient
+      nowMs: number
+      up: Flow
+      down: Flow
+    },
+  ) {
+    this.lane = lane
+    this.id = id
+    this.phase = begin.phase
+    this.token = begin.token
+    this.client = begin.client
+    this.startedAtMs = this.activeAtMs = begin.nowMs
+    this.up = begin.up
+    this.down = begin.down
+  }
+
+  /** It takes a place of those that are limited. */
+  get counts(): boolean {
+    return this.phase !== 'closed'
+  }
+
+  /**
+   * Follows a frame that `frameFault` has passed.
+   * @returns what the frame does against the protocol, or undefined.
+   */
+  follow(view: FrameView, frameBytes: number, from: 'client' | 'agent'): string | undefined {
+    const out = from === 'client' ? this.up : this.down
+    const back = from === 'client' ? this.down : this.up
+    const { type, flags, offset } = view
+    if (type === FrameType.data) {
+      const end = offset + frameBytes - HEADER_BYTES
+      if (end > out.granted) return `DATA up to ${end}, credit up to ${out.granted}`
+      const behind = end + (flags & FrameFlag.fin)
+      if (out.endAt >= 0 && behind > out.endAt) return 'DATA behind the end'
+      if (flags & FrameFlag.fin) out.endAt = behind
+      if (behind > out.sentTo) {
+        if (end > out.sentTo) out.bytes += end - Math.max(offset, out.sentTo)
+        out.sentTo = behind
+      }
+      this.active = true
+    } else if (flags & FrameFlag.fin) out.endAt = offset
+    if (view.acked > back.acked) back.acked = view.acked
+    back.learn(view.limit)
+    if (this.phase === 'opening' && from === 'agent' && type !== FrameType.ping) this.phase = 'open'
+    return undefined
+  }
+
+  get ended(): boolean {
+    return this.up.ended && this.down.ended
+  }
+}
+
+/** The flows of a stream that is resumed after a restart of the broker; `view` is its client's RESUME. */
+export function resumedFlows(view: FrameView, shaped: boolean): { up: Flow; down: Flow } {
+  const up = new Flow(view.offset + RESUMED_CREDIT_BYTES, shaped, false)
+  up.sentTo = view.offset
+  const down = new Flow(view.limit, shaped)
+  down.sentTo = down.acked = view.acked
+  return { up, down }
+}
