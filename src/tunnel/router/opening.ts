@@ -25,6 +25,8 @@ export interface OpeningContext {
   end(stream: RoutedStream, code: ResetCode, detail: string): void
   /** Forgets it without a word. */
   drop(stream: RoutedStream): void
+  /** Nothing may be left of it. */
+  tidy(lane: Lane): void
   answer(end: TunnelEnd, topic: string, id: number, code: ResetCode, reason: string): void
   forward(stream: RoutedStream, direction: Direction, frame: Buffer, packet: Buffer | undefined): void
 }
@@ -66,9 +68,12 @@ export class Opening {
       return
     }
     end.hold()
+    lane.askingCount++
     void decision.then((made) => {
+      lane.askingCount--
       // It may have lost its place meanwhile.
       if (lane.client.clientEnd === end) decided(made.allowed ? undefined : (made.reason ?? 'refused'))
+      this.#context.tidy(lane)
       end.release()
     })
   }

@@ -74,6 +74,7 @@ export class TunnelRouter {
       begin: (stream) => this.#begin(stream),
       end: (stream, code, detail) => this.#end(stream, resetName(code), detail, code),
       drop: (stream) => this.#remove(stream, 'timeout', ''),
+      tidy: (lane) => this.#namespace(lane.agent.mountpoint).tidy(lane),
       answer: (end, topic, id, code, reason) => this.#answer(end, topic, id, code, reason),
       forward: (stream, direction, frame, packet) => this.#forward(stream.lane, direction, frame, packet),
     })

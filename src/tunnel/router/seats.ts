@@ -50,6 +50,8 @@ export interface Lane {
   readonly upTopic: string
   readonly downTopic: string
   readonly streams: Map<number, RoutedStream>
+  /** Handlers that are being asked about streams on it. */
+  askingCount: number
 }
 
 export interface LaneEntry {
@@ -86,6 +88,7 @@ export class Namespace {
       upTopic: `${base}/up`,
       downTopic: `${base}/down`,
       streams: new Map(),
+      askingCount: 0,
     }
     this.lanes.set(lane.upTopic, { lane, direction: 'up' })
     this.lanes.set(lane.downTopic, { lane, direction: 'down' })
@@ -94,7 +97,7 @@ export class Namespace {
 
   /** What is not needed any more is forgotten: names can be made up. */
   tidy(lane: Lane): void {
-    if (lane.streams.size > 0) return
+    if (lane.streams.size > 0 || lane.askingCount > 0) return
     this.lanes.delete(lane.upTopic)
     this.lanes.delete(lane.downTopic)
     this.tidySeat(lane.agent)
