@@ -40,6 +40,8 @@ export interface ListNode extends NodeFacts {
 /** A mapping with keys of the user's own. */
 export interface FreeNode extends NodeFacts {
   readonly kind: 'free'
+  /** What each value is; undefined: anything. */
+  readonly values: SchemaNode | undefined
 }
 
 export type SchemaNode = ScalarNode | ObjectNode | VariantNode | ListNode | FreeNode
@@ -48,8 +50,8 @@ export type SchemaNode = ScalarNode | ObjectNode | VariantNode | ListNode | Free
  * The schema as a tree to walk over: for the reference, environment variables, secrets, paths and messages.
  * Read from the JSON Schema, which is a published format, and not from the inside of the schema library.
  */
-export function createSchemaTree(): ObjectNode {
-  const root = nodeOf(configJsonSchema())
+export function createSchemaTree(schema: JsonSchema = configJsonSchema()): ObjectNode {
+  const root = nodeOf(schema)
   if (root.kind !== 'object') throw new Error('the configuration is not an object')
   return root
 }
@@ -69,12 +71,18 @@ export function nodeAt(root: SchemaNode, path: ConfigPath, value: unknown): Sche
 /** The properties that an object at this node may have; those of all variants if its type is not known. */
 export function propertiesOf(node: SchemaNode, value: unknown): ReadonlyMap<string, SchemaNode> {
   if (node.kind === 'object') return node.properties
+  if (node.kind === 'free') return new Map(valuesOf(node, value))
   if (node.kind !== 'variant') return new Map()
   const type = isRecord(value) ? value['type'] : undefined
   const chosen = typeof type === 'string' ? node.variants.get(type) : undefined
   if (chosen !== undefined) return chosen.properties
   const all = new Map([...node.variants.values()].flatMap((variant) => [...variant.properties]))
   return all.set('type', typeNode(node))
+}
+
+/** The keys are the user's, and each has a value of the same kind. */
+function valuesOf({ values }: FreeNode, value: unknown): [string, SchemaNode][] {
+  return values !== undefined && isRecord(value) ? Object.keys(value).map((key) => [key, values]) : []
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
@@ -95,7 +103,7 @@ function nodeOf(schema: JsonSchema): SchemaNode {
   if (alternatives !== undefined) return oneOf(schema, alternatives)
   switch (schema.type) {
     case 'object':
-      return schema.properties === undefined ? { ...factsOf(schema), kind: 'free' } : objectNode(schema)
+      return schema.properties === undefined ? freeNode(schema) : objectNode(schema)
     case 'array':
       return {
         ...factsOf(schema),
@@ -135,6 +143,12 @@ function objectNode(schema: JsonSchema): ObjectNode {
     properties: new Map(properties.map(([key, property]) => [key, nodeOf(property as JsonSchema)])),
     required: new Set(schema.required),
   }
+}
+
+function freeNode(schema: JsonSchema): FreeNode {
+  const values = schema.additionalProperties
+  const isTyped = isRecord(values) && values['type'] !== undefined
+  return { ...factsOf(schema), kind: 'free', values: isTyped ? nodeOf(values as JsonSchema) : undefined }
 }
 
 function scalar(kind: ScalarKind, schema: JsonSchema): ScalarNode {

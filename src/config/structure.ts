@@ -25,7 +25,7 @@ const standIns: Record<string, (index: number) => unknown> = {
 export function checkStructure(value: unknown, root: ObjectNode): StructureResult {
   const result = configSchema.safeParse(value)
   if (result.success) return { config: result.data, mistakes: [], repaired: [] }
-  const mistakes = result.error.issues.flatMap((issue) => describeIssue(issue, value, root))
+  const mistakes = describeIssues(result.error.issues, value, root)
 
   // Each step takes more away than the one before; most mistakes need only the first.
   const rest = structuredClone(value)
@@ -58,6 +58,11 @@ export function withoutEmptySections(value: unknown, node: SchemaNode): unknown 
       return [key, property === undefined ? inner : withoutEmptySections(inner, property)]
     }),
   )
+}
+
+/** What a schema has found, in words for the one who wrote the file. */
+export function describeIssues(issues: readonly ConfigIssue[], value: unknown, root: ObjectNode): Mistake[] {
+  return issues.flatMap((issue) => describeIssue(issue, value, root))
 }
 
 function describeIssue(issue: ConfigIssue, value: unknown, root: ObjectNode): Mistake[] {
