@@ -1,0 +1,114 @@
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { ResetCode } from '../protocol/reset-code.ts'
+import type { Channel, ChannelOwner } from './channel.ts'
+
+/** How a stream ended, for a log line. */
+export type PipeEnd =
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'reset'; readonly code: ResetCode; readonly reason: string; readonly by: 'peer' | 'us' }
+
+export interface PipeOptions {
+  /** Client: the target is connected. */
+  accepted?(): void
+  /** Once. */
+  ended(end: PipeEnd): void
+  /** What the error of the socket means to the other end; without it a TCP reset. */
+  faultOf?(error: NodeJS.ErrnoException): { readonly code: ResetCode; readonly reason: string } | undefined
+}
+
+/**
+ * A socket and a stream, joined: TCP as if there were no tunnel between. Half-close goes both ways, a reset is passed on
+ * as a reset, and a reader that does not read stops its own stream: bytes that wait in the socket give no credit.
+ * The socket must allow half-open; it may still be connecting.
+ */
+export class Pipe implements ChannelOwner {
+  readonly #channel: Channel
+  readonly #socket: Duplex
+  readonly #options: PipeOptions
+  #unconsumedBytes = 0
+  #isOver = false
+
+  constructor(channel: Channel, socket: Duplex, options: PipeOptions) {
+    this.#channel = channel
+    this.#socket = socket
+    this.#options = options
+    socket.on('data', (bytes: Buffer) => {
+      if (!channel.write(bytes)) socket.pause()
+    })
+    socket.once('end', () => channel.finish())
+    socket.on('error', (error) => this.#broken(error))
+    socket.once('close', () => this.#gone())
+  }
+
+  accepted(): void {
+    this.#options.accepted?.()
+  }
+
+  data(bytes: Buffer): void {
+    if (this.#socket.destroyed) return
+    this.#unconsumedBytes += bytes.length
+    this.#socket.write(bytes, this.#taken)
+    this.#taken()
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  room(): void {
+    this.#socket.resume()
+  }
+
+  // The socket may have bytes left to hand to its reader: that is between the two of them now.
+  closed(): void {
+    this.#over({ kind: 'closed' })
+  }
+
+  reset(code: ResetCode, reason: string, by: 'peer' | 'us'): void {
+    this.#over({ kind: 'reset', code, reason, by })
+    resetSocket(this.#socket)
+  }
+
+  /** Ends stream and socket from this side. */
+  abort(code: ResetCode, reason: string): void {
+    if (this.#isOver) return
+    this.#channel.reset(code, reason)
+    this.reset(code, reason, 'us')
+  }
+
+  // One function for all writes, also called behind each: most of them the kernel takes at once.
+  readonly #taken = (): void => {
+    const waitingBytes = this.#socket.writableLength
+    const byteCount = this.#unconsumedBytes - waitingBytes
+    if (byteCount <= 0) return
+    this.#unconsumedBytes = waitingBytes
+    this.#channel.consumed(byteCount)
+  }
+
+  #broken(error: NodeJS.ErrnoException): void {
+    const { code, reason } = this.#options.faultOf?.(error) ?? {
+      code: ResetCode.reset,
+      reason: `the TCP connection was reset (${error.code ?? error.message})`,
+    }
+    this.abort(code, reason)
+  }
+
+  #gone(): void {
+    if (this.#socket.readableEnded && this.#socket.writableFinished) return
+    this.abort(ResetCode.reset, 'the TCP connection was closed')
+  }
+
+  #over(end: PipeEnd): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#options.ended(end)
+  }
+}
+
+/** RST instead of FIN, where there is such a thing. */
+export function resetSocket(socket: Duplex): void {
+  const isTcp = socket instanceof Socket && !socket.connecting && socket.remoteAddress !== undefined
+  if (isTcp && !socket.destroyed) socket.resetAndDestroy()
+  else socket.destroy()
+}

@@ -1,0 +1,100 @@
+import { Duplex } from 'node:stream'
+import { ResetCode } from '../protocol/reset-code.ts'
+import { TunnelError } from '../tunnel-error.ts'
+import type { Channel, ChannelOwner } from './channel.ts'
+
+/**
+ * A stream of a tunnel as a Duplex of Node. `end()` closes one direction only; `destroy()` before both have ended
+ * resets the stream; one that is reset by the other end is destroyed with a {@link TunnelError}.
+ */
+export class TunnelStream extends Duplex {
+  /** As in `pi7/ssh`. */
+  readonly to: string
+  readonly #channel: Channel
+  /** Bytes that nobody has asked for yet; at most the window of the stream. */
+  readonly #waiting: Buffer[] = []
+  #isWanted = false
+  #hasEnded = false
+  #written: (() => void) | undefined
+
+  /** For the client; programs get theirs from `openStream`. */
+  constructor(channel: Channel, to: string) {
+    super({ allowHalfOpen: true, autoDestroy: true })
+    this.to = to
+    this.#channel = channel
+    const owner: ChannelOwner = {
+      accepted: () => undefined,
+      data: (bytes) => {
+        this.#waiting.push(bytes)
+        this.#handOn()
+      },
+      end: () => {
+        this.#hasEnded = true
+        this.#handOn()
+      },
+      room: () => this.#roomAgain(),
+      closed: () => undefined,
+      reset: (code, reason) => this.destroy(new TunnelError(code, `${to}: ${reason}`)),
+    }
+    channel.owner = owner
+  }
+
+  /** Payload bytes sent and acknowledged, and received. */
+  get bytes(): { readonly sent: number; readonly received: number } {
+    return { sent: this.#channel.stream.sentBytes, received: this.#channel.stream.receivedBytes }
+  }
+
+  override _read(): void {
+    this.#isWanted = true
+    this.#handOn()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    // A copy: the program may use its buffer again, and we may have to send it again.
+    if (this.#channel.write(Buffer.from(chunk))) done()
+    else this.#written = done
+  }
+
+  override _writev(
+    chunks: { chunk: Buffer; encoding: BufferEncoding }[],
+    done: (error?: Error | null) => void,
+  ): void {
+    const all = Buffer.concat(chunks.map(({ chunk }) => chunk))
+    if (this.#channel.write(all)) done()
+    else this.#written = done
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#channel.finish()
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#waiting.length = 0
+    if (!this.readableEnded || !this.writableFinished)
+      this.#channel.reset(ResetCode.reset, 'the program has destroyed the stream')
+    this.#written?.()
+    this.#written = undefined
+    done(error)
+  }
+
+  // Credit for what the reader has asked for only: `push` would take it all.
+  #handOn(): void {
+    while (this.#isWanted) {
+      const bytes = this.#waiting.shift()
+      if (bytes === undefined) break
+      this.#isWanted = this.push(bytes)
+      this.#channel.consumed(bytes.length)
+    }
+    if (this.#hasEnded && this.#waiting.length === 0) {
+      this.#hasEnded = false
+      this.push(null)
+    }
+  }
+
+  #roomAgain(): void {
+    const done = this.#written
+    this.#written = undefined
+    done?.()
+  }
+}
