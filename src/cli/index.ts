@@ -2,10 +2,16 @@
 import { Command, CommanderError } from 'commander'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { version } from '../version.ts'
+import { agentCommand } from './agent.ts'
+import { agentsCommand } from './agents.ts'
 import { brokerCommand } from './broker.ts'
 import { configCommand } from './config.ts'
+import { connectCommand } from './connect.ts'
+import { forwardCommand } from './forward.ts'
 import { passwdCommand } from './passwd.ts'
+import { sshCommand } from './ssh.ts'
 import { storeCommand } from './store.ts'
+import { CommandFailure } from './tunnel-exit.ts'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
@@ -15,19 +21,36 @@ Start here:
   tunnelmq broker                    MQTT on 127.0.0.1:1883, for everyone on this machine
   tunnelmq config example            a configuration file to begin with
 
-Exit code 1: it failed; 2: it was called wrongly. With TUNNELMQ_DEBUG=1 errors come with their stack.`
+Tunnels, through that broker or another one:
+  tunnelmq agent --id pi7 --service ssh=127.0.0.1:22
+  tunnelmq ssh pi7
+
+Exit code 1: it failed; 2: it was called wrongly; those of tunnels: docs/tunnels.md. With TUNNELMQ_DEBUG=1 errors come with their stack.`
 
 const { env } = process
 
 function createProgram(): Command {
   const program = new Command('tunnelmq')
-    .description('MQTT broker with auth hooks')
+    .description('MQTT broker with auth hooks and TCP tunnels')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help; also after a command')
     .addHelpText('after', help)
+    // What stands behind `tunnelmq ssh pi7` is for ssh.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'tunnelmq: ')) })
-  for (const command of [brokerCommand(env), configCommand(env), passwdCommand(), storeCommand()]) {
+  const commands = [
+    brokerCommand(env),
+    agentCommand(env),
+    sshCommand(),
+    forwardCommand(env),
+    connectCommand(env),
+    agentsCommand(env),
+    configCommand(env),
+    passwdCommand(),
+    storeCommand(),
+  ]
+  for (const command of commands) {
     inherit(command, program)
     program.addCommand(command)
   }
@@ -43,7 +66,8 @@ function report(error: unknown): number {
   // Commander has printed these itself: help, version, and what was wrong with the arguments.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
   process.stderr.write(`tunnelmq: ${error instanceof Error ? error.message : String(error)}\n`)
-  if (wantsStack() && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
+  if (wantsStack()) process.stderr.write(`${stackOf(error)}\n`)
+  if (error instanceof CommandFailure) return error.exitCode
   return error instanceof TunnelMQError && error.code === ErrorCode.usage ? EXIT_USAGE : EXIT_FAILURE
 }
 

@@ -62,6 +62,7 @@ export async function withTunnelExit(action: () => Promise<void>): Promise<void>
 }
 
 function exitOf(error: unknown): TunnelExit {
+  if (error instanceof TunnelError && error.isUnknownAgent) return TunnelExit.noSuchAgent
   if (error instanceof TunnelError) return ofReset[error.reset] ?? TunnelExit.failed
   if (error instanceof TunnelMQError) return ofErrorCode[error.code] ?? TunnelExit.failed
   return TunnelExit.failed

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { servicesByName } from '../config/tunnel-endpoint-environment.ts'
 import type { Mistake, ConfigPath } from '../config/mistake.ts'
-import type { Override, Overrides } from '../config/overrides.ts'
+import type { Environment, Override, Overrides } from '../config/overrides.ts'
 import { readServices, type ServiceWord } from '../config/tunnel-endpoint-syntax.ts'
 import { collect } from './config-flags.ts'
 
@@ -93,6 +93,10 @@ export function addAgentOptions(command: Command): Command {
         collect,
       ),
   )
+}
+
+export function configFileOf(flags: ConnectionFlags, env: Environment): string | undefined {
+  return flags.config ?? (env['TUNNEL_CONFIG'] || undefined)
 }
 
 /** What the options lay over environment and file. */

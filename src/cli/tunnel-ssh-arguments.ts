@@ -34,7 +34,10 @@ function destinationIndex(words: readonly string[]): number {
     }
     if (!word.startsWith('-') || word === '-') return index
     // Several letters may stand together, the last of them with its value, or with that in the next word.
-    const letter = [...word.slice(1)].findIndex((one) => WITH_VALUE.has(one))
+    const letter = word
+      .slice(1)
+      .split('')
+      .findIndex((one) => WITH_VALUE.has(one))
     if (letter === word.length - 2) index++
   }
   return words.length

@@ -148,7 +148,7 @@ function objectNode(schema: JsonSchema): ObjectNode {
 function freeNode(schema: JsonSchema): FreeNode {
   const values = schema.additionalProperties
   const isTyped = isRecord(values) && values['type'] !== undefined
-  return { ...factsOf(schema), kind: 'free', values: isTyped ? nodeOf(values as JsonSchema) : undefined }
+  return { ...factsOf(schema), kind: 'free', values: isTyped ? nodeOf(values) : undefined }
 }
 
 function scalar(kind: ScalarKind, schema: JsonSchema): ScalarNode {

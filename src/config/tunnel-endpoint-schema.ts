@@ -26,18 +26,21 @@ const tlsSchema = z
   })
   .describe('TLS to the broker, for mqtts:// and wss://.')
 
-const logSchema = z
-  .strictObject({
-    level: z
-      .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
-      .default('info')
-      .describe('Lowest level that is logged.'),
-    format: z
-      .enum(['auto', 'json', 'pretty'])
-      .default('auto')
-      .describe('`auto`: pretty on a terminal, JSON elsewhere.'),
-  })
-  .describe('Log.')
+/** A client has a person before it, who wants to see what went wrong and no more. */
+const logSchema = (level: 'info' | 'warn') =>
+  z
+    .strictObject({
+      level: z
+        .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+        .default(level)
+        .describe('Lowest level that is logged.'),
+      format: z
+        .enum(['auto', 'json', 'pretty'])
+        .default('auto')
+        .describe('`auto`: pretty on a terminal, JSON elsewhere.'),
+    })
+    .describe('Log.')
+    .prefault({})
 
 const connection = {
   broker: z
@@ -58,7 +61,6 @@ const connection = {
     .max(65_535)
     .default(30)
     .describe('How often the connection is proved to be alive, in seconds.'),
-  log: logSchema.prefault({}),
 }
 
 const serviceSchema = z
@@ -75,6 +77,7 @@ export const agentSchema = z
   .strictObject({
     id: z.string().describe("The agent's name, and its MQTT client id: pi7"),
     ...connection,
+    log: logSchema('info'),
     services: z
       .record(z.string(), serviceSchema)
       .describe('What the agent offers, by name: ssh: 127.0.0.1:22'),
@@ -88,6 +91,7 @@ export const clientSchema = z
       .optional()
       .describe('MQTT client id; default: a new one each time, so that clients can run side by side.'),
     ...connection,
+    log: logSchema('warn'),
     forwards: z
       .array(z.string())
       .default([])

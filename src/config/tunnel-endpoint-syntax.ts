@@ -68,7 +68,7 @@ export function topicPrefixFault(prefix: string): string | undefined {
 /** Where a service is. A port alone is refused: that `22` means this machine is easily got wrong. */
 export function readTarget(text: string): Place | string {
   const place = readPlace(text)
-  if (place === undefined || ('port' in place && (place.port === 0 || place.host === ''))) {
+  if (place === undefined || ('port' in place && (place.port === 0 || place.host === '*'))) {
     return `${quote(text)} is not a target: 127.0.0.1:22, localhost:8080, [::1]:22 or unix:/run/x.sock`
   }
   return place
@@ -125,8 +125,8 @@ function readPlace(text: string): Place | undefined {
   if (match === null || port > 65_535) return undefined
   const [, v6, host = ''] = match
   if (v6 !== undefined) return isIPv6(v6) ? { host: v6, port } : undefined
-  if (host === '*') return { host: '::', port }
-  return isHost(host) ? { host, port } : undefined
+  // `*`: every address there is, also where there is no IPv6.
+  return host === '*' || isHost(host) ? { host, port } : undefined
 }
 
 function quote(text: string): string {

@@ -18,7 +18,8 @@ export interface OpenFailure {
 
 /** Why a stream was not opened, in words that say where to look: the broker, the agent, or the target behind it. */
 export function openError(failure: OpenFailure): TunnelError {
-  return new TunnelError(failure.code, messageOf(failure))
+  const isUnknownAgent = failure.code === ResetCode.agentOffline && failure.isAbsent
+  return new TunnelError(failure.code, messageOf(failure), { isUnknownAgent })
 }
 
 function messageOf(failure: OpenFailure): string {

@@ -8,7 +8,7 @@ describe('a forward', () => {
     ['0.0.0.0:2222=pi7/ssh', { host: '0.0.0.0', port: 2222 }],
     ['localhost:2222=pi7/ssh', { host: 'localhost', port: 2222 }],
     ['[::1]:2222=pi7/ssh', { host: '::1', port: 2222 }],
-    ['*:2222=pi7/ssh', { host: '::', port: 2222 }],
+    ['*:2222=pi7/ssh', { host: '*', port: 2222 }],
     ['unix:/run/a=b.sock=pi7/ssh', { path: '/run/a=b.sock' }],
   ])('can be %s', (text, listen) => {
     expect(readForward(text)).toEqual({ agent: 'pi7', service: 'ssh', listen })
@@ -41,7 +41,7 @@ describe('a target', () => {
     expect(readTarget(text)).toEqual(place)
   })
 
-  it.each(['22', ':22', '127.0.0.1', '127.0.0.1:0', 'unix:x', 'http://x', '::1:22'])(
+  it.each(['22', ':22', '127.0.0.1', '127.0.0.1:0', 'unix:x', 'http://x', '::1:22', '*:22'])(
     'cannot be %s',
     (text) => {
       expect(readTarget(text)).toBeTypeOf('string')
