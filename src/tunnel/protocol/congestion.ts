@@ -1,0 +1,82 @@
+import type { RoundTrip } from './round-trip.ts'
+
+/** 7.5: never below. */
+const MIN_BYTES = 65_536
+/** Slow start from here: little enough for the first moment of a slow uplink, doubled with each round trip. */
+const INITIAL_BYTES = 262_144
+/** Growth for each window that was acknowledged, after slow start. */
+const STEP_BYTES = 32_768
+/** A queue on the way of up to so much, or as long as the way itself, is let be: it keeps the way busy. */
+const QUEUE_MS = 50
+/** Weight of a new sample in the smoothed round trip. */
+const SAMPLE_WEIGHT = 1 / 4
+
+/**
+ * How much may be on its way (7.5). Halved on loss; and held to what the path delivers within a little more than
+ * its shortest round trip, so that a keystroke of another stream does not wait behind megabytes of this one.
+ */
+export class CongestionWindow {
+  readonly #path: RoundTrip
+  readonly #maxBytes: number
+  #bytes = INITIAL_BYTES
+  /** Above it, growth is slow. */
+  #threshold = Infinity
+  /** What was on its way at the last loss ends here: lost once, halved once. */
+  #lossEndOffset = -1
+  #smoothedMs = 0
+
+  constructor(path: RoundTrip, maxBytes: number) {
+    this.#path = path
+    this.#maxBytes = Math.max(maxBytes, INITIAL_BYTES)
+  }
+
+  bytes(nowMs: number): number {
+    return this.#path.isDraining(nowMs) ? Math.max(MIN_BYTES, this.#bytes / 2) : this.#bytes
+  }
+
+  /** `inFlightBytes`: what was on its way before. A window that was not used does not grow. */
+  acknowledged(byteCount: number, inFlightBytes: number): void {
+    if (inFlightBytes * 2 < this.#bytes) return
+    const step = this.#bytes < this.#threshold ? byteCount : (byteCount * STEP_BYTES) / this.#bytes
+    this.#bytes = Math.min(this.#maxBytes, this.#bytes + step)
+  }
+
+  /** Bytes from `ackedOffset` on were lost, while all before `sentOffset` were on their way. */
+  lost(ackedOffset: number, sentOffset: number): void {
+    if (ackedOffset < this.#lossEndOffset) return
+    this.#lossEndOffset = sentOffset
+    this.#shrink(this.#bytes / 2)
+  }
+
+  /** Nothing came back of all that was on its way: it is sent anew, and may be lost anew. */
+  timedOut(ackedOffset: number): void {
+    this.#lossEndOffset = ackedOffset
+    this.#shrink(this.#bytes / 2)
+  }
+
+  /** One round trip, in which the path has delivered so much. */
+  sample(ms: number, deliveredBytes: number, nowMs: number): void {
+    this.#path.sample(ms, nowMs)
+    this.#smoothedMs =
+      this.#smoothedMs === 0 ? ms : this.#smoothedMs + (ms - this.#smoothedMs) * SAMPLE_WEIGHT
+    const leastMs = this.#path.leastMs
+    const boundMs = Math.max(2 * leastMs, leastMs + QUEUE_MS)
+    if (this.#smoothedMs <= boundMs) return
+    this.#path.crowded(nowMs)
+    // Who has sent little in that time has not made the queue, and learns nothing of the rate.
+    if (deliveredBytes * 2 >= this.#bytes)
+      this.#shrink(Math.min(this.#bytes, (deliveredBytes / ms) * boundMs))
+  }
+
+  /** The other end was away: what was lost then says nothing of the path. */
+  restart(): void {
+    this.#bytes = Math.max(this.#bytes, INITIAL_BYTES)
+    this.#threshold = Infinity
+    this.#smoothedMs = 0
+  }
+
+  #shrink(bytes: number): void {
+    this.#bytes = Math.max(MIN_BYTES, bytes)
+    this.#threshold = this.#bytes
+  }
+}
