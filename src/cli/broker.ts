@@ -3,7 +3,7 @@ import { formatPath } from '../config/mistake.ts'
 import { loadConfig, type LoadedConfig } from '../config/load.ts'
 import type { Environment } from '../config/overrides.ts'
 import { createLog, flushLog, resolveLogFormat, type Log } from '../log.ts'
-import { startBroker, type RunningBroker } from '../main.ts'
+import type { RunningBroker } from '../main.ts'
 import { collect, configFile, overridesOf, type ConfigFlags } from './config-flags.ts'
 import { greeting, tryCommands } from './greeting.ts'
 import { runUntilStopped } from './process-events.ts'
@@ -33,6 +33,8 @@ async function runBroker(flags: ConfigFlags, env: Environment): Promise<void> {
   const loaded = await loadConfig({ file: configFile(flags, env), env, overrides: overridesOf(flags) })
   const log = createLog(loaded.config.log)
   warn(loaded, log)
+  // Loaded by those who run it: `tunnelmq connect` is started for each ssh, and takes half as long without.
+  const { startBroker } = await import('../main.ts')
   const broker = await startBroker({ config: loaded.config, log })
   greet(loaded, broker, log)
   const exitCode = await runUntilStopped({ broker, log, events: process })

@@ -5,12 +5,17 @@ import { version } from '../version.ts'
 /** Where it listens, and what to type next: the first thing that a new user sees. */
 export function greeting(config: Config, broker: RunningBroker): string {
   const width = Math.max(...broker.listeners.map(({ url }) => url.length), broker.adminUrl?.length ?? 0)
+  const tunnelPorts = broker.tunnelPorts.map(({ bind, port, to }) => {
+    const host = bind.slice(0, bind.lastIndexOf(':'))
+    return `  tunnel: ${host}:${port} to ${to}`
+  })
   const store = config.store.type === 'embedded' ? config.store.path : 'in memory, gone with the process'
   return [
     `TunnelMQ ${version} is ready`,
     '',
     ...broker.listeners.map(({ name, url }) => `  ${url.padEnd(width)}  ${name}`),
     ...(broker.adminUrl === undefined ? [] : [`  ${broker.adminUrl.padEnd(width)}  /live /ready /metrics`]),
+    ...tunnelPorts,
     `  store: ${store}`,
     '',
     ...tryIt(config, broker),

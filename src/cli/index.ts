@@ -71,6 +71,12 @@ function report(error: unknown): number {
   return error instanceof TunnelMQError && error.code === ErrorCode.usage ? EXIT_USAGE : EXIT_FAILURE
 }
 
+/** A command of tunnels says how it ends; what was behind it is more telling. */
+function stackOf(error: unknown): string {
+  const told = error instanceof CommandFailure && error.cause instanceof Error ? error.cause : error
+  return told instanceof Error ? (told.stack ?? '') : ''
+}
+
 // The configuration may be what is wrong, so its log level is looked for where it was said.
 function wantsStack(): boolean {
   const said = [...process.argv, env['TUNNELMQ_LOG_LEVEL'] ?? ''].join(' ')
