@@ -7,6 +7,7 @@ import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
 import { createReadModel } from './broker/read-model.ts'
 import { publishSysTopics } from './broker/sys-publisher.ts'
+import { startGateway, type Gateway } from './gateway/gateway.ts'
 import { buildHandlers } from './hooks/build.ts'
 import { createChain } from './hooks/chain.ts'
 import { createGuard } from './hooks/guard.ts'
@@ -32,6 +33,8 @@ export interface StartOptions {
 export interface RunningBroker {
   readonly listeners: readonly { readonly name: string; readonly url: string }[]
   readonly adminUrl: string | undefined
+  /** Of `tunnel.listen`, in its order: TCP ports that lead into tunnels. */
+  readonly tunnelPorts: readonly { readonly bind: string; readonly port: number; readonly to: string }[]
   /** Publishes past the handlers; resolves when the message is as safe as its QoS asks. */
   publish(message: LocalPublish): Promise<void>
   /** Each message that matches, as it is published; returns what ends it. */
@@ -110,6 +113,18 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       : undefined
     undo.push(() => admin?.close())
 
+    const gateway =
+      tunnels &&
+      (await startGateway({
+        config: config.tunnel,
+        router: tunnels,
+        mountpoints: [...new Set(config.listeners.map(({ mountpoint }) => mountpoint))],
+        isBanned: (address) => admission.isBanned(address),
+        publishStatus: (mountpoint, agent, status) => broker.publishStatus(mountpoint, agent, status),
+        log,
+      }))
+    undo.push(() => gateway?.close())
+
     const listeners: Listener[] = []
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
@@ -134,6 +149,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       counters,
       store,
       admin,
+      gateway,
       listeners,
       chains,
       notReady,
@@ -220,6 +236,7 @@ interface RunningParts {
   readonly counters: BrokerCounters
   readonly store: Store
   readonly admin: AdminServer | undefined
+  readonly gateway: Gateway | undefined
   readonly listeners: readonly Listener[]
   readonly chains: readonly Chain[]
   readonly notReady: Set<string>
@@ -227,7 +244,7 @@ interface RunningParts {
 }
 
 function createRunning(parts: RunningParts): RunningBroker {
-  const { config, log, broker, counters, store, admin, listeners, chains, notReady, stopSys } = parts
+  const { config, log, broker, counters, store, admin, gateway, listeners, chains, notReady, stopSys } = parts
   let stopping: Promise<void> | undefined
   let resolveClosed!: () => void
   const closed = new Promise<void>((resolve) => (resolveClosed = resolve))
@@ -235,7 +252,10 @@ function createRunning(parts: RunningParts): RunningBroker {
   async function stop(reason: string): Promise<void> {
     log.info({ reason, connections: broker.connections.size }, 'broker stopping')
     notReady.add('stopping')
+    gateway?.stopAccepting()
     await Promise.all(listeners.map((listener) => listener.stopAccepting()))
+    // While agents are still connected: they are told of the end of each stream.
+    await gateway?.close()
     await broker.drain(config.shutdown.drainMs)
     await untilGone(listeners)
     await Promise.all(listeners.map((listener) => listener.close()))
@@ -250,6 +270,7 @@ function createRunning(parts: RunningParts): RunningBroker {
   return {
     listeners: listeners.map(({ name, url }) => ({ name, url })),
     adminUrl: admin?.url,
+    tunnelPorts: gateway?.ports.map(({ bind, port, to }) => ({ bind, port, to })) ?? [],
     publish: (message) => broker.local.publish(message),
     subscribe: (filter, listener) => broker.local.subscribe(filter, listener),
     disconnect(clientId, mountpoint = '') {

@@ -84,6 +84,17 @@ const allowed: Record<string, readonly string[]> = {
     'hooks/decision.ts',
     'config/tunnel-schema.ts',
   ],
+  gateway: [
+    'log.ts',
+    'hooks/decision.ts',
+    'tunnel/',
+    'listeners/bind.ts',
+    'listeners/cidr.ts',
+    'listeners/proxy-protocol.ts',
+    'listeners/proxy-reader.ts',
+    'config/tunnel-schema.ts',
+    'config/network-names.ts',
+  ],
   cli: ['main.ts', 'log.ts', 'config/', 'hooks/', 'store/', 'tunnel/'],
 }
 

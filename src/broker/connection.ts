@@ -169,6 +169,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   drained(): void {
     this.outbound.drained(Date.now())
+    this.tunnelEnd?.drained()
     if (!this.hasRoom) return
     if (this.#holds.room > 0) this.#release('room')
     this.clientSession?.outbox.pump()
@@ -403,6 +404,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.transport.end(CLOSE_GRACE_MS)
     this.endTurn?.()
     this.#handler.gone(this, this.reason ?? { kind: 'error', detail: 'no reason given' })
+    this.tunnelEnd?.drained()
     this.engineStream?.emit('close')
   }
 

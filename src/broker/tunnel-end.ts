@@ -7,6 +7,7 @@ import type { Connection } from './connection.ts'
 export class ConnectionEnd implements TunnelEnd {
   readonly isBroker = false
   readonly #connection: Connection
+  #drainListeners: (() => void)[] = []
 
   constructor(connection: Connection) {
     this.#connection = connection
@@ -42,6 +43,18 @@ export class ConnectionEnd implements TunnelEnd {
 
   deliver(_topic: string, packet: Buffer): void {
     this.#connection.sendTunnelPacket(packet)
+  }
+
+  onceDrained(listener: () => void): void {
+    this.#drainListeners.push(listener)
+  }
+
+  /** The connection has taken some of what waited, or has ended. */
+  drained(): void {
+    if (this.#drainListeners.length === 0) return
+    const listeners = this.#drainListeners
+    this.#drainListeners = []
+    for (const listener of listeners) listener()
   }
 
   hold(): void {

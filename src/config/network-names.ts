@@ -40,3 +40,9 @@ export function hostsOverlap(a: string, b: string): boolean {
 function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }
+
+/** The parts of `host:port`, `[IPv6]:port` or `:port`; the host of the last is empty: all addresses. */
+export function splitHostPort(text: string): { readonly host: string; readonly port: number } {
+  const colon = text.lastIndexOf(':')
+  return { host: text.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(colon + 1)) }
+}

@@ -1,7 +1,16 @@
 import { listenerName } from './listener-name.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
-import { hostsOverlap, isCidrOrAddress, isHost, isLoopback, isOrigin } from './network-names.ts'
+import { mountpointFault } from './mountpoint.ts'
+import {
+  hostsOverlap,
+  isCidrOrAddress,
+  isHost,
+  isLoopback,
+  isOrigin,
+  splitHostPort,
+} from './network-names.ts'
 import type { Config, ListenerConfig } from './schema.ts'
+import { checkTunnel, warnOfTunnel } from './tunnel-meaning.ts'
 
 /** `sun_path` of Linux holds 108 bytes with the final zero. */
 const UNIX_PATH_MAX_BYTES = 107
@@ -19,12 +28,14 @@ export function checkMeaning(config: Config): Findings {
     ...checkNames(config.listeners),
     ...checkPorts(config),
     ...checkDurations(config),
+    ...checkTunnel(config.tunnel),
   ]
   if (!isHost(config.admin.host))
     mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })
   const warnings = [
     ...config.listeners.flatMap((listener, index) => warnOfListener(listener, index, config)),
     ...warnOfSizes(config),
+    ...warnOfTunnel(config),
   ]
   return { mistakes, warnings }
 }
@@ -32,10 +43,8 @@ export function checkMeaning(config: Config): Findings {
 function checkListener(listener: ListenerConfig, index: number): Mistake[] {
   const at = (...keys: (string | number)[]): ConfigPath => ['listeners', index, ...keys]
   const mistakes: Mistake[] = []
-  if (/[+#\0]/.test(listener.mountpoint) || listener.mountpoint.startsWith('$')) {
-    const message = `"${listener.mountpoint}" cannot begin a topic: no +, #, NUL, and no $ at the start`
-    mistakes.push({ path: at('mountpoint'), message })
-  }
+  const fault = mountpointFault(listener.mountpoint)
+  if (fault !== undefined) mistakes.push({ path: at('mountpoint'), message: fault })
   if (listener.type === 'unix') {
     if (Buffer.byteLength(listener.path) > UNIX_PATH_MAX_BYTES)
       mistakes.push({ path: at('path'), message: `is longer than ${UNIX_PATH_MAX_BYTES} bytes` })
@@ -90,6 +99,11 @@ function checkPorts(config: Config): Mistake[] {
       : [{ ...listener, path: ['listeners', index, 'port'], what: `listeners.${index}` }],
   )
   if (config.admin.enabled) endpoints.push({ ...config.admin, path: ['admin', 'port'], what: 'admin' })
+  for (const [index, { bind }] of config.tunnel.enabled ? config.tunnel.listen.entries() : []) {
+    const { host, port } = splitHostPort(bind)
+    const what = `tunnel.listen.${index}`
+    endpoints.push({ path: ['tunnel', 'listen', index, 'bind'], what, host: host === '' ? '::' : host, port })
+  }
   const mistakes = endpoints.flatMap((endpoint, index) => {
     const other = endpoints.slice(0, index).find((before) => sameEndpoint(before, endpoint))
     return other === undefined

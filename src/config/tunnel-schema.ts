@@ -41,6 +41,7 @@ const listenSchema = z
 const serviceSchema = z
   .strictObject({
     target,
+    mountpoint: z.string().default('').describe('Mountpoint of the listeners whose clients may ask for it.'),
     proxyProtocol: z
       .enum(['off', 'v2'])
       .default('off')

@@ -87,17 +87,18 @@ function listenError(config: ListenerConfig, error: NodeJS.ErrnoException): Tunn
   const where = config.type === 'unix' ? config.path : authority(config.host, config.port)
   const who =
     config.name === undefined ? `listener (${config.type})` : `listener ${config.name} (${config.type})`
-  const message = `${who} cannot listen on ${where}: ${adviceFor(config, error)}`
+  const message = `${who} cannot listen on ${where}: ${listenAdvice(error, config.type)}`
   return new TunnelMQError(ErrorCode.listen, message, { cause: error })
 }
 
-function adviceFor(config: ListenerConfig, error: NodeJS.ErrnoException): string {
+/** Why a server cannot listen, and what to do about it. */
+export function listenAdvice(error: NodeJS.ErrnoException, type: ListenerConfig['type']): string {
   switch (error.code) {
     case 'EADDRINUSE':
-      return `in use by another process; stop that one, or choose another ${config.type === 'unix' ? 'path' : 'port'}`
+      return `in use by another process; stop that one, or choose another ${type === 'unix' ? 'path' : 'port'}`
     case 'EACCES':
     case 'EPERM':
-      return config.type === 'unix'
+      return type === 'unix'
         ? 'no permission in that folder; change its owner or mode, or choose another path'
         : 'no permission; choose a port from 1024 on, or grant the capability CAP_NET_BIND_SERVICE'
     case 'EADDRNOTAVAIL':

@@ -18,6 +18,8 @@ export interface TunnelEnd {
   authTunnel(request: TunnelRequest): Decision | Promise<Decision>
   /** A frame for it: `packet` is a PUBLISH at QoS 0 to `topic`, and `frame` its payload. May be kept. */
   deliver(topic: string, packet: Buffer, frame: Buffer): void
+  /** Calls it, once, when some of what waited has been taken, or the connection has ended; not within this call. */
+  onceDrained(listener: () => void): void
   /** What it sends waits, until {@link release}: its frames are handled in their order. */
   hold(): void
   release(): void

@@ -124,6 +124,12 @@ export class TunnelRouter {
     return this.#namespaces.get(mountpoint)?.seats.get(name)?.reserved === true
   }
 
+  /** Who has the place of that name now. */
+  endOf(mountpoint: string, name: string, role: TunnelRole): TunnelEnd | undefined {
+    const seat = this.#namespaces.get(mountpoint)?.seats.get(name)
+    return role === 'serve' ? seat?.agentEnd : seat?.clientEnd
+  }
+
   /** The connection has subscribed. Streams of an earlier one of the same name and user go on. */
   attach(end: TunnelEnd, role: TunnelRole): void {
     const seat = this.#namespace(end.mountpoint).seat(end.name)

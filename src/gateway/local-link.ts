@@ -1,0 +1,124 @@
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import type { Link, LinkEvents } from '../tunnel/link/link.ts'
+import { FrameType, type FrameHeader } from '../tunnel/protocol/frame.ts'
+import type { Route } from '../tunnel/protocol/names.ts'
+import { encodeFramePacket } from '../tunnel/router/packet.ts'
+import type { TunnelEnd } from '../tunnel/router/end.ts'
+import type { LocalEnd } from './local-end.ts'
+
+export interface LocalLinkOptions {
+  readonly end: LocalEnd
+  /** Client: the one agent that it leads to, for whose connection its DATA waits. */
+  readonly agent?: string
+  /** Makes this the retained status of the broker as an agent. */
+  readonly publishStatus?: (status: Buffer) => void
+}
+
+/** DATA beyond this waits with its streams, where the interactive ones come first; as in an MQTT link. */
+const MAX_PENDING_BYTES = 262_144
+
+/**
+ * A link that is the broker's router: up from the start, and to the end.
+ *
+ * One for each agent that ports lead to, so that an agent with a slow connection stops its own streams only. Frames
+ * that are not DATA are small, and always taken: the router bounds them.
+ */
+export class LocalLink implements Link {
+  readonly name: string
+  readonly #options: LocalLinkOptions
+  #events: LinkEvents | undefined
+  #phase: 'created' | 'up' | 'closed' = 'created'
+  /** Since the last pause. */
+  #sentBytes = 0
+  #awaitsRoom = false
+
+  constructor(options: LocalLinkOptions) {
+    this.name = options.end.name
+    this.#options = options
+  }
+
+  get isUp(): boolean {
+    return this.#phase === 'up'
+  }
+
+  attach(events: LinkEvents): void {
+    const { end, agent } = this.#options
+    this.#events = events
+    end.join(agent, (route, frame) => events.frame(route, frame))
+    // Not yet: whoever attaches is still being made.
+    queueMicrotask(() => {
+      if (this.#phase !== 'created') return
+      this.#phase = 'up'
+      events.up()
+    })
+  }
+
+  route(agent: string, service: string, client: string): Route {
+    return this.#options.end.routes.get(agent, service, client)
+  }
+
+  send(route: Route, header: FrameHeader, payload: Buffer | undefined): boolean {
+    if (this.#phase !== 'up') return false
+    if (header.type === FrameType.data && !this.#hasRoom) {
+      this.#awaitRoom()
+      return false
+    }
+    const { end } = this.#options
+    const topic = end.role === 'serve' ? route.downTopic : route.upTopic
+    const { packet, frame } = encodeFramePacket(topic, header, payload)
+    this.#sentBytes += packet.length
+    end.router.receive(end, topic, frame, packet)
+    return true
+  }
+
+  publishStatus(status: string): void {
+    const { end, publishStatus } = this.#options
+    const payload = Buffer.from(status)
+    if (end.router.takeStatus(end, end.name, payload) === undefined) publishStatus?.(payload)
+  }
+
+  // The router answers an OPEN to an agent that is away at once: no status is needed to know that.
+  watchStatus(): void {}
+
+  statusComplete(): Promise<void> {
+    return Promise.reject(new TunnelMQError(ErrorCode.unreachable, 'statuses are not read inside the broker'))
+  }
+
+  close(): Promise<void> {
+    if (this.#phase !== 'closed') {
+      this.#phase = 'closed'
+      this.#options.end.leave(this.#options.agent)
+    }
+    return Promise.resolve()
+  }
+
+  get #destination(): TunnelEnd | undefined {
+    const { end, agent } = this.#options
+    return agent === undefined ? undefined : end.router.endOf(end.mountpoint, agent, 'serve')
+  }
+
+  // So much in one turn is enough in any case: sockets of others wait.
+  get #hasRoom(): boolean {
+    return this.#sentBytes < MAX_PENDING_BYTES && (this.#destination?.pendingBytes ?? 0) < MAX_PENDING_BYTES
+  }
+
+  #awaitRoom(): void {
+    if (this.#awaitsRoom) return
+    this.#awaitsRoom = true
+    // Behind the writes of this turn: then it is seen what the operating system has not taken.
+    setImmediate(this.#look)
+  }
+
+  readonly #look = (): void => {
+    if (!this.#awaitsRoom || this.#phase !== 'up') return
+    this.#sentBytes = 0
+    const destination = this.#destination
+    if (destination !== undefined && destination.pendingBytes > MAX_PENDING_BYTES / 2) {
+      // A connection that takes nothing is ended after `limits.drainTimeoutMs`.
+      destination.onceDrained(this.#look)
+      return
+    }
+    this.#awaitsRoom = false
+    this.#events?.room()
+  }
+}
