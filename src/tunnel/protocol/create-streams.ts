@@ -336,7 +336,8 @@ class Machine implements Streams, StreamHost {
     header.type = stone.kind === 'reset' ? FrameType.reset : FrameType.ack
     header.flags = stone.kind === 'reset' ? 0 : FrameFlag.fin
     header.offset = stone.kind === 'reset' ? 0 : stone.offset
-    header.acked = header.limit = stone.kind === 'reset' ? 0 : stone.acked
+    header.acked = stone.kind === 'reset' ? 0 : stone.acked
+    header.limit = stone.kind === 'reset' ? 0 : stone.limit
     const payload = stone.kind === 'reset' ? encodeReset(stone.code, stone.reason) : undefined
     if (send(route, header, payload)) return true
     this.#answers.unshift(answer)

@@ -26,6 +26,8 @@ const ACK_DELAY_MS = 20
 /** 5.2, 6.4, 7.3: until something is sent again, doubling up to the second. */
 const MIN_STALL_MS = 1_000
 const MAX_STALL_MS = 8_000
+/** 5.3 */
+const STRANGER_MS = 8_000
 /** 8.6 */
 const PING_AFTER_MS = 30_000
 /** A receiver measures the round trip when data flows: after so many bytes, at most so often. */
@@ -129,6 +131,8 @@ export class StreamMachine implements Stream {
   #endTold = false
 
   #heardMs: number
+  /** Client: until then the agent may rightly have said that it does not know this stream. */
+  #strangerUntilMs = 0
   /** Since when an answer is missing (8.6). */
   #expectSinceMs = Infinity
   /** What our last PING asks to be echoed; -1: answered. */
@@ -162,6 +166,7 @@ export class StreamMachine implements Stream {
     this.#congestion = new CongestionWindow(path, host.limits.maxWindowBytes)
     this.#window = new ReceiveWindow(host.budget, nowMs)
     if (host.role === 'client') {
+      this.#strangerUntilMs = Infinity
       this.#makeDue(Due.open)
       this.#watchProgress(nowMs)
       host.wake(this, nowMs + host.limits.openTimeoutMs)
@@ -247,6 +252,7 @@ export class StreamMachine implements Stream {
     this.#peerWindow = Math.max(this.#peerWindow, view.limit - view.acked)
     const isOld = view.acked < this.#acked
     this.#learn(view.acked, view.limit, nowMs)
+    this.#tellOfRoom()
     switch (view.type) {
       case FrameType.data:
         this.#receiveData(view, frame, nowMs)
@@ -290,9 +296,8 @@ export class StreamMachine implements Stream {
 
   /** RESET came. */
   resetByPeer(code: ResetCode, reason: string, nowMs: number): void {
-    // OPEN is never answered so: it is the answer to DATA that has overtaken its OPEN (5.3).
-    const isOpening = this.#phase === 'opening' && this.#host.role === 'client'
-    if (isOpening && code === ResetCode.unknownStream) return
+    // It may be the answer to DATA that has overtaken its OPEN (5.3); what is true is said again.
+    if (code === ResetCode.unknownStream && nowMs < this.#strangerUntilMs) return
     this.#fail(code, reason, 'peer', false, nowMs)
   }
 
@@ -525,10 +530,12 @@ export class StreamMachine implements Stream {
       this.#congestion.sample(nowMs - this.#timedAtMs, acked - this.#timedAcked, nowMs)
     }
     this.#progressed(nowMs)
-    if (this.#wasFull && this.hasRoom) {
-      this.#wasFull = false
-      this.#host.emit({ kind: 'room', stream: this })
-    }
+  }
+
+  #tellOfRoom(): void {
+    if (!this.#wasFull || this.#finished || !this.hasRoom) return
+    this.#wasFull = false
+    this.#host.emit({ kind: 'room', stream: this })
   }
 
   #peerResumes(nowMs: number): void {
@@ -543,6 +550,7 @@ export class StreamMachine implements Stream {
   /** Client: the agent knows the stream, so it has accepted it. */
   #answered(type: FrameType, nowMs: number): void {
     this.#phase = 'open'
+    this.#strangerUntilMs = nowMs + STRANGER_MS
     this.#due &= ~Due.open
     // DATA that went out before the OPEN that arrived is lost.
     if (this.#greetedCount > 1) this.#goBack()
@@ -676,7 +684,8 @@ export class StreamMachine implements Stream {
     const { token } = this
     const acked = this.#receive.ackedOffset
     this.#host.emit({ kind: 'closed', stream: this })
-    this.#end({ kind: 'closed', token, offset: this.#sent, acked }, owesAck, nowMs)
+    const limit = this.#window.limit
+    this.#end({ kind: 'closed', token, offset: this.#sent, acked, limit }, owesAck, nowMs)
   }
 
   #fail(code: ResetCode, reason: string, by: 'peer' | 'us', answer: boolean, nowMs: number): void {

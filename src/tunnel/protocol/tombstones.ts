@@ -2,7 +2,7 @@ import type { ResetCode } from './reset-code.ts'
 
 /** What is remembered of a stream that has ended: enough to answer whoever still asks for it. */
 export type Tombstone = { readonly token: string } & (
-  | { readonly kind: 'closed'; readonly offset: number; readonly acked: number }
+  | { readonly kind: 'closed'; readonly offset: number; readonly acked: number; readonly limit: number }
   | { readonly kind: 'reset'; readonly code: ResetCode; readonly reason: string }
 )
 
