@@ -68,6 +68,8 @@ export class Talker {
   isFinished = false
   /** The peer's FIN has been told. */
   isEnded = false
+  /** Its end was started anew: nothing of it is remembered there. */
+  isForgotten = false
   peer!: Talker
   readonly #world: TalkWorld
   readonly #shift: number
@@ -134,7 +136,7 @@ export class Talker {
         if (!this.#waitsForRoom) fail(`${this.name}: room that was not waited for`)
         if (!event.stream.hasRoom) fail(`${this.name}: told of room where there is none`)
         this.#waitsForRoom = false
-        return this.#write()
+        return this.#isWriting ? undefined : this.#write()
       case 'closed':
         this.outcome = { kind: 'closed' }
         if (!this.isEnded || !this.isFinished) fail(`${this.name}: closed with an open direction`)
@@ -200,6 +202,7 @@ export class Talker {
     const bytes = this.bytesAt(this.written, Math.min(write.bytes, MAX_WRITE_BYTES))
     this.written += bytes.length
     stream.write(bytes, this.#world.nowMs)
+    if (!stream.hasRoom) this.#waitsForRoom = true
     const next = this.plan.writes[this.#writeIndex]
     this.#isWriting = true
     this.#later(next?.waitMs ?? 0, () => {
@@ -273,7 +276,7 @@ export class Conversation {
       if (excuses.has(code)) continue
       if (!this.client.isAccepted && openExcuses.has(code)) continue
       if (other?.kind === 'reset' && other.by === 'program' && code === other.code) continue
-      if (other?.kind === 'killed' && (code === ResetCode.unknownStream || code === ResetCode.timeout))
+      if (talker.peer.isForgotten && (code === ResetCode.unknownStream || code === ResetCode.timeout))
         continue
       return `reset without a reason:\n${this.client.describe()}\n${this.agent.describe()}`
     }

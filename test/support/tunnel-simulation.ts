@@ -267,7 +267,7 @@ export class TunnelSimulation implements TalkWorld {
   #opened(stream: StreamEvent['stream']): void {
     const conversation = this.conversations[stream.source?.port ?? -1]
     if (conversation === undefined) return fail('opened without its source')
-    if (conversation.agent.outcome?.kind === 'killed') conversation.replaceAgent(this)
+    if (conversation.agent.isForgotten) conversation.replaceAgent(this)
     const { agent, plan } = conversation
     if (agent.stream !== undefined) fail(`${agent.name}: opened again`)
     agent.begin(stream)
@@ -322,6 +322,7 @@ export class TunnelSimulation implements TalkWorld {
     for (const conversation of this.conversations) {
       const talker = conversation.talker(end.role)
       if (talker.isLive) talker.outcome = { kind: 'killed' }
+      talker.isForgotten ||= talker.stream !== undefined
     }
     end.streams = this.#makeStreams(end.role)
     end.timerAtMs = Infinity
