@@ -146,6 +146,7 @@ class Door {
       PROXY_HEADER_TIMEOUT_MS,
     )
     this.#pending.set(socket, timer)
+    socket.once('end', () => this.#endedEarly(socket, own))
     readProxyHeader(socket, {
       maxHeaderBytes: DEFAULT_MAX_HEADER_BYTES,
       header: ({ source = own }) => {
@@ -154,6 +155,13 @@ class Door {
       },
       invalid: (reason) => this.#refuse(socket, own, 'proxy-header', reason),
     })
+  }
+
+  /** A health check connects and ends, without a byte: that is nothing to report. */
+  #endedEarly(socket: Socket, own: OpenSource): void {
+    if (!this.#pending.has(socket)) return
+    if (socket.bytesRead > 0) this.#refuse(socket, own, 'proxy-header', 'ended before it was complete')
+    else socket.destroy()
   }
 
   #admit(socket: Socket, source: OpenSource): void {
