@@ -333,8 +333,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   /** A frame of a tunnel for this client, in a whole PUBLISH. */
   sendTunnelPacket(packet: Buffer): void {
-    if (this.outbound.pendingBytes === 0) this.#tunnelBytes = 0
-    this.#tunnelBytes += packet.length
+    // What was taken meanwhile counts as frames: else, with a tunnel that is never idle, messages had no bound.
+    this.#tunnelBytes = Math.min(this.#tunnelBytes, this.outbound.pendingBytes) + packet.length
     this.traffic.packetsOut++
     this.traffic.bytesOut += packet.length
     this.outbound.write(packet)

@@ -62,8 +62,10 @@ export class Publishing {
   receive(connection: Connection, fields: PublishFields): void {
     const { topic, qos, messageId } = fields
     this.#counters.messagesIn[qos]++
-    if (topic.startsWith(TUNNEL_ROOT) && this.#tunnels !== undefined) {
-      this.#tunnel(connection, fields, this.#tunnels)
+    const isTunnel = topic.startsWith(TUNNEL_ROOT) && this.#tunnels !== undefined
+    const statusOf = isTunnel ? parseStatusTopic(topic) : undefined
+    if (isTunnel && statusOf === undefined) {
+      this.#frame(connection, fields, this.#tunnels)
       return
     }
     this.#throttle(connection, topic.length + fields.payload.length)
@@ -92,6 +94,10 @@ export class Publishing {
       dup: fields.dup,
       isWill: false,
     }
+    if (statusOf !== undefined) {
+      this.#status(connection, request, messageId, statusOf)
+      return
+    }
     if (topic.charCodeAt(0) === DOLLAR && reservedNamespace(topic) !== undefined) {
       // Before any handler: nobody publishes to `$SYS/`, ever.
       this.#refuse(connection, request, messageId, 'reserved topic')
@@ -111,23 +117,23 @@ export class Publishing {
   }
 
   /** Past the store, the handlers for topics and their rates: the router has rules of its own, and asks once a stream. */
-  #tunnel(connection: Connection, fields: PublishFields, tunnels: TunnelRouter): void {
+  #frame(connection: Connection, fields: PublishFields, tunnels: TunnelRouter): void {
     const { topic, qos, retain, messageId, payload } = fields
     if (topic !== connection.checkedTopic) {
       this.#checkTopic(topic)
       connection.checkedTopic = topic
     }
     const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
-    const agent = parseStatusTopic(topic)
-    if (agent === undefined) {
-      tunnels.receive(end, topic, payload, qos === 0 && !retain ? fields.packet : undefined)
-      // Whatever its QoS: the protocol above it does not rely on that (docs/tunnel-protocol.md 9.9).
-      if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
-      return
-    }
-    const request: PublishRequest = { topic, payload, retain: true, qos, dup: fields.dup, isWill: false }
-    const refusal = tunnels.takeStatus(end, agent, payload)
-    if (refusal === undefined) this.#accept(connection, request, messageId)
+    tunnels.receive(end, topic, payload, qos === 0 && !retain ? fields.packet : undefined)
+    // Whatever its QoS: the protocol above it does not rely on that (docs/tunnel-protocol.md 9.9).
+    if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
+  }
+
+  /** A message as others, but its agent's alone, and always the retained one. */
+  #status(connection: Connection, request: PublishRequest, messageId: number, agent: string): void {
+    const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
+    const refusal = this.#tunnels!.takeStatus(end, agent, request.payload)
+    if (refusal === undefined) this.#accept(connection, { ...request, retain: true }, messageId)
     else this.#refuse(connection, request, messageId, refusal)
   }
 

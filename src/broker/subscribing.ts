@@ -96,9 +96,10 @@ export class Subscribing {
     const decision =
       requests.length > 0 && connection.profile.guard.authSubscribe(connection.session!, requests)
     const made = decision instanceof Promise ? await decision : decision
-    for (const { kind, request } of asked) {
-      if (kind === 'serve') request.refused = !(await this.#mayServe(connection, request.topic))
-    }
+    const serving = asked.filter(({ kind }) => kind === 'serve')
+    // There is one such filter, however often the packet names it.
+    const mayServe = serving.length > 0 && (await this.#mayServe(connection, serving[0]!.request.topic))
+    for (const { request } of serving) request.refused = !mayServe
     if (connection.phase !== 'open') return
     const allowed = made !== false && made.allowed
     const codes: number[] = []

@@ -22,9 +22,9 @@ export function tunnelRight(
     if (handler.authSubscribe === undefined) return undefined
     return (session, { topic }) => {
       const subscription: SubscribeRequest = { topic, qos: 0 }
-      return checked(handler.authSubscribe!(session, [subscription]), () => {
+      return checked(handler.authSubscribe!(session, [subscription]), (answer) => {
         if (subscription.refused) throw new AuthError(reasonOf(subscription.refused))
-        if (subscription.topic !== topic) throw rewritten
+        if (answer === undefined && subscription.topic !== topic) throw rewritten
       })
     }
   }
@@ -38,8 +38,8 @@ export function tunnelRight(
       dup: false,
       isWill: false,
     }
-    return checked(handler.authPublish!(session, message), () => {
-      if (message.topic !== topic) throw rewritten
+    return checked(handler.authPublish!(session, message), (answer) => {
+      if (answer === undefined && message.topic !== topic) throw rewritten
     })
   }
 }
@@ -52,15 +52,14 @@ function reasonOf(refused: boolean | string): string {
 }
 
 /** Looks at what a handler has changed, when it has answered. */
-function checked(verdict: Verdict, check: () => void): Verdict {
-  if (verdict === undefined) {
-    check()
-    return undefined
+function checked(verdict: Verdict, check: (answer: Awaited<Verdict>) => void): Verdict {
+  // What is no verdict is one for the chain to refuse.
+  if (verdict === undefined || typeof verdict !== 'object' || !('then' in verdict)) {
+    check(verdict)
+    return verdict
   }
-  // Anything else that is no promise is no verdict either, and the chain says so.
-  if (typeof verdict !== 'object' || !('then' in verdict)) return verdict
   return Promise.resolve(verdict).then((answer) => {
-    if (answer === undefined) check()
+    check(answer)
     return answer
   })
 }

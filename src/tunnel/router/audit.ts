@@ -3,6 +3,7 @@ import type { ResetName } from '../protocol/reset-code.ts'
 import type { StreamEnd, TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
 import type { RoutedStream, StreamClient } from './routed-stream.ts'
+import type { Seat } from './seats.ts'
 
 /** Who wants what: of a stream that was refused. */
 export interface AskedStream {
@@ -12,15 +13,22 @@ export interface AskedStream {
   readonly stream: number
 }
 
+/** Of one client. */
+const REFUSAL_LINES_A_MINUTE = 60
+
 /** A line and a count for each stream that opens, is refused, and ends. */
 export class Audit {
   readonly counters: TunnelCounters
   readonly #log: Log
   readonly #intruders = new WeakSet<TunnelEnd>()
 
-  constructor(counters: TunnelCounters, log: Log) {
+  readonly #now: () => number
+  readonly #refusals = new WeakMap<Seat, { sinceMs: number; count: number }>()
+
+  constructor(counters: TunnelCounters, log: Log, now: () => number) {
     this.counters = counters
     this.#log = log
+    this.#now = now
   }
 
   opened(stream: RoutedStream): void {
@@ -28,10 +36,32 @@ export class Audit {
     this.#log.info({ ...described(stream) }, 'stream opened')
   }
 
-  refused(asked: AskedStream, who: StreamClient, reason: ResetName, detail: string): void {
+  /** A stream from before a restart of the broker goes on. */
+  resumed(stream: RoutedStream): void {
+    this.#log.info({ ...described(stream) }, 'stream resumed')
+  }
+
+  refused(asked: AskedStream, who: StreamClient, reason: ResetName, detail: string, client: Seat): void {
     this.counters.refused[reason]++
+    const notLogged = this.#countRefusal(client)
+    if (notLogged === undefined) return
     const { username, address, port } = who
-    this.#log.info({ ...asked, username, address, port, reason, detail }, 'stream refused')
+    this.#log.info(
+      { ...asked, username, address, port, reason, detail, ...(notLogged > 0 && { notLogged }) },
+      'stream refused',
+    )
+  }
+
+  /** Asking costs nothing, and must not fill the disk. @returns refusals without a line; undefined: one more of them. */
+  #countRefusal(client: Seat): number | undefined {
+    const nowMs = this.#now()
+    const last = this.#refusals.get(client)
+    if (last !== undefined && nowMs - last.sinceMs < 60_000) {
+      last.count++
+      return last.count > REFUSAL_LINES_A_MINUTE ? undefined : 0
+    }
+    this.#refusals.set(client, { sinceMs: nowMs, count: 1 })
+    return Math.max(0, (last?.count ?? 0) - REFUSAL_LINES_A_MINUTE)
   }
 
   ended(stream: RoutedStream, reason: StreamEnd, detail: string, nowMs: number): void {

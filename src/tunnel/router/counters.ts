@@ -4,6 +4,7 @@ import { resetNames, type ResetName } from '../protocol/reset-code.ts'
 export const tunnelDropReasons = [
   'away',
   'slow',
+  'rate',
   'forbidden',
   'malformed',
   'credit',
@@ -20,7 +21,7 @@ export interface TunnelCounters {
   opened: number
   readonly refused: Record<ResetName, number>
   readonly ended: Record<StreamEnd, number>
-  /** New payload bytes, from clients and from agents. */
+  /** Of frames that were passed on, without their headers: from clients and from agents. */
   readonly bytes: { up: number; down: number }
   readonly frames: { up: number; down: number }
   readonly dropped: Record<TunnelDropReason, number>

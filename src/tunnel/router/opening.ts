@@ -1,13 +1,15 @@
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
+import type { Decision } from '../../hooks/decision.ts'
 import {
   encodeFrame,
   FrameType,
   HEADER_BYTES,
   INITIAL_CREDIT_BYTES,
+  writeUInt48,
   type FrameView,
 } from '../protocol/frame.ts'
 import { serveFilter, type Direction } from '../protocol/names.ts'
-import { decodeOpen, encodeOpen, type OpenPayload } from '../protocol/open-payload.ts'
+import { decodeOpen, encodeOpen, type OpenPayload, type OpenSource } from '../protocol/open-payload.ts'
 import { resetName, ResetCode } from '../protocol/reset-code.ts'
 import type { Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
@@ -23,13 +25,18 @@ export interface OpeningContext {
   readonly streamCount: () => number
   begin(stream: RoutedStream): void
   end(stream: RoutedStream, code: ResetCode, detail: string): void
-  /** Forgets it without a word. */
-  drop(stream: RoutedStream): void
+  /** Makes room for another with its id. */
+  replace(stream: RoutedStream): void
   /** Nothing may be left of it. */
   tidy(lane: Lane): void
   answer(end: TunnelEnd, topic: string, id: number, code: ResetCode, reason: string): void
+  /** An OPEN that is none. */
+  malformed(end: TunnelEnd, lane: Lane, frame: Buffer, fault: string): void
   forward(stream: RoutedStream, direction: Direction, frame: Buffer, packet: Buffer | undefined): void
 }
+
+/** An address of 253 characters, the longest, has no escapes. */
+const MAX_SOURCE_BYTES = 300
 
 /** How a stream begins: OPEN, and RESUME after a restart of the broker or of a connection; both need the right to it. */
 export class Opening {
@@ -47,8 +54,7 @@ export class Opening {
 
   /** Why it may not open this, or undefined. Never rejects. */
   async mayOpen(end: TunnelEnd, lane: Lane): Promise<string | undefined> {
-    const decision = await this.#ask(end, lane)
-    return decision.allowed ? undefined : (decision.reason ?? 'refused')
+    return refusalOf(await this.#ask(end, lane))
   }
 
   #ask(end: TunnelEnd, lane: Lane): ReturnType<TunnelEnd['authTunnel']> {
@@ -62,36 +68,44 @@ export class Opening {
 
   /** Asks; synchronous answers cost no promise. What the client sends meanwhile waits. */
   #authorize(end: TunnelEnd, lane: Lane, decided: (refusal: string | undefined) => void): void {
+    // The lane stays, though its last stream makes room for another meanwhile.
+    lane.askingCount++
     const decision = this.#ask(end, lane)
     if (!(decision instanceof Promise)) {
-      decided(decision.allowed ? undefined : (decision.reason ?? 'refused'))
+      decided(refusalOf(decision))
+      this.#leave(lane)
       return
     }
     end.hold()
-    lane.askingCount++
-    void decision.then((made) => {
-      lane.askingCount--
-      // It may have lost its place meanwhile.
-      if (lane.client.clientEnd === end) decided(made.allowed ? undefined : (made.reason ?? 'refused'))
-      this.#context.tidy(lane)
-      end.release()
-    })
+    void decision
+      .then((made) => {
+        // It may have lost its place meanwhile.
+        if (lane.client.clientEnd === end) decided(refusalOf(made))
+      })
+      .finally(() => {
+        this.#leave(lane)
+        end.release()
+      })
+  }
+
+  #leave(lane: Lane): void {
+    lane.askingCount--
+    this.#context.tidy(lane)
   }
 
   open(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
     const { stream: id, limit } = view
     const payload = decodeOpen(frame.subarray(HEADER_BYTES))
     if (typeof payload === 'string') {
-      this.#context.answer(end, lane.downTopic, id, ResetCode.protocol, payload)
+      this.#context.malformed(end, lane, frame, payload)
       return
     }
+    const known = lane.streams.get(id)
+    if (known?.token === payload.token && this.#repeated(end, known, payload)) return
     const client = clientOf(end, payload)
     this.#authorize(end, lane, (refusal) => {
       const held = lane.streams.get(id)
-      if (held !== undefined && held.token !== payload.token) {
-        // 5.5: the client has forgotten it.
-        this.#context.end(held, ResetCode.reset, 'opened anew')
-      }
+      if (held !== undefined && held.token !== payload.token) this.#context.replace(held)
       if (refusal !== undefined) {
         this.#refuse(end, lane, id, client, ResetCode.forbidden, 'no right to this service', refusal)
         return
@@ -99,8 +113,18 @@ export class Opening {
       const stream = held?.token === payload.token ? held : this.#begin(end, lane, id, limit, payload, client)
       if (stream === undefined) return
       stream.authorized = end
-      this.#context.forward(stream, 'up', this.#openFrame(end, stream, payload), undefined)
+      this.#repeated(end, stream, payload)
     })
+  }
+
+  /** OPEN of a stream that is known. False: this connection was not asked about yet (9.3). */
+  #repeated(end: TunnelEnd, stream: RoutedStream, payload: OpenPayload): boolean {
+    const { lane, id, verdict } = stream
+    // 8.4
+    if (verdict !== undefined) this.#context.answer(end, lane.downTopic, id, verdict.code, verdict.reason)
+    else if (stream.authorized === end) this.#forwardOpen(stream, payload)
+    else return false
+    return true
   }
 
   #begin(
@@ -111,26 +135,19 @@ export class Opening {
     payload: OpenPayload,
     client: StreamClient,
   ): RoutedStream | undefined {
-    const { config, shaped, now, streamCount } = this.#context
+    const { shaped, now } = this.#context
     if (lane.agent.agentEnd === undefined) {
       const detail = `agent ${lane.agent.name} is not connected`
       this.#refuse(end, lane, id, client, ResetCode.agentOffline, detail, detail)
       return undefined
     }
-    const full =
-      streamCount() >= config.maxStreams
-        ? 'too many streams'
-        : lane.client.asClient.size >= config.maxStreamsPerClient
-          ? 'too many streams of this client'
-          : lane.agent.asAgent.size >= config.maxStreamsPerAgent
-            ? 'too many streams to this agent'
-            : undefined
+    const full = this.#isFull(lane)
     if (full !== undefined) {
       this.#refuse(end, lane, id, client, ResetCode.limit, full, full)
       return undefined
     }
-    const down = new Flow(shaped ? 0 : limit, shaped)
-    if (shaped) down.learn(limit)
+    const down = new Flow(0, shaped)
+    down.learn(limit)
     const stream = new RoutedStream(lane, id, {
       phase: 'opening',
       token: payload.token,
@@ -143,8 +160,16 @@ export class Opening {
     return stream
   }
 
+  #isFull(lane: Lane): string | undefined {
+    const { config, streamCount } = this.#context
+    if (streamCount() >= config.maxStreams) return 'too many streams'
+    if (lane.client.asClient.size >= config.maxStreamsPerClient) return 'too many streams of this client'
+    if (lane.agent.asAgent.size >= config.maxStreamsPerAgent) return 'too many streams to this agent'
+    return undefined
+  }
+
   /** 5.1: with what the broker vouches for, and without what the client has put in its place. */
-  #openFrame(end: TunnelEnd, stream: RoutedStream, { token, source }: OpenPayload): Buffer {
+  #forwardOpen(stream: RoutedStream, { token, source }: OpenPayload): void {
     const { username, address, port } = stream.client
     const peer = { address, port, ...(username !== undefined && { username }) }
     const header = {
@@ -155,7 +180,9 @@ export class Opening {
       acked: 0,
       limit: stream.down.granted,
     }
-    return encodeFrame(header, encodeOpen({ token, ...(source && { source }), peer }))
+    const named = isShort(source) ? { source } : {}
+    const frame = encodeFrame(header, encodeOpen({ token, ...named, peer }))
+    this.#context.forward(stream, 'up', frame, undefined)
   }
 
   /** A stream that the broker does not know: it was restarted. */
@@ -167,11 +194,14 @@ export class Opening {
         this.#refuse(end, lane, id, end, ResetCode.forbidden, 'no right to this service', refusal)
         return
       }
-      const { config, now, streamCount } = this.#context
-      if (streamCount() >= config.maxStreams) {
-        this.#refuse(end, lane, id, end, ResetCode.limit, 'too many streams', 'too many streams')
+      const held = lane.streams.get(id)
+      if (held !== undefined) this.#context.replace(held)
+      const full = this.#isFull(lane)
+      if (full !== undefined) {
+        this.#refuse(end, lane, id, end, ResetCode.limit, full, full)
         return
       }
+      const { audit, shaped, now } = this.#context
       const stream = new RoutedStream(lane, id, {
         phase: 'open',
         client: clientOf(end),
@@ -180,6 +210,8 @@ export class Opening {
       })
       stream.authorized = end
       this.#context.begin(stream)
+      audit.resumed(stream)
+      if (shaped) writeUInt48(frame, 18, stream.down.granted)
       this.#context.forward(stream, 'up', frame, undefined)
     })
   }
@@ -189,7 +221,6 @@ export class Opening {
     const { lane } = stream
     if (stream.phase === 'provisional') {
       // Only the agent has spoken of it so far.
-      this.#context.drop(stream)
       this.resume(end, lane, view, frame)
       return
     }
@@ -214,9 +245,18 @@ export class Opening {
     detail: string,
   ): void {
     const asked = { agent: lane.agent.name, service: lane.service, client: lane.client.name, stream: id }
-    this.#context.audit.refused(asked, who, resetName(code), detail)
+    this.#context.audit.refused(asked, who, resetName(code), detail, lane.client)
     this.#context.answer(end, lane.downTopic, id, code, told)
   }
+}
+
+function refusalOf({ allowed, reason }: Decision): string | undefined {
+  return allowed ? undefined : (reason ?? 'refused')
+}
+
+/** It fits into an OPEN beside everything that the broker may have to say. */
+function isShort(source: OpenSource | undefined): source is OpenSource {
+  return source !== undefined && Buffer.byteLength(JSON.stringify(source)) <= MAX_SOURCE_BYTES
 }
 
 /** Who opens: the connection; for a port of the broker, the one who has connected to it. */

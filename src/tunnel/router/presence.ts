@@ -16,7 +16,9 @@ export function parseStatus(payload: Buffer): Record<string, unknown> | string {
   return value as Record<string, unknown>
 }
 
-/** The same agent, gone. 3.2 */
+/** The same agent, gone (3.2). What would make it too large to be read is left out. */
 export function offlineStatus(status: Record<string, unknown>, since: Date): Buffer {
-  return Buffer.from(JSON.stringify({ ...status, online: false, streams: 0, since: since.toISOString() }))
+  const gone = { online: false, streams: 0, since: since.toISOString() }
+  const full = Buffer.from(JSON.stringify({ ...status, ...gone }))
+  return full.length <= MAX_STATUS_BYTES ? full : Buffer.from(JSON.stringify({ services: [], ...gone }))
 }

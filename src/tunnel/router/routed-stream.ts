@@ -1,4 +1,5 @@
 import { FrameFlag, FrameType, HEADER_BYTES, type FrameView } from '../protocol/frame.ts'
+import type { ResetCode } from '../protocol/reset-code.ts'
 import type { TunnelEnd } from './end.ts'
 import type { Lane } from './seats.ts'
 
@@ -7,6 +8,12 @@ import type { Lane } from './seats.ts'
  * windows are not larger (docs/tunnel-protocol.md 10).
  */
 const RESUMED_CREDIT_BYTES = 8_388_608
+
+/** What an end is told that speaks of a stream which was reset while it was away. */
+export interface Verdict {
+  readonly code: ResetCode
+  readonly reason: string
+}
 
 /** One direction of a stream, as its frames have shown it. Positions are offsets in that direction. */
 export class Flow {
@@ -22,23 +29,23 @@ export class Flow {
   endAt = -1
   /** New payload bytes that have passed. */
   bytes = 0
-  /** `limit` is the receiver's own word, and not our guess. */
-  #limitKnown: boolean
+  /** Credit that the sender may have had before the broker was restarted; 0: none beside `granted`. */
+  tolerated = 0
   /** The broker's tokens decide on `granted`. */
-  readonly shaped: boolean
+  readonly #shaped: boolean
 
-  constructor(limit: number, shaped: boolean, known = true) {
-    this.limit = this.granted = limit
-    this.shaped = shaped
-    this.#limitKnown = known
+  /** `credit` is what the sender has at once. */
+  constructor(credit: number, shaped: boolean) {
+    this.limit = this.granted = credit
+    this.#shaped = shaped
   }
 
   /** The receiver's credit. */
   learn(limit: number): void {
-    if (limit <= this.limit && this.#limitKnown) return
-    this.#limitKnown = true
-    this.limit = limit
-    if (!this.shaped) this.granted = limit
+    if (limit > this.limit) this.limit = limit
+    if (this.#shaped || limit === 0) return
+    this.granted = this.limit
+    this.tolerated = 0
   }
 
   get ended(): boolean {
@@ -77,6 +84,8 @@ export class RoutedStream {
   activeAtMs: number
   /** When it is to be forgotten; meaningful while closed or provisional. */
   forgetAtMs = 0
+  /** Set when it was reset while an end was away. */
+  verdict: Verdict | undefined
 
   constructor(
     lane: Lane,
@@ -100,9 +109,9 @@ export class RoutedStream {
     this.down = begin.down
   }
 
-  /** It takes a place of those that are limited. */
-  get counts(): boolean {
-    return this.phase !== 'closed'
+  /** Its agent has been there for it, and may know it. */
+  get isKnownToAgent(): boolean {
+    return this.token !== undefined || this.up.limit > 0
   }
 
   /**
@@ -115,7 +124,8 @@ export class RoutedStream {
     const { type, flags, offset } = view
     if (type === FrameType.data) {
       const end = offset + frameBytes - HEADER_BYTES
-      if (end > out.granted) return `DATA up to ${end}, credit up to ${out.granted}`
+      const credit = Math.max(out.granted, out.tolerated)
+      if (end > credit) return `DATA up to ${end}, credit up to ${credit}`
       const behind = end + (flags & FrameFlag.fin)
       if (out.endAt >= 0 && behind > out.endAt) return 'DATA behind the end'
       if (flags & FrameFlag.fin) out.endAt = behind
@@ -138,9 +148,13 @@ export class RoutedStream {
 
 /** The flows of a stream that is resumed after a restart of the broker; `view` is its client's RESUME. */
 export function resumedFlows(view: FrameView, shaped: boolean): { up: Flow; down: Flow } {
-  const up = new Flow(view.offset + RESUMED_CREDIT_BYTES, shaped, false)
+  const up = new Flow(0, shaped)
+  up.tolerated = view.offset + RESUMED_CREDIT_BYTES
   up.sentTo = view.offset
-  const down = new Flow(view.limit, shaped)
+  if (view.flags & FrameFlag.fin) up.endAt = view.offset
+  const down = new Flow(0, shaped)
+  down.learn(view.limit)
+  if (shaped) down.tolerated = view.limit
   down.sentTo = down.acked = view.acked
   return { up, down }
 }

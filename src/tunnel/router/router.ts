@@ -5,12 +5,13 @@ import { frameFault, FrameType, FrameView, HEADER_BYTES, writeUInt48 } from '../
 import { answersFilter, parseFrameTopic, serveFilter, type Direction } from '../protocol/names.ts'
 import { decodeReset, encodeReset, resetName, ResetCode } from '../protocol/reset-code.ts'
 import { Audit } from './audit.ts'
-import type { StreamEnd, TunnelCounters } from './counters.ts'
+import type { TunnelCounters } from './counters.ts'
 import { createTunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
 import { Opening } from './opening.ts'
 import { encodeFramePacket, wrapFrame } from './packet.ts'
 import { offlineStatus, parseStatus } from './presence.ts'
+import { EndedStreams } from './ended-streams.ts'
 import { Flow, RoutedStream } from './routed-stream.ts'
 import { Namespace, type Lane, type Seat } from './seats.ts'
 import { Shaper } from './shaper.ts'
@@ -30,9 +31,6 @@ export type TunnelRole = 'serve' | 'answers'
 /** Limits of time are kept to within this. */
 const SWEEP_MS = 1_000
 const SHAPER_TICK_MS = 50
-/** Frames behind the last acknowledgement of a stream still find their way. */
-const LINGER_MS = 10_000
-const MAX_LINGERING = 65_536
 /** A client that knows the stream of an agent's RESUME has until then to say so. */
 const PROVISIONAL_MS = 30_000
 
@@ -50,7 +48,7 @@ export class TunnelRouter {
   readonly #shaper: Shaper
   readonly #namespaces = new Map<string, Namespace>()
   readonly #streams = new Set<RoutedStream>()
-  readonly #lingering = new Set<RoutedStream>()
+  readonly #ended: EndedStreams
   readonly #view = new FrameView()
   #timers: NodeJS.Timeout[] = []
 
@@ -59,7 +57,8 @@ export class TunnelRouter {
     this.#config = config
     this.#publishStatus = options.publishStatus
     this.#now = options.now ?? (() => performance.now())
-    this.#audit = new Audit(this.counters, log)
+    this.#audit = new Audit(this.counters, log, this.#now)
+    this.#ended = new EndedStreams(config.resumeTimeoutMs, (stream) => this.#forget(stream))
     this.#shaper = new Shaper({
       perStream: config.bytesPerSecondPerStream,
       perClient: config.bytesPerSecondPerClient,
@@ -72,9 +71,10 @@ export class TunnelRouter {
       now: this.#now,
       streamCount: () => this.#streams.size,
       begin: (stream) => this.#begin(stream),
-      end: (stream, code, detail) => this.#end(stream, resetName(code), detail, code),
-      drop: (stream) => this.#remove(stream, 'timeout', ''),
+      end: (stream, code, detail) => this.#end(stream, code, detail),
+      replace: (stream) => this.#replace(stream),
       tidy: (lane) => this.#namespace(lane.agent.mountpoint).tidy(lane),
+      malformed: (end, lane, frame, fault) => this.#malformed(end, lane, 'up', frame, fault),
       answer: (end, topic, id, code, reason) => this.#answer(end, topic, id, code, reason),
       forward: (stream, direction, frame, packet) => this.#forward(stream.lane, direction, frame, packet),
     })
@@ -106,6 +106,17 @@ export class TunnelRouter {
     return { agents, clients, shaped: this.#shaper.waitingCount }
   }
 
+  /** What it remembers: each of it comes down to what is connected. */
+  held(): { seats: number; lanes: number; streams: number; ended: number; shaped: number } {
+    let seats = 0
+    let lanes = 0
+    for (const namespace of this.#namespaces.values()) {
+      seats += namespace.seats.size
+      lanes += namespace.lanes.size / 2
+    }
+    return { seats, lanes, streams: this.#streams.size, ended: this.#ended.count, shaped: this.#shaper.count }
+  }
+
   // --- who is there
 
   /** Which role a filter under `$tunnel/` means for this client. Of another's name, and all else: none. */
@@ -134,21 +145,32 @@ export class TunnelRouter {
   attach(end: TunnelEnd, role: TunnelRole): void {
     const seat = this.#namespace(end.mountpoint).seat(end.name)
     const streams = role === 'serve' ? seat.asAgent : seat.asClient
+    const lastUser = role === 'serve' ? seat.agentUser : seat.clientUser
     if (role === 'serve') {
       if (seat.agentEnd === end) return
-      if (seat.agentUser !== end.username)
-        this.#endAll(streams, ResetCode.forbidden, 'another user took the name')
       seat.agentUser = end.username
       seat.agentEnd = end
     } else {
       if (seat.clientEnd === end) return
-      if (seat.clientUser !== end.username)
-        this.#endAll(streams, ResetCode.forbidden, 'another user took the name')
       seat.clientUser = end.username
       seat.clientEnd = end
     }
+    if (lastUser !== end.username) {
+      for (const stream of [...streams]) this.#takeAway(stream, role)
+      return
+    }
     // 9.5: one that was restarted does not know them.
     for (const stream of streams) this.#probe(stream, role === 'serve' ? 'up' : 'down')
+  }
+
+  /** Another user has the name of one of its ends now: what the one before has had is none of its business. */
+  #takeAway(stream: RoutedStream, role: TunnelRole): void {
+    const { lane, id } = stream
+    const detail = `another user has become ${role === 'serve' ? 'the agent' : 'the client'}`
+    const [other, topic] =
+      role === 'serve' ? [lane.client.clientEnd, lane.downTopic] : [lane.agent.agentEnd, lane.upTopic]
+    if (other !== undefined) this.#answer(other, topic, id, ResetCode.forbidden, detail)
+    this.#remove(stream, ResetCode.forbidden, detail, true)
   }
 
   /** It has unsubscribed. */
@@ -187,13 +209,21 @@ export class TunnelRouter {
       this.#endAll(seat.asAgent, ResetCode.revoked, 'rights have changed')
       this.detach(end, 'serve')
     }
-    const allowed = new Map<Lane, boolean>()
-    for (const stream of [...seat.asClient]) {
-      const { lane } = stream
+    const lanes = new Map<Lane, RoutedStream[]>()
+    for (const stream of seat.asClient) {
       if (stream.authorized !== end) continue
-      if (!allowed.has(lane)) allowed.set(lane, (await this.#opening.mayOpen(end, lane)) === undefined)
-      if (allowed.get(lane) === false) this.#end(stream, 'revoked', 'rights have changed', ResetCode.revoked)
+      const streams = lanes.get(stream.lane)
+      if (streams === undefined) lanes.set(stream.lane, [stream])
+      else streams.push(stream)
     }
+    // At once: those whose rights are looked at after these must not wait for a slow handler many times.
+    await Promise.all([...lanes].map(([lane, streams]) => this.#recheckLane(end, lane, streams)))
+  }
+
+  async #recheckLane(end: TunnelEnd, lane: Lane, streams: readonly RoutedStream[]): Promise<void> {
+    if ((await this.#opening.mayOpen(end, lane)) === undefined) return
+    this.#audit.revoked(end, `${lane.agent.name}/${lane.service}`, streams.length)
+    for (const stream of streams) this.#end(stream, ResetCode.revoked, 'rights have changed')
   }
 
   /** An agent says what it offers. @returns why that is refused. */
@@ -248,6 +278,10 @@ export class TunnelRouter {
       this.#withoutStream(end, lane, direction, frame, packet)
       return
     }
+    if (stream.verdict !== undefined) {
+      this.#repeatVerdict(end, stream, direction, view.type)
+      return
+    }
     if (isUp && stream.authorized !== end && !this.#unauthorized(end, stream, frame, packet)) return
     if (!isUp && stream.phase === 'provisional' && !isGreeting(view.type)) return
     this.#pass(stream, direction, frame, packet)
@@ -261,34 +295,53 @@ export class TunnelRouter {
     if (view.type === FrameType.reset) {
       const { code, reason } = decodeReset(frame.subarray(HEADER_BYTES))
       this.#forward(lane, direction, frame, packet)
-      this.#remove(stream, resetName(code), reason)
+      this.#remove(stream, code, reason)
       return
     }
     const fault = stream.follow(view, frame.length, direction === 'up' ? 'client' : 'agent')
     if (fault !== undefined) {
       this.counters.dropped.credit++
-      this.#end(stream, 'protocol', fault, ResetCode.protocol)
+      this.#end(stream, ResetCode.protocol, fault)
       return
     }
     if (wasOpening && stream.phase === 'open') this.#audit.opened(stream)
-    if (this.#shaper.isOn) this.#hold(stream, direction, frame)
-    this.#forward(lane, direction, frame, packet)
+    if (this.#shaper.isOn && !this.#hold(stream, direction, frame)) this.counters.dropped.rate++
+    // Who has come back with fewer rights is not told the bytes of a stream that it has not asked for again.
+    else if (
+      direction === 'down' &&
+      view.type === FrameType.data &&
+      stream.authorized !== lane.client.clientEnd
+    )
+      this.counters.dropped.away++
+    else this.#forward(lane, direction, frame, packet)
     if (stream.phase !== 'closed' && stream.ended) this.#remove(stream, 'closed', '')
   }
 
-  /** Keeps to the rates: counts DATA, and tells of no more credit than the tokens allow. */
-  #hold(stream: RoutedStream, direction: Direction, frame: Buffer): void {
+  /**
+   * Keeps to the rates: counts DATA, and tells of no more credit than the tokens allow.
+   * @returns false: the sender ignores that, with bytes sent again and again, or with ever new streams.
+   */
+  #hold(stream: RoutedStream, direction: Direction, frame: Buffer): boolean {
     const { type, limit } = this.#view
     const out = stream[direction]
     const back = direction === 'up' ? stream.down : stream.up
     const nowMs = this.#now()
     if (type === FrameType.data) {
-      this.#shaper.spend(out, frame.length - HEADER_BYTES)
+      if (!this.#shaper.spend(out, frame.length - HEADER_BYTES, nowMs)) return false
       // Without room it waits for the next tick: an ACK of ours for each DATA would be many.
       this.#shaper.grant(out, nowMs)
     }
     this.#shaper.grant(back, nowMs)
     if (back.granted < limit) writeUInt48(frame, 18, back.granted)
+    return true
+  }
+
+  /** 8.4: of a stream that was reset while an end was away. */
+  #repeatVerdict(end: TunnelEnd, stream: RoutedStream, direction: Direction, type: FrameType): void {
+    const { code, reason } = stream.verdict!
+    if (type === FrameType.reset || type === FrameType.ack || type === FrameType.pong) return
+    const { upTopic, downTopic } = stream.lane
+    this.#answer(end, direction === 'up' ? downTopic : upTopic, stream.id, code, reason)
   }
 
   /** 9.3: the first frame of a connection on a stream that another one has begun is RESUME. */
@@ -350,7 +403,8 @@ export class TunnelRouter {
       this.counters.dropped['unknown-stream']++
       return
     }
-    if (lane.agent.asAgent.size >= this.#config.maxStreamsPerAgent) return
+    const { maxStreams, maxStreamsPerAgent } = this.#config
+    if (lane.agent.asAgent.size >= maxStreamsPerAgent || this.#streams.size >= maxStreams) return
     const { clientEnd } = lane.client
     const stream = new RoutedStream(lane, id, {
       phase: 'provisional',
@@ -361,6 +415,8 @@ export class TunnelRouter {
     })
     stream.forgetAtMs = stream.startedAtMs + PROVISIONAL_MS
     this.#begin(stream)
+    // Where a rate is kept to, credit waits for the answer.
+    if (this.#shaper.isOn) writeUInt48(frame, 18, 0)
     this.#forward(lane, 'down', frame, packet)
   }
 
@@ -393,7 +449,7 @@ export class TunnelRouter {
     if (frame.length < HEADER_BYTES) return
     const id = frame.readUInt32BE(2)
     const stream = lane.streams.get(id)
-    if (stream !== undefined) this.#end(stream, 'protocol', fault, ResetCode.protocol)
+    if (stream !== undefined) this.#end(stream, ResetCode.protocol, fault)
     else if (frame[0] !== FrameType.reset) {
       const back = direction === 'up' ? lane.downTopic : lane.upTopic
       this.#answer(end, back, id, ResetCode.protocol, fault)
@@ -440,7 +496,8 @@ export class TunnelRouter {
     const { lane } = stream
     lane.streams.set(stream.id, stream)
     lane.agent.asAgent.add(stream)
-    lane.client.asClient.add(stream)
+    // What only an agent says takes nothing from the client's limit.
+    if (stream.phase !== 'provisional') lane.client.asClient.add(stream)
     this.#streams.add(stream)
     const nowMs = this.#now()
     // Of a stream that begins, the other end may not have been seen yet.
@@ -449,22 +506,38 @@ export class TunnelRouter {
     if (stream.phase !== 'provisional') this.#shaper.begin(stream, nowMs)
   }
 
-  /** Ends it, and tells both ends. */
-  #end(stream: RoutedStream, reason: StreamEnd, detail: string, code: ResetCode): void {
+  /** Ends it, and tells both ends; one that is away, when it comes back. */
+  #end(stream: RoutedStream, code: ResetCode, detail: string): void {
     const { lane, id } = stream
+    if (stream.phase === 'closed') return
     if (lane.client.clientEnd !== undefined)
       this.#answer(lane.client.clientEnd, lane.downTopic, id, code, detail)
     if (lane.agent.agentEnd !== undefined) this.#answer(lane.agent.agentEnd, lane.upTopic, id, code, detail)
-    this.#remove(stream, reason, detail)
+    this.#remove(stream, code, detail)
+  }
+
+  /** 5.5: its client opens it anew, and has forgotten the old one; of one that only its agent knows, it speaks now. */
+  #replace(stream: RoutedStream): void {
+    const { lane, id } = stream
+    if (stream.phase === 'closed') {
+      this.#ended.drop(stream)
+      return
+    }
+    if (stream.phase !== 'provisional' && lane.agent.agentEnd !== undefined)
+      this.#answer(lane.agent.agentEnd, lane.upTopic, id, ResetCode.reset, 'opened anew')
+    this.#remove(stream, ResetCode.reset, 'opened anew', false)
   }
 
   #endAll(streams: ReadonlySet<RoutedStream>, code: ResetCode, detail: string): void {
-    for (const stream of [...streams]) this.#end(stream, resetName(code), detail, code)
+    for (const stream of [...streams]) this.#end(stream, code, detail)
   }
 
-  #remove(stream: RoutedStream, reason: StreamEnd, detail: string): void {
+  /** `isMissed`: an end does not know, and is to be told when it comes back. Default: when one is away. */
+  #remove(stream: RoutedStream, how: ResetCode | 'closed', detail: string, isMissed?: boolean): void {
     const { lane } = stream
     if (stream.phase === 'closed') return
+    const reason = how === 'closed' ? how : resetName(how)
+    const wasProvisional = stream.phase === 'provisional'
     const nowMs = this.#now()
     if (stream.phase === 'opening' && reason !== 'closed') {
       const asked = {
@@ -473,26 +546,23 @@ export class TunnelRouter {
         client: lane.client.name,
         stream: stream.id,
       }
-      this.#audit.refused(asked, stream.client, reason, detail)
-    } else if (stream.phase !== 'provisional') this.#audit.ended(stream, reason, detail, nowMs)
+      this.#audit.refused(asked, stream.client, reason, detail, lane.client)
+    } else if (!wasProvisional) this.#audit.ended(stream, reason, detail, nowMs)
     stream.phase = 'closed'
     this.#streams.delete(stream)
     lane.agent.asAgent.delete(stream)
     lane.client.asClient.delete(stream)
     this.#shaper.end(stream)
-    if (reason !== 'closed') {
-      this.#forget(stream)
-      return
-    }
-    stream.forgetAtMs = nowMs + LINGER_MS
-    this.#lingering.add(stream)
-    if (this.#lingering.size > MAX_LINGERING)
-      for (const oldest of this.#lingering) return this.#forget(oldest)
+    const isAway = lane.agent.agentEnd === undefined || lane.client.clientEnd === undefined
+    if (how === 'closed') this.#ended.add(stream, nowMs)
+    else if (!wasProvisional && stream.isKnownToAgent && (isMissed ?? isAway)) {
+      stream.verdict = { code: how, reason: detail }
+      this.#ended.add(stream, nowMs)
+    } else this.#forget(stream)
   }
 
   #forget(stream: RoutedStream): void {
     const { lane, id } = stream
-    this.#lingering.delete(stream)
     if (lane.streams.get(id) === stream) lane.streams.delete(id)
     this.#namespace(lane.agent.mountpoint).tidy(lane)
   }
@@ -502,7 +572,9 @@ export class TunnelRouter {
     const { lane, id, up, down } = stream
     const back = direction === 'up' ? down : up
     const end = direction === 'up' ? lane.agent.agentEnd : lane.client.clientEnd
-    if (end === undefined || stream.phase !== 'open') return
+    // An agent may not have got the OPEN yet, which its client repeats.
+    const isKnown = stream.phase === 'open' || (stream.phase === 'opening' && direction === 'down')
+    if (end === undefined || !isKnown) return
     const topic = direction === 'up' ? lane.upTopic : lane.downTopic
     const header = {
       type: FrameType.ping,
@@ -529,21 +601,18 @@ export class TunnelRouter {
       }
       const { agent, client } = stream.lane
       if (stream.phase === 'provisional') {
-        if (nowMs >= stream.forgetAtMs) this.#remove(stream, 'timeout', '')
+        if (nowMs >= stream.forgetAtMs) this.#remove(stream, ResetCode.timeout, '')
       } else if (agent.agentEnd === undefined && nowMs - agent.agentAwaySinceMs > resumeTimeoutMs) {
-        this.#end(stream, 'agent-offline', 'the agent did not come back', ResetCode.agentOffline)
+        this.#end(stream, ResetCode.agentOffline, 'the agent did not come back')
       } else if (client.clientEnd === undefined && nowMs - client.clientAwaySinceMs > resumeTimeoutMs) {
-        this.#end(stream, 'timeout', 'the client did not come back', ResetCode.timeout)
+        this.#end(stream, ResetCode.timeout, 'the client did not come back')
       } else if (idleTimeoutMs > 0 && nowMs - stream.activeAtMs > idleTimeoutMs) {
-        this.#end(stream, 'idle', `no data for ${idleTimeoutMs} ms`, ResetCode.idle)
+        this.#end(stream, ResetCode.idle, `no data for ${idleTimeoutMs} ms`)
       } else if (maxDurationMs > 0 && nowMs - stream.startedAtMs > maxDurationMs) {
-        this.#end(stream, 'idle', `open for ${maxDurationMs} ms`, ResetCode.idle)
+        this.#end(stream, ResetCode.idle, `open for ${maxDurationMs} ms`)
       }
     }
-    for (const stream of this.#lingering) {
-      if (stream.forgetAtMs > nowMs) break
-      this.#forget(stream)
-    }
+    this.#ended.sweep(nowMs)
   }
 
   /** Where a rate is kept to: tells senders of the credit that time has brought. */

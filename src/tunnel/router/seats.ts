@@ -16,6 +16,8 @@ export class Seat {
   clientUser: string | undefined
   readonly asAgent = new Set<RoutedStream>()
   readonly asClient = new Set<RoutedStream>()
+  /** Lanes that lead to it or from it, also of streams that have just ended: it stays for them. */
+  laneCount = 0
   /** When the last connection of that role went. */
   agentAwaySinceMs = 0
   clientAwaySinceMs = 0
@@ -33,11 +35,7 @@ export class Seat {
 
   get isEmpty(): boolean {
     return (
-      this.agentEnd === undefined &&
-      this.clientEnd === undefined &&
-      this.asAgent.size === 0 &&
-      this.asClient.size === 0 &&
-      !this.reserved
+      this.agentEnd === undefined && this.clientEnd === undefined && this.laneCount === 0 && !this.reserved
     )
   }
 }
@@ -63,7 +61,7 @@ export interface LaneEntry {
 export class Namespace {
   readonly mountpoint: string
   readonly seats = new Map<string, Seat>()
-  /** By both topics of each lane that has streams. */
+  /** By both topics of each lane that has streams, or had some a moment ago. */
   readonly lanes = new Map<string, LaneEntry>()
 
   constructor(mountpoint: string) {
@@ -90,6 +88,8 @@ export class Namespace {
       streams: new Map(),
       askingCount: 0,
     }
+    lane.agent.laneCount++
+    lane.client.laneCount++
     this.lanes.set(lane.upTopic, { lane, direction: 'up' })
     this.lanes.set(lane.downTopic, { lane, direction: 'down' })
     return lane
@@ -98,8 +98,11 @@ export class Namespace {
   /** What is not needed any more is forgotten: names can be made up. */
   tidy(lane: Lane): void {
     if (lane.streams.size > 0 || lane.askingCount > 0) return
+    if (this.lanes.get(lane.upTopic)?.lane !== lane) return
     this.lanes.delete(lane.upTopic)
     this.lanes.delete(lane.downTopic)
+    lane.agent.laneCount--
+    lane.client.laneCount--
     this.tidySeat(lane.agent)
     this.tidySeat(lane.client)
   }

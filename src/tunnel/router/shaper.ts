@@ -13,6 +13,8 @@ export interface Rates {
 const BURST_MS = 250
 /** Less credit than this is not worth a frame. */
 const LEAST_GRANT_BYTES = 1_024
+/** What may be owed: credit that was given before, the first of new streams, and bytes that are sent again. */
+const MOST_DEBT = { bytes: 1_048_576, ms: 10_000 } as const
 
 /** Bytes that may pass. It may fall below zero, as credit that was given before is kept: then nothing is given. */
 export class Bucket {
@@ -37,6 +39,11 @@ export class Bucket {
 
   spend(bytes: number): void {
     this.#tokens -= bytes
+  }
+
+  /** So much is owed that whoever keeps to its credit has no part in it. */
+  isOverdrawn(nowMs: number): boolean {
+    return this.available(nowMs) < -Math.max(MOST_DEBT.bytes, this.#bytesPerMs * MOST_DEBT.ms)
   }
 }
 
@@ -64,6 +71,10 @@ export class Shaper {
     this.isOn = rates.perStream > 0 || rates.perClient > 0 || rates.perAgent > 0
   }
 
+  get count(): number {
+    return this.#shaped.size
+  }
+
   get waitingCount(): number {
     return this.#waiting.size
   }
@@ -86,10 +97,13 @@ export class Shaper {
     }
   }
 
-  /** DATA has passed, new or sent again. */
-  spend(flow: Flow, bytes: number): void {
+  /** DATA passes, new or sent again. False: it must not, or there would be no rate. */
+  spend(flow: Flow, bytes: number, nowMs: number): boolean {
     const shaped = this.#shaped.get(flow)
-    if (shaped !== undefined) for (const bucket of shaped.buckets) bucket.spend(bytes)
+    if (shaped === undefined) return true
+    if (shaped.buckets.some((bucket) => bucket.isOverdrawn(nowMs))) return false
+    for (const bucket of shaped.buckets) bucket.spend(bytes)
+    return true
   }
 
   /** Gives what may be given now. True: `granted` has grown. */
