@@ -1,11 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type BrokerKind, brokerKinds, credentials } from './brokers/kinds.ts'
-import { Children, findFreePort, outputOf, untilListening } from './children.ts'
+import { Children, findFreePort, leaveNothingBehind, outputOf, untilListening } from './children.ts'
 import type { LoadOrder, LoadResult, Timing } from './load/plan.ts'
 import { chooseCores, type Cores, describeMachine, describeSource, machineSlug } from './machine.ts'
+import { savePage } from './page.ts'
 import { renderMarkdown } from './report.ts'
 import { hasFailed, type Results, type Run } from './results.ts'
 import { type Scenario, scenarios } from './scenarios.ts'
@@ -97,7 +98,8 @@ async function main(): Promise<number> {
   }
   const page = renderMarkdown(results)
   process.stdout.write(page)
-  if (!values['no-save']) save(results, page, resolve(root, values.out), values.quick)
+  const name = `${results.date.slice(0, 10)}-${machineSlug(machine)}${values.quick ? '-quick' : ''}`
+  if (!values['no-save']) savePage(results, page, join(resolve(root, values.out), name))
   return hasFailed(results) ? 1 : 0
 }
 
@@ -184,26 +186,6 @@ function summarize({ lines }: Scenario, outcome: Run['outcome']): string {
   const figures = lines.map(({ figure }) => `${figure} ${Math.round(outcome.figures[figure] ?? Number.NaN)}`)
   const faults = Object.entries(outcome.faults).filter(([, count]) => count > 0)
   return [...figures, ...faults.map(([kind, count]) => `${kind.toUpperCase()} ${count}`)].join('  ')
-}
-
-function save(results: Results, page: string, folder: string, isQuick: boolean): void {
-  mkdirSync(folder, { recursive: true })
-  const name = `${results.date.slice(0, 10)}-${machineSlug(results.machine)}${isQuick ? '-quick' : ''}`
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`)
-  writeFileSync(join(folder, `${name}.md`), page)
-  process.stderr.write(`saved as ${join(folder, name)}.md and .json\n`)
-}
-
-function leaveNothingBehind(children: Children, scratch: string): void {
-  process.once('exit', () => {
-    children.killAll()
-    rmSync(scratch, { recursive: true, force: true, maxRetries: 3 })
-  })
-  for (const [signal, exitCode] of [
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const)
-    process.once(signal, () => process.exit(exitCode))
 }
 
 process.exitCode = await main().catch((error: unknown) => {

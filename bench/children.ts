@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, closeSync } from 'node:fs'
+import { closeSync, openSync, rmSync } from 'node:fs'
 import { createServer, connect } from 'node:net'
 
 const PROBE_PAUSE_MS = 15
@@ -17,6 +17,8 @@ export interface StartOptions {
   readonly folder: string
   /** Where its output goes; undefined: a pipe for standard output, ours for standard error. */
   readonly logFile?: string
+  /** A pipe for standard input, which it otherwise has not. */
+  readonly hasInput?: true
 }
 
 /** The processes this bench has started, so that none outlives it, however it ends. */
@@ -24,7 +26,7 @@ export class Children {
   readonly #running = new Set<ChildProcess>()
 
   /** `taskset` becomes the program by exec, so the child's pid is the program's. */
-  start({ command, core, folder, logFile }: StartOptions): ChildProcess {
+  start({ command, core, folder, logFile, hasInput }: StartOptions): ChildProcess {
     const [file, args] =
       core === undefined
         ? [command.file, command.args]
@@ -32,7 +34,7 @@ export class Children {
     const log = logFile === undefined ? undefined : openSync(logFile, 'w')
     const child = spawn(file, args, {
       cwd: folder,
-      stdio: log === undefined ? ['ignore', 'pipe', 'inherit'] : ['ignore', log, log],
+      stdio: [hasInput ? 'pipe' : 'ignore', log ?? 'pipe', log ?? 'inherit'],
     })
     if (log !== undefined) closeSync(log)
     this.#running.add(child)
@@ -55,6 +57,19 @@ export class Children {
   killAll(): void {
     for (const child of this.#running) child.kill('SIGKILL')
   }
+}
+
+/** However this process ends: its children are gone, and so is the folder. */
+export function leaveNothingBehind(children: Children, scratch: string): void {
+  process.once('exit', () => {
+    children.killAll()
+    rmSync(scratch, { recursive: true, force: true, maxRetries: 3 })
+  })
+  for (const [signal, exitCode] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => process.exit(exitCode))
 }
 
 /** A loopback port that was free just now. */

@@ -1,12 +1,11 @@
 import type { BrokerName } from './brokers/kinds.ts'
 import type { FigureName } from './load/plan.ts'
+import { BUSY_LOAD, format, formatRatio, table } from './page.ts'
 import { errorsOf, faultKinds, faultsOf, isFaulty, judge, medianOf, ratio, type Results } from './results.ts'
 import { type Goal, type Line, type Scenario, scenarios } from './scenarios.ts'
 
 /** A broker below this share of its core could have done more. */
 const SATURATED = 0.9
-/** A busy machine in the minute before the run. */
-const IDLE_LOAD = 0.5
 
 /** The results as a page for people. */
 export function renderMarkdown(results: Results): string {
@@ -30,7 +29,7 @@ export function renderMarkdown(results: Results): string {
 }
 
 function renderHead({ date, machine, source, command, cores, brokers, ...rest }: Results): string {
-  const busy = machine.loadAverage > IDLE_LOAD ? ' (others were at work: read ratios, not rates)' : ''
+  const busy = machine.loadAverage > BUSY_LOAD ? ' (others were at work: read ratios, not rates)' : ''
   const rows: [string, string][] = [
     ['date', date],
     ['machine', `${machine.cpu}, ${machine.coreCount} cores, ${machine.memoryGib} GiB, ${machine.kernel}`],
@@ -114,23 +113,4 @@ function renderFaults(results: Results, measured: readonly Scenario[]): string {
 
 function brokerNames(results: Results): readonly BrokerName[] {
   return results.brokers.map(({ name }) => name)
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.map(escapeCell).join(' | ')} |`
-  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
-}
-
-function escapeCell(text: string): string {
-  return text.replaceAll('|', '\\|').replaceAll('\n', ' ')
-}
-
-function format(value: number | undefined): string {
-  if (value === undefined) return ''
-  if (value >= 1000) return Math.round(value).toLocaleString('en-US')
-  return value >= 100 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2)
-}
-
-function formatRatio(value: number | undefined): string {
-  return value === undefined ? '' : `${value.toFixed(2)}x`
 }

@@ -36,12 +36,17 @@ export type Verdict = 'reached' | 'missed' | 'not measured'
 
 /** The middle of a figure over all rounds that have it. */
 export function medianOf(results: Results, cell: Cell, figure: FigureName): number | undefined {
-  const values = runsOf(results, cell)
-    .flatMap(({ outcome }) => ('figures' in outcome ? [outcome.figures[figure]] : []))
-    .filter((value) => value !== undefined)
-    .toSorted((a, b) => a - b)
-  const upper = values[Math.floor(values.length / 2)]
-  const lower = values[Math.floor((values.length - 1) / 2)]
+  const figures = runsOf(results, cell).flatMap(({ outcome }) =>
+    'figures' in outcome ? [outcome.figures] : [],
+  )
+  return median(figures.map((all) => all[figure]))
+}
+
+/** The middle of those that are there. */
+export function median(values: readonly (number | undefined)[]): number | undefined {
+  const sorted = values.filter((value) => value !== undefined).toSorted((a, b) => a - b)
+  const upper = sorted[Math.floor(sorted.length / 2)]
+  const lower = sorted[Math.floor((sorted.length - 1) / 2)]
   return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2
 }
 

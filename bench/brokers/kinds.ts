@@ -99,7 +99,7 @@ function aedes(built: string): BrokerKind {
   }
 }
 
-const mosquitto: BrokerKind = {
+export const mosquitto: BrokerKind = {
   name: 'mosquitto',
   settings:
     'persistence false, max_queued_messages 100000, max_inflight_messages 0 (with the default of 20, 2.0.11 loses messages in fan-in at QoS 1), set_tcp_nodelay true, allow_anonymous true',
@@ -141,7 +141,7 @@ function mosquittoFile(): string {
 }
 
 /** A line of a mosquitto_passwd file in its `$7$` format (PBKDF2 with SHA-512). */
-function passwordLine({ username, password }: Credentials): string {
+export function passwordLine({ username, password }: Credentials): string {
   const salt = randomBytes(SALT_BYTES)
   const hash = pbkdf2Sync(password, salt, PASSWORD_ITERATIONS, PASSWORD_HASH_BYTES, 'sha512')
   return `${username}:$7$${PASSWORD_ITERATIONS}$${salt.toString('base64')}$${hash.toString('base64')}\n`
