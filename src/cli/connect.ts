@@ -31,6 +31,8 @@ export function connectCommand(env: Environment): Command {
 async function runConnect(text: string, flags: ClientFlags, env: Environment): Promise<void> {
   const { agent, service } = destinationOf(text)
   const { client, log } = await startClient(flags, env)
+  // That of the program exits at once, and the agent would wait for us.
+  process.stdout.removeAllListeners('error')
   try {
     const stream = await client.openStream(`${agent}/${service}`)
     // ssh ends its proxy command with SIGHUP. The agent is told, and need not wait for one who does not come back.

@@ -108,7 +108,9 @@ class MqttLink implements Link {
 
   close(graceMs = DEFAULT_CLOSE_GRACE_MS): Promise<void> {
     const connection = this.#connection
-    if (this.#phase === 'up' && this.#options.role === 'agent') {
+    // Unless the agent has said so itself, with more words.
+    const isSaid = this.#status?.startsWith('{"online":false') === true
+    if (this.#phase === 'up' && this.#options.role === 'agent' && !isSaid) {
       connection?.publishRetained(this.#statusTopic, OFFLINE_STATUS)
     }
     this.#phase = 'closed'
