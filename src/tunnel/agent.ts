@@ -122,8 +122,8 @@ export class AgentEndpoint implements Agent {
   async #close({ drainMs = 0, graceMs = GRACE_MS }: AgentCloseOptions): Promise<void> {
     this.#isClosing = true
     clearTimeout(this.#statusTimer)
-    await (drainMs > 0 ? this.#endpoint.drain(drainMs) : this.#endpoint.settle(graceMs))
     this.#link.publishStatus(encodeOffline(new Date()))
+    await (drainMs > 0 ? this.#endpoint.drain(drainMs) : this.#endpoint.settle(graceMs))
     for (const socket of this.#dials) socket.destroy()
     await this.#endpoint.close(ResetCode.shutdown, 'the agent stops', graceMs)
   }

@@ -48,6 +48,8 @@ export interface CarryOptions {
 export interface TunnelClient {
   readonly id: string
   readonly isConnected: boolean
+  /** Streams that are open or being opened. */
+  readonly streams: number
   /** Resolves when it is connected; rejects with TMQ_UNREACHABLE after the time. */
   connected(timeoutMs?: number): Promise<void>
   /**
@@ -109,6 +111,10 @@ export class ClientEndpoint implements TunnelClient {
     return this.#endpoint.isUp
   }
 
+  get streams(): number {
+    return this.#endpoint.streamCount
+  }
+
   connected(timeoutMs = CONNECT_TIMEOUT_MS): Promise<void> {
     return this.#endpoint.untilUp(timeoutMs)
   }
@@ -142,28 +148,28 @@ export class ClientEndpoint implements TunnelClient {
   }
 
   /** Joins a socket that was accepted, which must allow half-open, to a new stream; bytes may go with the OPEN. */
-  carry(socket: Duplex, to: Destination, { source, opened, failed, ended }: CarryOptions = {}): void {
+  carry(socket: Duplex, to: Destination, options: CarryOptions = {}): void {
     try {
       this.#mustBeOpen()
-      this.#opener.start(to, source, (channel, attempt) => {
+      this.#opener.start(to, options.source, (channel, attempt) => {
         let isOpen = false
         return new Pipe(channel, socket, {
           accepted: () => {
             isOpen = true
             attempt.over()
-            opened?.(channel)
+            options.opened?.(channel)
           },
           ended: (end) => {
             attempt.over()
-            if (isOpen || end.kind === 'closed') ended?.(end, channel)
-            else void attempt.explain(end).then((error) => failed?.(error))
+            if (isOpen || end.kind === 'closed') options.ended?.(end, channel)
+            else void attempt.explain(end).then((error) => options.failed?.(error))
           },
         })
       })
     } catch (error) {
       if (!(error instanceof TunnelError)) throw error
       resetSocket(socket)
-      failed?.(error)
+      options.failed?.(error)
     }
   }
 

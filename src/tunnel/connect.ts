@@ -73,7 +73,7 @@ function randomId(): string {
 
 function connect(role: 'agent' | 'client', name: string, options: EndOptions & { log?: TunnelLog }): Link {
   const { url, username, password, tls, topicPrefix, keepaliveSeconds, connectTimeoutMs } = options
-  const { maxPendingBytes, log = silentLog, onConnectFailed } = options
+  const { maxPendingBytes, log = silentLog } = options
   return createMqttLink({
     role,
     name,
@@ -88,7 +88,7 @@ function connect(role: 'agent' | 'client', name: string, options: EndOptions & {
     onAttemptFailed: (failure) => {
       const { error, attempts, retryInMs } = failure
       log.warn({ reason: error.message, attempts, retryInMs }, 'tunnel cannot connect to the broker')
-      onConnectFailed?.(failure)
+      options.onConnectFailed?.(failure)
     },
   })
 }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { CarryOptions } from './client.ts'
 import { parseDestination, type Destination } from './endpoint/checked-name.ts'
+import { resetSocket } from './endpoint/pipe.ts'
 import { endFields } from './endpoint/stream-log.ts'
 import type { TunnelLog } from './log.ts'
 import type { OpenSource } from './protocol/open-payload.ts'
@@ -95,7 +96,7 @@ export async function startForward(options: ForwardOptions, parts: ForwardParts)
       if (!server.listening) return
       const closed = once(server, 'close')
       server.close()
-      for (const socket of sockets) socket.destroy()
+      for (const socket of sockets) resetSocket(socket)
       await closed
     },
   }

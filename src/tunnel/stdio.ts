@@ -18,7 +18,7 @@ export interface StdioOptions {
  * An output whose reader is gone (EPIPE) resets the stream, and is no error.
  */
 export async function joinStdio(stream: TunnelStream, options: StdioOptions): Promise<void> {
-  const { input, output, closeOutput } = options
+  const { input, output } = options
   let isOutputGone = false
   output.on('error', () => {
     isOutputGone = true
@@ -26,8 +26,8 @@ export async function joinStdio(stream: TunnelStream, options: StdioOptions): Pr
   })
   input.on('error', (error) => stream.destroy(error))
   stream.once('end', () => {
-    if (closeOutput === undefined) output.end()
-    else output.write('', () => closeOutput())
+    if (options.closeOutput === undefined) output.end()
+    else output.write('', () => options.closeOutput?.())
   })
   input.pipe(stream)
   stream.pipe(output, { end: false })

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -28,6 +28,8 @@ export async function compileProgram(source: string): Promise<CompiledProgram> {
   )
   await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module' }))
   await promisify(execFile)(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project])
+  // It is where src/version.ts reads.
+  await copyFile(join(root, 'package.json'), join(folder, 'out/package.json'))
   const compiled = relative(root, source).replace(basename(source), basename(source).replace(/\.ts$/, '.js'))
   return {
     file: join(folder, 'out', compiled),

@@ -1,5 +1,11 @@
 import type { Link, LinkEvents } from '../../src/tunnel/link/link.ts'
-import { encodeFrame, type FrameHeader } from '../../src/tunnel/protocol/frame.ts'
+import { encodeFrame, type FrameHeader, FrameType } from '../../src/tunnel/protocol/frame.ts'
+import {
+  decodeOpen,
+  encodeOpen,
+  type OpenPeer,
+  type OpenSource,
+} from '../../src/tunnel/protocol/open-payload.ts'
 import { Routes, type Route } from '../../src/tunnel/protocol/names.ts'
 
 export interface MemoryLinks {
@@ -44,6 +50,10 @@ export class MemoryLink implements Link {
   isClosed = false
   /** As of a broker that knows nothing, or refuses: undefined and `refused`. */
   statusAnswer: 'told' | 'refused' = 'told'
+  /** What a broker between would put into each OPEN of this end. */
+  vouchedPeer: OpenPeer | undefined
+  /** Of each OPEN that this end has sent. */
+  readonly sources: (OpenSource | undefined)[] = []
   /** What this end has published, in order. */
   readonly statuses: string[] = []
   readonly #routes: Routes
@@ -52,6 +62,7 @@ export class MemoryLink implements Link {
   #isFull = false
   #status: string | undefined
   #watched = false
+  #upWaiters: (() => void)[] = []
 
   constructor(name: string, routes: Routes) {
     this.name = name
@@ -66,6 +77,7 @@ export class MemoryLink implements Link {
     if (this.isUp || this.isClosed) return
     this.isUp = true
     this.#events?.up()
+    this.#tellUp()
     if (this.#watched) this.#tellStatus()
   }
 
@@ -88,7 +100,7 @@ export class MemoryLink implements Link {
       return false
     }
     if (this.#waiting.length === 0) setImmediate(() => this.#cross())
-    this.#waiting.push({ route, frame: encodeFrame(header, payload) })
+    this.#waiting.push({ route, frame: encodeFrame(header, this.#vouched(header, payload)) })
     return true
   }
 
@@ -106,8 +118,12 @@ export class MemoryLink implements Link {
   statusComplete(timeoutMs: number): Promise<void> {
     if (this.statusAnswer === 'refused') return Promise.reject(new Error('not allowed'))
     return new Promise((resolve, reject) => {
-      if (this.isUp) setImmediate(() => setImmediate(resolve))
-      else setTimeout(() => reject(new Error(`not up within ${timeoutMs} ms`)), timeoutMs)
+      const timer = setTimeout(() => reject(new Error(`not up within ${timeoutMs} ms`)), timeoutMs)
+      this.#upWaiters.push(() => {
+        clearTimeout(timer)
+        setImmediate(() => setImmediate(resolve))
+      })
+      if (this.isUp) this.#tellUp()
     })
   }
 
@@ -123,6 +139,19 @@ export class MemoryLink implements Link {
     this.#events?.status(agent, status === undefined ? undefined : Buffer.from(status))
   }
 
+  #tellUp(): void {
+    for (const tell of this.#upWaiters.splice(0)) tell()
+  }
+
+  #vouched(header: FrameHeader, payload: Buffer | undefined): Buffer | undefined {
+    if (header.type !== FrameType.open || payload === undefined) return payload
+    const open = decodeOpen(payload)
+    if (typeof open === 'string') return payload
+    this.sources.push(open.source)
+    if (this.vouchedPeer === undefined) return payload
+    return encodeOpen({ ...open, peer: this.vouchedPeer })
+  }
+
   #tellStatus(): void {
     const status = this.other.#status
     if (this.#watched && this.isUp && status !== undefined) this.tell(this.other.name, status)
@@ -132,7 +161,11 @@ export class MemoryLink implements Link {
     const frames = this.#waiting
     this.#waiting = []
     if (!this.isUp) return
-    for (const { route, frame } of frames) if (this.other.isUp) this.other.#events?.frame(route, frame)
+    const { other } = this
+    for (const { route, frame } of frames) {
+      const isForOther = route.agent === other.name || route.client === other.name
+      if (isForOther && other.isUp) other.#events?.frame(route, frame)
+    }
     if (!this.#isFull) return
     this.#isFull = false
     this.#events?.room()

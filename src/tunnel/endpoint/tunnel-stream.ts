@@ -34,7 +34,11 @@ export class TunnelStream extends Duplex {
       },
       room: () => this.#roomAgain(),
       closed: () => undefined,
-      reset: (code, reason) => this.destroy(new TunnelError(code, `${to}: ${reason}`)),
+      reset: (code, reason, by) => {
+        // A program that closes its client knows.
+        const isOwnEnd = by === 'us' && code === ResetCode.shutdown
+        this.destroy(isOwnEnd ? undefined : new TunnelError(code, `${to}: ${reason}`))
+      },
     }
     channel.owner = owner
   }
