@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { Handler } from '../../../src/hooks/types.ts'
+import { AuthError, type Handler } from '../../../src/hooks/types.ts'
 import { createProxyDecoder } from '../../../src/listeners/proxy-protocol.ts'
 import { createTunnelClient, type TunnelClient } from '../../../src/tunnel/index.ts'
 import {
@@ -94,7 +94,7 @@ describe('a service of the broker itself', () => {
       authConnect: () => undefined,
       authTunnel: (session, { action, agent, service }) => {
         asked.push(`${session.id} ${action} ${agent}/${service}`)
-        return session.id === 'good' ? undefined : false
+        throw new AuthError('not this one')
       },
     }
     const broker = await openBroker(
