@@ -103,7 +103,6 @@ export type AgentConfig = z.output<typeof agentSchema>
 export type ClientConfig = z.output<typeof clientSchema>
 /** What both have. */
 export type EndpointConfig = Omit<ClientConfig, 'forwards'>
-export type ServiceConfig = AgentConfig['services'][string]
 
 export type EndpointSchema = typeof agentSchema | typeof clientSchema
 

@@ -6,10 +6,14 @@ import { ResetCode } from '../../../src/tunnel/protocol/reset-code.ts'
 import { TunnelError } from '../../../src/tunnel/tunnel-error.ts'
 
 async function exitOf(error: unknown): Promise<number | undefined> {
-  const outcome = await withTunnelExit(() => Promise.reject(error as Error)).catch(
-    (failure: unknown) => failure,
-  )
-  return outcome instanceof CommandFailure ? outcome.exitCode : undefined
+  try {
+    await withTunnelExit(async () => {
+      throw error
+    })
+  } catch (failure) {
+    return failure instanceof CommandFailure ? failure.exitCode : undefined
+  }
+  return undefined
 }
 
 it('has a line in docs/tunnels.md for each exit code, and no other', () => {
