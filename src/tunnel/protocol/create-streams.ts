@@ -6,7 +6,7 @@ import { decodeOpen, type OpenPayload } from './open-payload.ts'
 import { WindowBudget } from './receive-window.ts'
 import { decodeReset, encodeReset, ResetCode } from './reset-code.ts'
 import { RoundTrip } from './round-trip.ts'
-import { StreamMachine, type StreamHost } from './stream-machine.ts'
+import { StreamMachine, type StreamHost, type StreamStart } from './stream-machine.ts'
 import type { SendFrame, Stream, StreamEvent, Streams, StreamsLimits } from './streams.ts'
 import { Tombstones, type Tombstone } from './tombstones.ts'
 import { Turns } from './turns.ts'
@@ -216,7 +216,7 @@ class Machine implements Streams, StreamHost {
     return this.#streamsOf(route)?.byId.get(id)
   }
 
-  #add(start: ConstructorParameters<typeof StreamMachine>[2], nowMs: number): StreamMachine {
+  #add(start: StreamStart, nowMs: number): StreamMachine {
     const { route, id } = start
     let streams = this.#streamsOf(route)
     if (streams === undefined) {

@@ -1,38 +1,30 @@
-import { CongestionWindow } from './congestion.ts'
 import {
   FrameFlag,
   FrameType,
-  FrameView,
   GAP_BYTES,
   HEADER_BYTES,
-  INITIAL_CREDIT_BYTES,
   readUInt48,
   writeUInt48,
+  type FrameView,
 } from './frame.ts'
 import type { LinkClock } from './link-clock.ts'
+import { Liveness } from './liveness.ts'
 import type { Route } from './names.ts'
 import { encodeOpen, type OpenPayload } from './open-payload.ts'
-import { ReceiveBuffer } from './receive-buffer.ts'
-import { ReceiveWindow, type WindowBudget } from './receive-window.ts'
+import type { WindowBudget } from './receive-window.ts'
+import { Receiver } from './receiver.ts'
 import { ResetCode } from './reset-code.ts'
 import type { RoundTrip } from './round-trip.ts'
+import { Sender } from './sender.ts'
 import type { SendFrame, Stream, StreamEvent, StreamsLimits } from './streams.ts'
-import { SendBuffer } from './send-buffer.ts'
 import type { Tombstone } from './tombstones.ts'
 import { Turn } from './turns.ts'
 
-/** 7.1 */
-const ACK_DELAY_MS = 20
 /** 5.2, 6.4, 7.3: until something is sent again, doubling up to the second. */
 const MIN_STALL_MS = 1_000
 const MAX_STALL_MS = 8_000
 /** 5.3 */
 const STRANGER_MS = 8_000
-/** 8.6 */
-const PING_AFTER_MS = 30_000
-/** A receiver measures the round trip when data flows: after so many bytes, at most so often. */
-const MEASURE_BYTES = 65_536
-const MEASURE_EVERY_MS = 1_000
 /** While the link takes nothing, whether it does is looked at so often. */
 const BLOCKED_LOOK_MS = 250
 /** A stream that looked too early sleeps so long at least. */
@@ -40,14 +32,15 @@ const MIN_SLEEP_MS = 1
 
 /** Control frames that are due, lowest first: bits, so that they cannot pile up. */
 const Due = { open: 1, resume: 2, accept: 4, ack: 8, ping: 16, pong: 32 } as const
-const DUE_TYPES = new Map<number, FrameType>([
-  [Due.open, FrameType.open],
-  [Due.resume, FrameType.resume],
-  [Due.accept, FrameType.accept],
-  [Due.ack, FrameType.ack],
-  [Due.ping, FrameType.ping],
-  [Due.pong, FrameType.pong],
-])
+type Due = (typeof Due)[keyof typeof Due]
+const FRAME_TYPES: Record<Due, FrameType> = {
+  [Due.open]: FrameType.open,
+  [Due.resume]: FrameType.resume,
+  [Due.accept]: FrameType.accept,
+  [Due.ack]: FrameType.ack,
+  [Due.ping]: FrameType.ping,
+  [Due.pong]: FrameType.pong,
+}
 
 /** What a stream needs of the machine around it. */
 export interface StreamHost {
@@ -56,7 +49,7 @@ export interface StreamHost {
   readonly budget: WindowBudget
   readonly clock: LinkClock
   readonly isUp: boolean
-  readonly counters: { resentBytes: number; droppedFrames: number }
+  readonly counters: { resentBytes: number }
   emit(event: StreamEvent): void
   wake(stream: StreamMachine, atMs: number): void
   controlDue(stream: StreamMachine): void
@@ -65,14 +58,22 @@ export interface StreamHost {
   ended(stream: StreamMachine, stone: Tombstone, answer: boolean, nowMs: number): void
 }
 
+/** What a stream begins with. */
+export interface StreamStart {
+  readonly route: Route
+  readonly id: number
+  readonly open: OpenPayload
+  /** What we may send at first. */
+  readonly creditLimit: number
+}
+
 /**
- * One stream: docs/tunnel-protocol.md 5 to 8.
+ * One stream, all its transitions: docs/tunnel-protocol.md 5 to 8.
  *
  *   client: open() ──OPEN──▶ opening ──ACCEPT, or any answer──▶ open ─┐
  *   agent:  OPEN ──▶ opening (the program dials) ──accept()──▶ open ──┴─ both FINs acknowledged ──▶ closed
  *   RESET, a violation or a time that ran out, in any phase ──▶ closed
  *
- * Each direction for itself: what we send goes  written ─ sent ─ acknowledged, and FIN takes the last offset.
  * After a reconnect it is `resuming`: no DATA until the peer has said how far it is (8.2).
  */
 export class StreamMachine implements Stream {
@@ -92,85 +93,47 @@ export class StreamMachine implements Stream {
   readonly #host: StreamHost
   readonly #path: RoundTrip
   readonly #open: OpenPayload
+  readonly #sender: Sender
+  readonly #receiver: Receiver
+  readonly #liveness: Liveness
   #phase: Stream['phase'] = 'opening'
   #due = 0
   /** How often OPEN (client) or ACCEPT (agent) went out, and when last. */
   #greetedCount = 0
   #greetedAtMs = 0
-
-  readonly #send = new SendBuffer()
-  readonly #congestion: CongestionWindow
-  #finished = false
-  #wasFull = false
-  /** Next to send, highest sent, and acknowledged, all with FIN. */
-  #next = 0
-  #sent = 0
-  #acked = 0
-  #creditLimit: number
-  /** The most the peer's window was seen to be. */
-  #peerWindow = 0
+  /** Client: until then the agent may rightly have said that it does not know this stream. */
+  #strangerUntilMs = -Infinity
   #resuming = false
-  /** 7.4: what is sent again, and for which `acked` that was done. */
-  #repairNext = 0
-  #repairEnd = 0
-  #repairedAt = -1
-  /** A DATA whose way is timed: the end of it, when it was sent, and what was acknowledged then. */
-  #timedOffset = -1
-  #timedAtMs = 0
-  #timedAcked = 0
+  #wasFull = false
+  #endTold = false
+  #pongValue = 0
   /** On the link's clock: when something is sent again if nothing happens. */
   #stallAt = Infinity
   #stallDelayMs = MIN_STALL_MS
 
-  readonly #receive = new ReceiveBuffer()
-  readonly #window: ReceiveWindow
-  /** The highest `limit` that the peer can know of, and the one in the last frame. */
-  #grantedLimit = INITIAL_CREDIT_BYTES
-  #toldLimit = 0
-  #ackAtMs = Infinity
-  #endTold = false
-
-  #heardMs: number
-  /** Client: until then the agent may rightly have said that it does not know this stream. */
-  #strangerUntilMs = 0
-  /** Since when an answer is missing (8.6). */
-  #expectSinceMs = Infinity
-  /** What our last PING asks to be echoed; -1: answered. */
-  #pingValue = -1
-  #pingedAtMs = -Infinity
-  #pingedAtOffset = 0
-  #pongValue = 0
-
   constructor(
     host: StreamHost,
     path: RoundTrip,
-    start: {
-      readonly route: Route
-      readonly id: number
-      readonly open: OpenPayload
-      readonly creditLimit: number
-    },
+    { route, id, open, creditLimit }: StreamStart,
     nowMs: number,
   ) {
     this.#host = host
     this.#path = path
-    this.#open = start.open
-    this.route = start.route
-    this.id = start.id
-    this.token = start.open.token
-    this.source = start.open.source
-    this.peer = host.role === 'agent' ? start.open.peer : undefined
+    this.#open = open
+    this.route = route
+    this.id = id
+    this.token = open.token
+    this.source = open.source
+    this.peer = host.role === 'agent' ? open.peer : undefined
     this.openedAtMs = nowMs
-    this.#heardMs = nowMs
-    this.#creditLimit = start.creditLimit
-    this.#congestion = new CongestionWindow(path, host.limits.maxWindowBytes)
-    this.#window = new ReceiveWindow(host.budget, nowMs)
-    if (host.role === 'client') {
-      this.#strangerUntilMs = Infinity
-      this.#makeDue(Due.open)
-      this.#watchProgress(nowMs)
-      host.wake(this, nowMs + host.limits.openTimeoutMs)
-    }
+    this.#sender = new Sender(path, host.limits, creditLimit)
+    this.#receiver = new Receiver(host.budget, nowMs)
+    this.#liveness = new Liveness(nowMs)
+    if (host.role === 'agent') return
+    this.#strangerUntilMs = Infinity
+    this.#makeDue(Due.open)
+    this.#watchProgress(nowMs)
+    host.wake(this, nowMs + host.limits.openTimeoutMs)
   }
 
   get phase(): Stream['phase'] {
@@ -178,53 +141,48 @@ export class StreamMachine implements Stream {
   }
 
   get sentBytes(): number {
-    return Math.min(this.#acked, this.#send.endOffset)
+    return this.#sender.ackedBytes
   }
 
   get receivedBytes(): number {
-    return this.#receive.nextOffset
+    return this.#receiver.byteCount
   }
 
   get hasRoom(): boolean {
-    const { sendBufferBytes, maxWindowBytes } = this.#host.limits
-    return this.#send.byteCount < Math.max(sendBufferBytes, Math.min(this.#peerWindow, maxWindowBytes))
+    return this.#sender.hasRoom
   }
 
   // What the program does.
 
   accept(nowMs: number): void {
-    if (this.#phase !== 'opening' || this.#host.role !== 'agent') return
+    if (this.#phase !== 'opening' || this.#host.role === 'client') return
     this.#phase = 'open'
     this.#makeDue(Due.accept)
     this.#handOn(undefined)
-    this.#dataChanged()
-    this.#watchProgress(nowMs)
-    this.#host.wake(this, this.#heardMs + PING_AFTER_MS)
-    this.#closeIfDone(nowMs)
+    this.#dataChanged(nowMs)
+    this.#host.wake(this, this.#liveness.pingAtMs)
   }
 
   write(bytes: Buffer, nowMs: number): void {
-    if (this.#finished) throw new RangeError('write after finish')
+    if (this.#sender.isFinished) throw new RangeError('write after finish')
     if (this.#phase === 'closed' || bytes.length === 0) return
-    this.#send.write(bytes)
+    this.#sender.write(bytes)
     if (!this.hasRoom) this.#wasFull = true
-    this.#dataChanged()
-    this.#watchProgress(nowMs)
+    this.#dataChanged(nowMs)
   }
 
   finish(nowMs: number): void {
-    if (this.#finished || this.#phase === 'closed') return
-    this.#finished = true
-    this.#dataChanged()
-    this.#watchProgress(nowMs)
+    if (this.#sender.isFinished || this.#phase === 'closed') return
+    this.#sender.finish()
+    this.#dataChanged(nowMs)
   }
 
   consumed(byteCount: number, nowMs: number): void {
     if (this.#phase === 'closed') return
-    const offset = Math.min(this.#window.consumedOffset + byteCount, this.#receive.nextOffset)
-    this.#window.consumed(offset, nowMs, this.#path.leastMs)
-    if (this.#receive.isComplete) return
-    if (this.#window.limit - this.#toldLimit >= this.#window.ackBytes) this.#makeDue(Due.ack)
+    const isMuch = this.#receiver.consumed(byteCount, nowMs, this.#path.leastMs)
+    // Nothing more will come that needs credit.
+    if (this.#receiver.isComplete) return
+    if (isMuch) this.#makeDue(Due.ack)
     else this.#ackSoon(nowMs)
   }
 
@@ -239,19 +197,16 @@ export class StreamMachine implements Stream {
 
   /** A frame of this stream without a fault, other than OPEN and RESET. */
   receive(view: FrameView, frame: Buffer, nowMs: number): void {
-    if (view.type === FrameType.pong && view.offset !== this.#pingValue) return
-    this.#heardMs = nowMs
-    this.#expectSinceMs = Infinity
-    if (this.#phase === 'opening' && this.#host.role === 'client') {
-      if (view.type !== FrameType.ping) this.#answered(view.type, nowMs)
-    }
-    if (view.acked > this.#sent) {
-      this.violate(`acknowledges ${view.acked} of ${this.#sent}`, nowMs)
+    // 9.5: not ours, so it says nothing.
+    if (view.type === FrameType.pong && !this.#liveness.isAnswer(view.offset)) return
+    this.#liveness.heard(nowMs)
+    if (this.#isOpeningClient && view.type !== FrameType.ping) this.#answered(view.type, nowMs)
+    if (view.acked > this.#sender.sentOffset) {
+      this.violate(`acknowledges ${view.acked} of ${this.#sender.sentOffset}`, nowMs)
       return
     }
-    this.#peerWindow = Math.max(this.#peerWindow, view.limit - view.acked)
-    const isOld = view.acked < this.#acked
-    this.#learn(view.acked, view.limit, nowMs)
+    const isOld = view.acked < this.#sender.ackedOffset
+    if (this.#sender.learn(view.acked, view.limit, nowMs)) this.#progressed(nowMs)
     this.#tellOfRoom()
     switch (view.type) {
       case FrameType.data:
@@ -259,20 +214,18 @@ export class StreamMachine implements Stream {
         break
       case FrameType.ack:
         if (this.#resuming) this.#goBack()
-        if ((view.flags & FrameFlag.gap) !== 0) this.#repair(view.acked, readUInt48(frame, HEADER_BYTES))
+        if ((view.flags & FrameFlag.gap) !== 0)
+          this.#sender.repair(view.acked, readUInt48(frame, HEADER_BYTES))
         break
       case FrameType.resume:
-        // An ACK would be taken for the answer to OPEN (5.2).
-        if (this.#phase === 'open') this.#makeDue(Due.ack)
-        if (!isOld) this.#peerResumes(nowMs)
+        this.#receiveResume(isOld, nowMs)
         break
       case FrameType.ping:
         this.#pongValue = view.offset
         this.#makeDue(Due.pong)
         break
       case FrameType.pong:
-        this.#path.sample(nowMs - this.#pingedAtMs, nowMs)
-        this.#pingValue = -1
+        this.#path.sample(this.#liveness.answered(nowMs), nowMs)
         break
       case FrameType.accept:
       case FrameType.open:
@@ -281,17 +234,16 @@ export class StreamMachine implements Stream {
       default:
         view.type satisfies never
     }
-    this.#dataChanged()
+    this.#dataChanged(nowMs)
     this.#closeIfDone(nowMs)
   }
 
   /** 5.5: OPEN again, with the same token. */
   openedAgain(creditLimit: number, nowMs: number): void {
-    this.#heardMs = nowMs
-    this.#expectSinceMs = Infinity
-    this.#creditLimit = Math.max(this.#creditLimit, creditLimit)
+    this.#liveness.heard(nowMs)
+    this.#sender.learn(0, creditLimit, nowMs)
     if (this.#phase === 'open') this.#makeDue(Due.accept)
-    this.#dataChanged()
+    this.#dataChanged(nowMs)
   }
 
   /** RESET came. */
@@ -306,247 +258,6 @@ export class StreamMachine implements Stream {
     this.#fail(ResetCode.protocol, reason, 'us', answer, nowMs)
   }
 
-  // What the link and the clock do.
-
-  /** 8.1 */
-  linkUp(nowMs: number): void {
-    if (this.#phase === 'opening' && this.#host.role === 'client') {
-      this.#makeDue(Due.open)
-      this.#goBack()
-    } else if (this.#phase === 'open' && (this.#host.role === 'client' || this.#greetedCount > 0)) {
-      this.#makeDue(Due.resume)
-      this.#resuming = true
-      this.#timedOffset = -1
-    }
-    this.#stallDelayMs = MIN_STALL_MS
-    this.#stallAt = Infinity
-    this.#dataChanged()
-    this.#watchProgress(nowMs)
-    this.#host.wake(this, nowMs + PING_AFTER_MS)
-  }
-
-  linkDown(nowMs: number): void {
-    this.#pingValue = -1
-    this.#expect(nowMs)
-  }
-
-  /** A time that was asked for has come, or none: it looks for itself. */
-  wake(nowMs: number): void {
-    const { resumeTimeoutMs } = this.#host.limits
-    if (this.#opensUntilMs() <= nowMs) {
-      this.#fail(ResetCode.timeout, 'no answer to OPEN', 'us', true, nowMs)
-      return
-    }
-    if (this.#expectSinceMs + resumeTimeoutMs <= nowMs) {
-      this.#fail(ResetCode.timeout, `nothing heard for ${resumeTimeoutMs} ms`, 'us', true, nowMs)
-      return
-    }
-    if (this.#ackAtMs <= nowMs) this.#makeDue(Due.ack)
-    if (this.#host.isUp) {
-      if (this.#stallAt <= this.#host.clock.at(nowMs)) this.#stalled(nowMs)
-      if (this.#phase === 'open' && this.#pingAtMs() <= nowMs) this.#ping(nowMs)
-    }
-    this.#host.wake(this, Math.max(nowMs + MIN_SLEEP_MS, this.#nextWakeMs(nowMs)))
-  }
-
-  // What goes out.
-
-  /** Sends the control frames that are due. False: the link takes no more. */
-  sendControl(header: FrameView, nowMs: number, send: SendFrame): boolean {
-    while (this.#due !== 0) {
-      const bit = this.#due & -this.#due
-      const ackAtMs = this.#ackAtMs
-      this.#due &= ~bit
-      this.#fill(header, DUE_TYPES.get(bit)!)
-      if (!send(this.route, header, this.#payloadOf(bit, header, nowMs))) {
-        this.#due |= bit
-        this.#ackAtMs = ackAtMs
-        return false
-      }
-      if (bit === Due.open || bit === Due.accept) {
-        this.#greetedCount++
-        this.#greetedAtMs = nowMs
-      }
-      if (bit === Due.resume || bit === Due.ping) this.#expect(nowMs)
-    }
-    return true
-  }
-
-  /** There is DATA that may go out now. */
-  canSend(nowMs: number): boolean {
-    if (this.#resuming || this.#phase === 'closed') return false
-    if (this.#phase === 'opening' && this.#host.role === 'agent') return false
-    if (this.#repairNext < this.#repairEnd) return true
-    const end = this.#send.endOffset
-    if (this.#next > end || (this.#next === end && !this.#finished)) return false
-    // FIN needs no credit (4.6).
-    if (this.#next < end && this.#next >= this.#creditLimit) return false
-    return this.#next - this.#acked < this.#congestion.bytes(nowMs)
-  }
-
-  /** Nothing is on its way, nor was before this write: its first chunk goes before those of others. */
-  get isFirst(): boolean {
-    return this.#sent === this.#acked
-  }
-
-  /** Sends one DATA, after `canSend`. False: the link takes no more. */
-  sendData(header: FrameView, nowMs: number, send: SendFrame): boolean {
-    const before = {
-      next: this.#next,
-      sent: this.#sent,
-      repairNext: this.#repairNext,
-      ackAtMs: this.#ackAtMs,
-    }
-    const isRepair = this.#repairNext < this.#repairEnd
-    const offset = isRepair ? this.#repairNext : this.#next
-    const payload = this.#chunk(offset, isRepair ? this.#repairEnd : this.#creditLimit)
-    const end = offset + (payload?.length ?? 0)
-    const isLast = this.#finished && end === this.#send.endOffset
-    const behind = isLast ? end + 1 : end
-    this.#fill(header, FrameType.data)
-    header.flags = isLast ? FrameFlag.fin : 0
-    header.offset = offset
-    // Before it is sent: a link within the process may bring the answer during the call.
-    if (isRepair) this.#repairNext = end
-    this.#next = Math.max(this.#next, behind)
-    this.#sent = Math.max(this.#sent, behind)
-    if (!send(this.route, header, payload)) {
-      this.#next = before.next
-      this.#sent = before.sent
-      this.#repairNext = before.repairNext
-      this.#ackAtMs = before.ackAtMs
-      return false
-    }
-    if (offset < before.sent) this.#host.counters.resentBytes += Math.min(end, before.sent) - offset
-    else if (this.#timedOffset < 0) this.#time(behind, nowMs)
-    this.#expect(nowMs)
-    this.#watchProgress(nowMs)
-    return true
-  }
-
-  // Sending.
-
-  #chunk(offset: number, until: number): Buffer | undefined {
-    const size = Math.min(until, this.#send.endOffset) - offset
-    return size > 0 ? this.#send.read(offset, Math.min(size, this.#host.limits.chunkBytes)) : undefined
-  }
-
-  /** All but the offset of DATA, PING and PONG. */
-  #fill(header: FrameView, type: FrameType): void {
-    const limit = this.#window.limit
-    header.type = type
-    header.flags = 0
-    header.stream = this.id
-    header.offset = this.#sent
-    header.acked = this.#receive.ackedOffset
-    header.limit = limit
-    this.#toldLimit = limit
-    this.#grantedLimit = Math.max(this.#grantedLimit, limit)
-    this.#ackAtMs = Infinity
-  }
-
-  #payloadOf(bit: number, header: FrameView, nowMs: number): Buffer | undefined {
-    const hasEnded = this.#sent > this.#send.endOffset
-    switch (bit) {
-      case Due.open:
-        header.offset = 0
-        header.acked = 0
-        return encodeOpen(this.#open)
-      case Due.ack: {
-        if (hasEnded) header.flags = FrameFlag.fin
-        const gap = this.#receive.gapOffset
-        if (gap === undefined) return undefined
-        header.flags |= FrameFlag.gap
-        const payload = Buffer.allocUnsafe(GAP_BYTES)
-        writeUInt48(payload, 0, gap)
-        return payload
-      }
-      case Due.resume:
-        if (hasEnded) header.flags = FrameFlag.fin
-        return undefined
-      case Due.ping:
-        this.#pingedAtMs = nowMs
-        // Microseconds: no two that matter are the same.
-        this.#pingValue = Math.floor(nowMs * 1_000) % 2 ** 48
-        header.offset = this.#pingValue
-        return undefined
-      case Due.pong:
-        header.offset = this.#pongValue
-        return undefined
-      default:
-        return undefined
-    }
-  }
-
-  #makeDue(bit: number): void {
-    this.#due |= bit
-    this.#host.controlDue(this)
-  }
-
-  #dataChanged(): void {
-    this.#host.dataDue(this)
-  }
-
-  #time(offset: number, nowMs: number): void {
-    this.#timedOffset = offset
-    this.#timedAtMs = nowMs
-    this.#timedAcked = this.#acked
-  }
-
-  /** Sends again from what was acknowledged. */
-  #goBack(): void {
-    this.#resuming = false
-    this.#next = this.#acked
-    this.#repairNext = this.#repairEnd = 0
-    this.#timedOffset = -1
-  }
-
-  /** 7.4: the peer has something at `gapOffset`, and nothing from `acked` to there. */
-  #repair(acked: number, gapOffset: number): void {
-    if (acked !== this.#acked || acked <= this.#repairedAt) return
-    const end = Math.min(gapOffset, this.#next, this.#send.endOffset)
-    if (end <= acked) return
-    this.#repairedAt = acked
-    this.#repairNext = acked
-    this.#repairEnd = end
-    this.#timedOffset = -1
-    this.#congestion.lost(acked, this.#sent)
-  }
-
-  /** `acked` and `limit` of any frame (4.4). */
-  #learn(acked: number, limit: number, nowMs: number): void {
-    if (limit > this.#creditLimit) {
-      if (this.#acked === this.#sent) this.#progressed(nowMs)
-      this.#creditLimit = limit
-    }
-    if (acked <= this.#acked) return
-    this.#congestion.acknowledged(acked - this.#acked, this.#next - this.#acked)
-    this.#acked = acked
-    this.#send.acknowledge(Math.min(acked, this.#send.endOffset))
-    this.#next = Math.max(this.#next, acked)
-    this.#repairNext = Math.max(this.#repairNext, acked)
-    if (this.#timedOffset >= 0 && acked >= this.#timedOffset) {
-      this.#timedOffset = -1
-      this.#congestion.sample(nowMs - this.#timedAtMs, acked - this.#timedAcked, nowMs)
-    }
-    this.#progressed(nowMs)
-  }
-
-  #tellOfRoom(): void {
-    if (!this.#wasFull || this.#finished || !this.hasRoom) return
-    this.#wasFull = false
-    this.#host.emit({ kind: 'room', stream: this })
-  }
-
-  #peerResumes(nowMs: number): void {
-    // What timed out while it was away was not lost to congestion.
-    if (this.#stallDelayMs > MIN_STALL_MS) this.#congestion.restart()
-    this.#goBack()
-    this.#progressed(nowMs)
-  }
-
-  // Receiving.
-
   /** Client: the agent knows the stream, so it has accepted it. */
   #answered(type: FrameType, nowMs: number): void {
     this.#phase = 'open'
@@ -557,73 +268,109 @@ export class StreamMachine implements Stream {
     else if (type === FrameType.accept) this.#path.sample(nowMs - this.#greetedAtMs, nowMs)
     this.#host.emit({ kind: 'accepted', stream: this })
     this.#progressed(nowMs)
-    this.#host.wake(this, nowMs + PING_AFTER_MS)
+    this.#host.wake(this, this.#liveness.pingAtMs)
   }
 
   #receiveData(view: FrameView, frame: Buffer, nowMs: number): void {
-    const fin = (view.flags & FrameFlag.fin) !== 0
-    const receive = this.#receive
-    const fault = receive.fault(view.offset, frame.length - HEADER_BYTES, fin, this.#grantedLimit)
+    const receiver = this.#receiver
+    const fault = receiver.fault(view, frame)
     if (fault !== undefined) {
       this.violate(fault, nowMs)
       return
     }
-    const wasAcked = receive.ackedOffset
-    if (fin) receive.finish(view.offset + frame.length - HEADER_BYTES)
+    // The target is not connected yet; and an ACK would be taken for the answer to OPEN (5.2).
     if (this.#phase === 'opening') {
-      if (!receive.keep(view.offset, frame.subarray(HEADER_BYTES))) this.#host.counters.droppedFrames++
+      receiver.keep(view, frame)
       return
     }
-    this.#handOn(receive.receive(view.offset, frame.subarray(HEADER_BYTES)))
-    const isDuplicate = receive.ackedOffset === wasAcked
-    if (fin || isDuplicate || receive.gapOffset !== undefined || receive.isComplete) this.#makeDue(Due.ack)
+    const before = receiver.ackedOffset
+    this.#handOn(receiver.receive(view, frame))
+    const isUnusual = receiver.ackedOffset === before || receiver.gapOffset !== undefined
+    if (isUnusual || receiver.isComplete) this.#makeDue(Due.ack)
     else this.#ackSoon(nowMs)
-    if (receive.nextOffset - this.#pingedAtOffset >= MEASURE_BYTES) this.#measure(nowMs)
+    if (this.#liveness.wantsMeasure(receiver.byteCount, nowMs)) this.#makeDue(Due.ping)
   }
 
   #handOn(first: Buffer | undefined): void {
-    const receive = this.#receive
-    let bytes = first ?? receive.takeKept()
+    let bytes = first ?? this.#receiver.takeKept()
     while (bytes !== undefined) {
       if (bytes.length > 0) this.#host.emit({ kind: 'data', stream: this, bytes })
-      bytes = receive.takeKept()
+      bytes = this.#receiver.takeKept()
     }
-    if (!receive.isComplete || this.#endTold) return
+    if (!this.#receiver.isComplete || this.#endTold) return
     this.#endTold = true
     this.#host.emit({ kind: 'end', stream: this })
   }
 
-  #ackSoon(nowMs: number): void {
-    if (this.#ackAtMs !== Infinity) return
-    this.#ackAtMs = nowMs + ACK_DELAY_MS
-    this.#host.wake(this, this.#ackAtMs)
+  /** 8.2 */
+  #receiveResume(isOld: boolean, nowMs: number): void {
+    if (this.#phase !== 'open') return
+    this.#makeDue(Due.ack)
+    if (isOld) return
+    if (this.#stallDelayMs > MIN_STALL_MS) this.#sender.peerReturned()
+    this.#goBack()
+    this.#progressed(nowMs)
   }
 
-  /** Times the way, for the growth of the window. */
-  #measure(nowMs: number): void {
-    if (nowMs - this.#pingedAtMs < MEASURE_EVERY_MS) return
-    this.#pingedAtOffset = this.#receive.nextOffset
-    this.#ping(nowMs)
+  #goBack(): void {
+    this.#resuming = false
+    this.#sender.goBack()
   }
 
-  #ping(nowMs: number): void {
-    this.#pingedAtMs = nowMs
-    this.#makeDue(Due.ping)
+  #tellOfRoom(): void {
+    if (!this.#wasFull || this.#sender.isFinished || !this.hasRoom) return
+    this.#wasFull = false
+    this.#host.emit({ kind: 'room', stream: this })
   }
 
-  // Times.
+  // What the link and the clock do.
 
-  /** Something waits for the peer: it has to come within the time. */
-  get #isWaiting(): boolean {
-    if (this.#phase === 'opening') return this.#host.role === 'client'
-    const all = this.#send.endOffset + (this.#finished ? 1 : 0)
-    return this.#resuming || this.#acked < all
+  /** 8.1 */
+  linkUp(nowMs: number): void {
+    if (this.#isOpeningClient) {
+      this.#makeDue(Due.open)
+      this.#goBack()
+    } else if (this.#phase === 'open' && (this.#host.role === 'client' || this.#greetedCount > 0)) {
+      this.#makeDue(Due.resume)
+      this.#resuming = true
+    }
+    this.#progressed(nowMs)
+    this.#dataChanged(nowMs)
+    this.#host.wake(this, Math.max(nowMs + MIN_SLEEP_MS, this.#liveness.pingAtMs))
   }
 
-  #watchProgress(nowMs: number): void {
-    if (this.#stallAt !== Infinity || !this.#isWaiting) return
-    this.#stallAt = this.#host.clock.at(nowMs) + this.#stallDelayMs
-    this.#host.wake(this, nowMs + this.#stallDelayMs)
+  linkDown(nowMs: number): void {
+    this.#liveness.linkDown(nowMs)
+    this.#host.wake(this, nowMs + this.#host.limits.resumeTimeoutMs)
+  }
+
+  /** A time that was asked for has come, or none: it looks for itself. */
+  wake(nowMs: number): void {
+    const { resumeTimeoutMs } = this.#host.limits
+    if (this.#openUntilMs <= nowMs) {
+      this.#fail(ResetCode.timeout, 'no answer to OPEN', 'us', true, nowMs)
+      return
+    }
+    if (this.#liveness.expectSinceMs + resumeTimeoutMs <= nowMs) {
+      this.#fail(ResetCode.timeout, `nothing heard for ${resumeTimeoutMs} ms`, 'us', true, nowMs)
+      return
+    }
+    if (this.#receiver.ackAtMs <= nowMs) this.#makeDue(Due.ack)
+    if (this.#host.isUp) {
+      if (this.#stallAt <= this.#host.clock.at(nowMs)) this.#stalled(nowMs)
+      if (this.#phase === 'open' && this.#liveness.pingAtMs <= nowMs) this.#makeDue(Due.ping)
+    }
+    this.#host.wake(this, Math.max(nowMs + MIN_SLEEP_MS, this.#nextWakeMs(nowMs)))
+  }
+
+  /** 5.2, 6.4, 7.3, and RESUME that was not answered. */
+  #stalled(nowMs: number): void {
+    this.#stallAt = Infinity
+    this.#stallDelayMs = Math.min(2 * this.#stallDelayMs, MAX_STALL_MS)
+    if (this.#phase === 'opening') this.#makeDue(Due.open)
+    else if (this.#resuming || this.#sender.isOutOfCredit) this.#makeDue(Due.resume)
+    else if (this.#sender.hasUnacked) this.#sender.timedOut()
+    this.#dataChanged(nowMs)
   }
 
   #progressed(nowMs: number): void {
@@ -632,60 +379,162 @@ export class StreamMachine implements Stream {
     this.#watchProgress(nowMs)
   }
 
-  /** 5.2, 6.4, 7.3, and RESUME that was not answered. */
-  #stalled(nowMs: number): void {
-    this.#stallAt = Infinity
-    this.#stallDelayMs = Math.min(2 * this.#stallDelayMs, MAX_STALL_MS)
-    if (this.#phase === 'opening') {
-      this.#makeDue(Due.open)
-    } else if (this.#resuming) {
-      this.#makeDue(Due.resume)
-    } else if (this.#acked < this.#sent) {
-      this.#goBack()
-      this.#congestion.timedOut(this.#acked)
-      this.#dataChanged()
-    } else if (this.#acked < this.#send.endOffset && this.#acked >= this.#creditLimit) {
-      this.#makeDue(Due.resume)
-    }
-    this.#watchProgress(nowMs)
+  /** Whatever waits for the peer has to move within the time. */
+  #watchProgress(nowMs: number): void {
+    if (this.#stallAt !== Infinity) return
+    const isWaiting =
+      this.#phase === 'open' ? this.#resuming || this.#sender.isWaiting : this.#isOpeningClient
+    if (!isWaiting) return
+    this.#stallAt = this.#host.clock.at(nowMs) + this.#stallDelayMs
+    this.#host.wake(this, nowMs + this.#stallDelayMs)
   }
 
   #expect(nowMs: number): void {
-    if (this.#expectSinceMs !== Infinity) return
-    this.#expectSinceMs = nowMs
+    if (this.#liveness.expectSinceMs !== Infinity) return
+    this.#liveness.expect(nowMs)
     this.#host.wake(this, nowMs + this.#host.limits.resumeTimeoutMs)
   }
 
-  #pingAtMs(): number {
-    return Math.max(this.#heardMs, this.#pingedAtMs) + PING_AFTER_MS
+  #ackSoon(nowMs: number): void {
+    if (this.#receiver.ackAtMs !== Infinity) return
+    this.#receiver.ackSoon(nowMs)
+    this.#host.wake(this, this.#receiver.ackAtMs)
   }
 
-  #opensUntilMs(): number {
-    const isOpening = this.#phase === 'opening' && this.#host.role === 'client'
-    return isOpening ? this.openedAtMs + this.#host.limits.openTimeoutMs : Infinity
+  get #isOpeningClient(): boolean {
+    return this.#phase === 'opening' && this.#host.role === 'client'
+  }
+
+  get #openUntilMs(): number {
+    return this.#isOpeningClient ? this.openedAtMs + this.#host.limits.openTimeoutMs : Infinity
   }
 
   #nextWakeMs(nowMs: number): number {
     const { clock, isUp, limits } = this.#host
-    let atMs = Math.min(this.#ackAtMs, this.#opensUntilMs(), this.#expectSinceMs + limits.resumeTimeoutMs)
+    const deadMs = this.#liveness.expectSinceMs + limits.resumeTimeoutMs
+    let atMs = Math.min(this.#receiver.ackAtMs, this.#openUntilMs, deadMs)
     if (!isUp) return atMs
-    if (this.#phase === 'open') atMs = Math.min(atMs, this.#pingAtMs())
+    if (this.#phase === 'open') atMs = Math.min(atMs, this.#liveness.pingAtMs)
     if (this.#stallAt === Infinity) return atMs
     return Math.min(atMs, nowMs + (clock.isRunning ? this.#stallAt - clock.at(nowMs) : BLOCKED_LOOK_MS))
+  }
+
+  // What goes out.
+
+  /** Nothing is on its way: its first chunk goes before those of others. */
+  get isFirst(): boolean {
+    return !this.#sender.hasUnacked
+  }
+
+  canSend(nowMs: number): boolean {
+    const isAllowed = this.#phase === 'open' ? !this.#resuming : this.#isOpeningClient
+    return isAllowed && this.#sender.canSend(nowMs)
+  }
+
+  /** Sends one DATA, after `canSend`. False: the link takes no more. */
+  sendData(header: FrameView, nowMs: number, send: SendFrame): boolean {
+    const { ackAtMs } = this.#receiver
+    this.#begin(header, FrameType.data)
+    const payload = this.#sender.cut(header)
+    const { offset } = header
+    if (!send(this.route, header, payload)) {
+      this.#sender.putBack()
+      this.#receiver.untell(ackAtMs)
+      return false
+    }
+    this.#host.counters.resentBytes += this.#sender.taken(offset, payload?.length ?? 0, nowMs)
+    this.#expect(nowMs)
+    return true
+  }
+
+  /** Sends the control frames that are due. False: the link takes no more. */
+  sendControl(header: FrameView, nowMs: number, send: SendFrame): boolean {
+    while (this.#due !== 0) {
+      const due = (this.#due & -this.#due) as Due
+      const { ackAtMs } = this.#receiver
+      this.#due &= ~due
+      this.#begin(header, FRAME_TYPES[due])
+      if (!send(this.route, header, this.#complete(header, due, nowMs))) {
+        this.#due |= due
+        this.#receiver.untell(ackAtMs)
+        return false
+      }
+      if (due === Due.open || due === Due.accept) {
+        this.#greetedCount++
+        this.#greetedAtMs = nowMs
+      }
+      if (due === Due.resume || due === Due.ping) this.#expect(nowMs)
+    }
+    return true
+  }
+
+  #begin(header: FrameView, type: FrameType): void {
+    header.type = type
+    header.flags = 0
+    header.stream = this.id
+    header.offset = this.#sender.sentOffset
+    this.#receiver.tell(header)
+  }
+
+  /** What is special of a control frame; gives its payload. */
+  #complete(header: FrameView, due: Due, nowMs: number): Buffer | undefined {
+    switch (due) {
+      case Due.open:
+        header.offset = 0
+        header.acked = 0
+        return encodeOpen(this.#open)
+      case Due.ack:
+        if (this.#sender.hasSentFin) header.flags = FrameFlag.fin
+        return this.#encodeGap(header)
+      case Due.resume:
+        if (this.#sender.hasSentFin) header.flags = FrameFlag.fin
+        return undefined
+      case Due.ping:
+        header.offset = this.#liveness.ping(nowMs)
+        return undefined
+      case Due.pong:
+        header.offset = this.#pongValue
+        return undefined
+      case Due.accept:
+        return undefined
+      default:
+        return due satisfies never
+    }
+  }
+
+  /** 7.4 */
+  #encodeGap(header: FrameView): Buffer | undefined {
+    const gap = this.#receiver.gapOffset
+    if (gap === undefined) return undefined
+    header.flags |= FrameFlag.gap
+    const payload = Buffer.allocUnsafe(GAP_BYTES)
+    writeUInt48(payload, 0, gap)
+    return payload
+  }
+
+  #makeDue(due: Due): void {
+    this.#due |= due
+    this.#host.controlDue(this)
+  }
+
+  #dataChanged(nowMs: number): void {
+    this.#watchProgress(nowMs)
+    this.#host.dataDue(this)
   }
 
   // The end.
 
   /** 8.3 */
   #closeIfDone(nowMs: number): void {
-    if (this.#phase !== 'open' || !this.#receive.isComplete) return
-    if (!this.#finished || this.#acked <= this.#send.endOffset) return
-    const owesAck = (this.#due & Due.ack) !== 0 || this.#ackAtMs !== Infinity
-    const { token } = this
-    const acked = this.#receive.ackedOffset
+    if (this.#phase !== 'open' || !this.#receiver.isComplete || !this.#sender.isFinAcked) return
+    const owesAck = (this.#due & Due.ack) !== 0 || this.#receiver.ackAtMs !== Infinity
+    const { ackedOffset: acked, limit } = this.#receiver
     this.#host.emit({ kind: 'closed', stream: this })
-    const limit = this.#window.limit
-    this.#end({ kind: 'closed', token, offset: this.#sent, acked, limit }, owesAck, nowMs)
+    this.#end(
+      { kind: 'closed', token: this.token, offset: this.#sender.sentOffset, acked, limit },
+      owesAck,
+      nowMs,
+    )
   }
 
   #fail(code: ResetCode, reason: string, by: 'peer' | 'us', answer: boolean, nowMs: number): void {
@@ -697,9 +546,8 @@ export class StreamMachine implements Stream {
   #end(stone: Tombstone, answer: boolean, nowMs: number): void {
     this.#phase = 'closed'
     this.#due = 0
-    this.#send.clear()
-    this.#receive.clear()
-    this.#window.close()
+    this.#sender.clear()
+    this.#receiver.close()
     this.#host.ended(this, stone, answer, nowMs)
   }
 }
