@@ -1,7 +1,8 @@
 import { allowedBy, type Decision } from '../hooks/decision.ts'
 import { Routes, type Route } from '../tunnel/protocol/names.ts'
 import type { TunnelEnd } from '../tunnel/router/end.ts'
-import type { TunnelRole, TunnelRouter } from '../tunnel/router/router.ts'
+import type { TunnelRouter } from '../tunnel/router/router.ts'
+import type { TunnelRole } from '../tunnel/router/seats.ts'
 
 export interface LocalEndOptions {
   readonly router: TunnelRouter

@@ -127,14 +127,15 @@ export class RoutedStream {
       const credit = Math.max(out.granted, out.tolerated)
       if (end > credit) return `DATA up to ${end}, credit up to ${credit}`
       const behind = end + (flags & FrameFlag.fin)
-      if (out.endAt >= 0 && behind > out.endAt) return 'DATA behind the end'
-      if (flags & FrameFlag.fin) out.endAt = behind
+      const isEnd = (flags & FrameFlag.fin) !== 0
+      if (out.endAt >= 0 && (isEnd ? behind !== out.endAt : end >= out.endAt)) return 'DATA behind the end'
+      if (isEnd) out.endAt = behind
       if (behind > out.sentTo) {
         if (end > out.sentTo) out.bytes += end - Math.max(offset, out.sentTo)
         out.sentTo = behind
       }
       this.active = true
-    } else if (flags & FrameFlag.fin) out.endAt = offset
+    } else if (flags & FrameFlag.fin && out.endAt < 0) out.endAt = offset
     if (view.acked > back.acked) back.acked = view.acked
     back.learn(view.limit)
     if (this.phase === 'opening' && from === 'agent' && type !== FrameType.ping) this.phase = 'open'

@@ -13,7 +13,7 @@ import { encodeFramePacket, wrapFrame } from './packet.ts'
 import { offlineStatus, parseStatus } from './presence.ts'
 import { EndedStreams } from './ended-streams.ts'
 import { Flow, RoutedStream } from './routed-stream.ts'
-import { Namespace, type Lane, type Seat } from './seats.ts'
+import { Namespace, type Lane, type Seat, type TunnelRole } from './seats.ts'
 import { Shaper } from './shaper.ts'
 
 export interface TunnelRouterOptions {
@@ -24,9 +24,6 @@ export interface TunnelRouterOptions {
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
-
-/** What a client may subscribe to under `$tunnel/`, beside statuses: as an agent, or as a client. */
-export type TunnelRole = 'serve' | 'answers'
 
 /** Limits of time are kept to within this. */
 const SWEEP_MS = 1_000
@@ -145,17 +142,12 @@ export class TunnelRouter {
   attach(end: TunnelEnd, role: TunnelRole): void {
     const seat = this.#namespace(end.mountpoint).seat(end.name)
     const streams = role === 'serve' ? seat.asAgent : seat.asClient
-    const lastUser = role === 'serve' ? seat.agentUser : seat.clientUser
-    if (role === 'serve') {
-      if (seat.agentEnd === end) return
-      seat.agentUser = end.username
-      seat.agentEnd = end
-    } else {
-      if (seat.clientEnd === end) return
-      seat.clientUser = end.username
-      seat.clientEnd = end
-    }
-    if (lastUser !== end.username) {
+    if ((role === 'serve' ? seat.agentEnd : seat.clientEnd) === end) return
+    if (role === 'serve') seat.agentEnd = end
+    else seat.clientEnd = end
+    const isAnother = seat.lastUser.has(role) && seat.lastUser.get(role) !== end.username
+    seat.lastUser.set(role, end.username)
+    if (isAnother) {
       for (const stream of [...streams]) this.#takeAway(stream, role)
       return
     }

@@ -3,6 +3,9 @@ import type { TunnelEnd } from './end.ts'
 import type { RoutedStream } from './routed-stream.ts'
 import type { Bucket } from './shaper.ts'
 
+/** What a client may subscribe to under `$tunnel/`, beside statuses: as an agent, or as a client. */
+export type TunnelRole = 'serve' | 'answers'
+
 /** The place of one name: who has it now, and the streams that it is an end of. */
 export class Seat {
   readonly mountpoint: string
@@ -11,9 +14,8 @@ export class Seat {
   agentEnd: TunnelEnd | undefined
   /** The connection that may open streams as this client: it has subscribed to its `down` topics. */
   clientEnd: TunnelEnd | undefined
-  /** Who had the place last: streams do not pass to another user. */
-  agentUser: string | undefined
-  clientUser: string | undefined
+  /** Who had the place last, if anybody: streams do not pass to another user. */
+  readonly lastUser = new Map<TunnelRole, string | undefined>()
   readonly asAgent = new Set<RoutedStream>()
   readonly asClient = new Set<RoutedStream>()
   /** Lanes that lead to it or from it, also of streams that have just ended: it stays for them. */

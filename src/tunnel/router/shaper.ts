@@ -25,7 +25,8 @@ export class Bucket {
 
   constructor(bytesPerSecond: number, nowMs: number) {
     this.#bytesPerMs = bytesPerSecond / 1_000
-    this.#burstBytes = Math.max(LEAST_GRANT_BYTES, this.#bytesPerMs * BURST_MS)
+    // Twice: what a sender has left of its credit must not keep the next from being worth a frame.
+    this.#burstBytes = Math.max(2 * LEAST_GRANT_BYTES, this.#bytesPerMs * BURST_MS)
     this.#tokens = this.#burstBytes
     this.#filledAtMs = nowMs
   }

@@ -1,0 +1,201 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type Decision } from '../../../../src/hooks/decision.ts'
+import { encodeFrame, type FrameType } from '../../../../src/tunnel/protocol/frame.ts'
+import { frames } from '../../../support/tunnel-frames.ts'
+import { allowed, createRouterWorld, type FakeEnd, refused, settle } from './world.ts'
+
+const NAMES = ['pi7', 'pi8', 'laptop', 'phone'] as const
+const USERS = ['ann', 'mallory', undefined] as const
+const LIMITS = { maxStreams: 12, maxStreamsPerClient: 6, maxStreamsPerAgent: 8, maxPendingBytes: 4_096 }
+
+const name = fc.constantFrom(...NAMES)
+const topic = fc
+  .tuple(name, fc.constantFrom('ssh', 'web'), name, fc.constantFrom('up', 'down'))
+  .map(([agent, service, client, direction]) => `$tunnel/${agent}/${service}/${client}/${direction}`)
+const id = fc.nat(3)
+const place = fc.oneof(fc.nat(40), fc.constantFrom(65_536, 65_537, 1_048_576, 2 ** 48 - 1))
+const legal = fc
+  .record({ stream: id, offset: place, acked: place, limit: place, fin: fc.boolean() })
+  .chain(({ stream, ...fields }) =>
+    fc.constantFrom(
+      frames.open(stream, { limit: fields.limit }),
+      frames.open(stream, { token: 'ffeeddccbbaa9988' }),
+      frames.accept(stream, fields.limit),
+      frames.data(stream, fields.offset, 'x'.repeat(fields.acked % 40), fields),
+      frames.data(stream, 0, '', { fin: true, limit: 99 }),
+      frames.ack(stream, fields),
+      frames.resume(stream, fields),
+      frames.reset(stream, 7),
+      frames.ping(stream, fields),
+      frames.pong(stream, fields),
+    ),
+  )
+const illegal = fc.oneof(
+  fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes)),
+  fc
+    .record({ type: fc.nat(9), flags: fc.nat(3), stream: id, payload: fc.uint8Array({ maxLength: 10 }) })
+    .map(({ type, payload, ...header }) =>
+      encodeFrame(
+        { type: type as FrameType, ...header, offset: 0, acked: 0, limit: 0 },
+        Buffer.from(payload),
+      ),
+    ),
+)
+const frame = fc.oneof({ weight: 9, arbitrary: legal }, { weight: 1, arbitrary: illegal })
+
+type Step =
+  | { readonly do: 'send'; readonly name: string; readonly topic: string; readonly frame: Buffer }
+  | {
+      readonly do: 'own'
+      readonly name: string
+      readonly to: string
+      readonly up: boolean
+      readonly frame: Buffer
+    }
+  | {
+      readonly do: 'come'
+      readonly name: string
+      readonly user: string | undefined
+      readonly role: 0 | 1 | 2
+    }
+  | { readonly do: 'go' | 'unsubscribe' | 'revoke' | 'recheck' | 'answer'; readonly name: string }
+  | { readonly do: 'slow'; readonly name: string; readonly bytes: number }
+  | { readonly do: 'wait'; readonly ms: number }
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('send' as const), name, topic, frame }) },
+  {
+    weight: 12,
+    arbitrary: fc.record({ do: fc.constant('own' as const), name, to: name, up: fc.boolean(), frame }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('come' as const),
+      name,
+      user: fc.constantFrom(...USERS),
+      role: fc.constantFrom(0 as const, 1 as const, 2 as const),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom('go', 'unsubscribe', 'revoke', 'recheck', 'answer'),
+      name,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('slow' as const), name, bytes: fc.constantFrom(0, 5_000, 9_000) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(50, 1_000, 15_000) }),
+  },
+)
+
+/** Connections that come and go, whose handlers answer at once, late, or not until they are gone. */
+class Crowd {
+  readonly world
+  readonly all: FakeEnd[] = []
+  readonly #live = new Map<string, FakeEnd>()
+  readonly #waiting: { readonly name: string; readonly give: (decision: Decision) => void }[] = []
+  #count = 0
+
+  constructor(config: object) {
+    this.world = createRouterWorld({ ...LIMITS, resumeTimeoutMs: 20_000, ...config })
+  }
+
+  come(who: string, username: string | undefined, role: 0 | 1 | 2): void {
+    this.#live.get(who)?.leave()
+    const end = this.world.end(who, { username })
+    this.all.push(end)
+    this.#live.set(who, end)
+    end.answer = () => {
+      const kind = this.#count++ % 5
+      if (kind === 4) return refused
+      if (kind < 2) return allowed
+      return new Promise((resolve) => this.#waiting.push({ name: who, give: resolve }))
+    }
+    if (role !== 1) end.serve()
+    if (role !== 0) end.listen()
+  }
+
+  take(one: Step): void {
+    if (one.do === 'wait') return this.world.advance(one.ms, one.ms)
+    if (one.do === 'come') return this.come(one.name, one.user, one.role)
+    const end = this.#live.get(one.name)
+    switch (one.do) {
+      case 'answer':
+        return void this.#waiting.shift()?.give(this.#count++ % 3 === 0 ? refused : allowed)
+      case 'go':
+      case 'revoke':
+        end?.leave(one.do === 'go' ? 'lost' : 'revoked')
+        return void this.#live.delete(one.name)
+      case 'unsubscribe':
+        if (end !== undefined) this.world.router.detach(end, 'serve')
+        return
+      case 'recheck':
+        if (end !== undefined) void this.world.router.recheck(end)
+        return
+      case 'slow':
+        if (end !== undefined) end.pendingBytes = one.bytes
+        return
+      case 'send':
+        // What waits for an answer is not read from the connection.
+        if (end?.holdCount === 0) end.send(one.topic, one.frame)
+        return
+      case 'own': {
+        const [agent, client] = one.up ? [one.to, one.name] : [one.name, one.to]
+        const own = `$tunnel/${agent}/ssh/${client}/${one.up ? 'up' : 'down'}`
+        if (end?.holdCount === 0) end.send(own, one.frame)
+        return
+      }
+      default:
+        return one satisfies never
+    }
+  }
+
+  async finish(): Promise<void> {
+    for (const { give } of this.#waiting) give(refused)
+    await settle()
+    for (const { give } of this.#waiting) give(refused)
+    await settle()
+    for (const end of this.#live.values()) end.leave()
+    this.world.advance(120_000, 5_000)
+  }
+}
+
+describe('whatever comes, in whatever order', () => {
+  it.each([
+    ['', {}],
+    [', with rates', { bytesPerSecondPerStream: 1_000, bytesPerSecondPerAgent: 1_500 }],
+    [', with limits of time', { idleTimeoutMs: 8_000, maxDurationMs: 14_000 }],
+  ])(
+    'never throws, keeps to its limits, and leaves nothing behind%s',
+    async (_title, config) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 150 }), async (steps) => {
+          const crowd = new Crowd(config)
+          const { router } = crowd.world
+          for (const who of NAMES) crowd.come(who, 'ann', 2)
+          for (const one of steps) {
+            crowd.take(one)
+            if (one.do === 'answer') await settle()
+            expect(router.streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
+          }
+          await crowd.finish()
+          expect(router.held()).toEqual({ seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0 })
+          expect(crowd.all.map(({ holdCount }) => holdCount)).toEqual(crowd.all.map(() => 0))
+          const { opened, ended } = router.counters
+          const endedCount = Object.values(ended).reduce((sum, count) => sum + count, 0)
+          const resumed = crowd.world.lines.filter(({ msg }) => msg === 'stream resumed').length
+          expect(endedCount).toBe(opened + resumed)
+        }),
+        { numRuns: 300 },
+      )
+    },
+    120_000,
+  )
+})
