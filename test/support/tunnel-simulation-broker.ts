@@ -18,6 +18,8 @@ export interface SimulatedBroker {
 interface Known {
   readonly route: Route
   readonly id: number
+  /** The agent has said something of it, or an end has resumed it. */
+  isOpen: boolean
   /** Behind the FIN of each end, and how far the other has acknowledged it. */
   readonly endAt: Record<Role, number>
   readonly acked: Record<Role, number>
@@ -63,15 +65,17 @@ export function tunnelBroker(world: BrokerWorld): SimulatedBroker {
       const { type, stream: id } = view
       const key = `${route.upTopic}#${id}`
       const to = otherRole(from)
-      if (type === FrameType.open && !world.isUp('agent')) {
+      let known = streams.get(key)
+      if (known === undefined && type === FrameType.open && !world.isUp('agent')) {
         return reset('client', { route, id }, ResetCode.agentOffline) // 9.4
       }
-      let known = streams.get(key)
       if (known === undefined && (type === FrameType.open || type === FrameType.resume)) {
-        known = { route, id, endAt: { client: -1, agent: -1 }, acked: { client: 0, agent: 0 } } // 9.3
+        const isOpen = type === FrameType.resume
+        known = { route, id, isOpen, endAt: { client: -1, agent: -1 }, acked: { client: 0, agent: 0 } } // 9.3
         streams.set(key, known)
       }
       if (known === undefined) return
+      if (from === 'agent' && type !== FrameType.pong) known.isOpen = true
       if (type === FrameType.reset) streams.delete(key)
       else follow(known, from, view, frame.length)
       world.deliver(to, route, frame)
@@ -79,11 +83,11 @@ export function tunnelBroker(world: BrokerWorld): SimulatedBroker {
 
     joined(role) {
       away[role]++
-      for (const { route, id, endAt, acked } of streams.values()) {
+      for (const { route, id, isOpen, endAt, acked } of streams.values()) {
         const isClosed = (['client', 'agent'] as const).every(
           (end) => endAt[end] >= 0 && acked[otherRole(end)] >= endAt[end],
         )
-        if (isClosed) continue
+        if (isClosed || (role === 'agent' && !isOpen)) continue
         const ping = { type: FrameType.ping, flags: 0, stream: id, offset: 7, acked: 0, limit: 0 }
         world.deliver(role, route, encodeFrame(ping)) // 9.5
       }

@@ -9,7 +9,7 @@ import { Conversation, Talker, fail, type StreamPlan, type TalkWorld } from './t
 
 /** How frames fare between the ends. */
 export interface WayPlan {
-  /** Of DATA only with the broker `tunnelmq`. */
+  /** TunnelMQ's broker loses DATA only, and neither doubles nor swaps frames. */
   readonly lossRate: number
   readonly doubleRate: number
   readonly delayMs: number
@@ -360,10 +360,11 @@ export class TunnelSimulation implements TalkWorld {
     const { way, broker } = this.#scenario
     const isMortal = !this.isHealed && (broker === 'foreign' || frame[0] === FrameType.data)
     if (isMortal && this.#random() < way.lossRate) return
-    const copies = isMortal && this.#random() < way.doubleRate ? 2 : 1
+    const copies = isMortal && broker === 'foreign' && this.#random() < way.doubleRate ? 2 : 1
     const { epoch } = end
     for (let copy = 0; copy < copies; copy++) {
-      this.clock.after(way.delayMs + this.#random() * way.jitterMs, () => {
+      const jitterMs = broker === 'foreign' ? this.#random() * way.jitterMs : 0
+      this.clock.after(way.delayMs + jitterMs, () => {
         if (end.epoch !== epoch || !end.isUp || end.silenceCount > 0) return
         this.#arrive(end, end.routes.get(route.agent, route.service, route.client), frame)
       })
