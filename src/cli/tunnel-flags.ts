@@ -21,6 +21,7 @@ export interface ConnectionFlags {
   readonly insecure?: true
   readonly topicPrefix?: string
   readonly keepalive?: string
+  readonly resumeTimeout?: string
   readonly logLevel?: string
   readonly logFormat?: string
 }
@@ -54,11 +55,14 @@ const places: Readonly<
   insecure: { option: '--insecure', path: ['tls', 'insecure'] },
   topicPrefix: { option: '--topic-prefix', path: ['topicPrefix'] },
   keepalive: { option: '--keepalive', path: ['keepAliveSeconds'] },
+  resumeTimeout: { option: '--resume-timeout', path: ['resumeTimeoutSeconds'] },
   logLevel: { option: '--log-level', path: ['log', 'level'] },
   logFormat: { option: '--log-format', path: ['log', 'format'] },
   id: { option: '--id', path: ['id'] },
   clientId: { option: '--client-id', path: ['id'] },
 }
+
+const integers: ReadonlySet<string> = new Set<FlagName>(['keepalive', 'resumeTimeout'])
 
 /** The options by which every one of the commands finds its broker. */
 export function addConnectionOptions(command: Command): Command {
@@ -73,6 +77,7 @@ export function addConnectionOptions(command: Command): Command {
     .option('--insecure', 'take any certificate')
     .option('--topic-prefix <prefix>', "in place of $tunnel, over a broker that is not TunnelMQ's")
     .option('--keepalive <seconds>', 'how often the connection is proved to be alive; default 30')
+    .option('--resume-timeout <seconds>', 'how long streams wait for the other end; default 120')
     .option('--config <file>', 'YAML file with all of this; or TUNNEL_CONFIG')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
     .option('--log-format <format>', 'json or pretty; default: pretty on a terminal')
@@ -104,7 +109,7 @@ export function tunnelOverrides(flags: AgentFlags & ClientFlags): Overrides {
   const values: Override[] = Object.entries(places).flatMap(([name, { option, path }]) => {
     const said = flags[name as keyof typeof places]
     if (said === undefined) return []
-    const value = name === 'keepalive' && /^\d{1,9}$/.test(String(said)) ? Number(said) : said
+    const value = integers.has(name) && /^\d{1,9}$/.test(String(said)) ? Number(said) : said
     return [{ path, source: option, value }]
   })
   const { service } = flags

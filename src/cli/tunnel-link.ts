@@ -3,12 +3,12 @@ import { hostname } from 'node:os'
 import { formatPath, type PlacedMistake } from '../config/mistake.ts'
 import type { ClientConfig, EndpointConfig } from '../config/tunnel-endpoint-schema.ts'
 import type { Log } from '../log.ts'
-import type { BrokerOptions } from '../tunnel/connect.ts'
+import type { EndOptions } from '../tunnel/connect.ts'
 import type { Credentials } from './tunnel-credentials.ts'
 
 /** What is the same for agents and clients. */
-export function linkSettings(config: EndpointConfig, credentials: Credentials): BrokerOptions {
-  const { broker, tls, topicPrefix, keepAliveSeconds } = config
+export function linkSettings(config: EndpointConfig, credentials: Credentials): EndOptions {
+  const { broker, tls, topicPrefix, keepAliveSeconds, resumeTimeoutSeconds } = config
   const { username, password, ca, cert, key } = credentials
   return {
     url: broker,
@@ -17,6 +17,7 @@ export function linkSettings(config: EndpointConfig, credentials: Credentials): 
     tls: { ca, cert, key, servername: tls.servername, rejectUnauthorized: !tls.insecure },
     topicPrefix,
     keepaliveSeconds: keepAliveSeconds,
+    limits: { resumeTimeoutMs: resumeTimeoutSeconds * 1_000 },
   }
 }
 

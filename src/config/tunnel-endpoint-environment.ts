@@ -29,6 +29,7 @@ const variables: Readonly<Record<string, Variable>> = {
   TUNNEL_INSECURE: { path: ['tls', 'insecure'], kind: 'boolean' },
   TUNNEL_TOPIC_PREFIX: { path: ['topicPrefix'], kind: 'text' },
   TUNNEL_KEEPALIVE: { path: ['keepAliveSeconds'], kind: 'integer' },
+  TUNNEL_RESUME_TIMEOUT: { path: ['resumeTimeoutSeconds'], kind: 'integer' },
   TUNNEL_LOG_LEVEL: { path: ['log', 'level'], kind: 'text' },
   TUNNEL_LOG_FORMAT: { path: ['log', 'format'], kind: 'text' },
   TUNNEL_ID: { path: ['id'], kind: 'text', role: 'agent' },

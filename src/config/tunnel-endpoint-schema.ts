@@ -61,6 +61,12 @@ const connection = {
     .max(65_535)
     .default(30)
     .describe('How often the connection is proved to be alive, in seconds.'),
+  resumeTimeoutSeconds: z
+    .int()
+    .min(1)
+    .max(86_400)
+    .default(120)
+    .describe('How long streams wait for the other end before they are reset, in seconds.'),
 }
 
 const serviceSchema = z

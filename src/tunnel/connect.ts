@@ -22,7 +22,8 @@ export type BrokerOptions = Pick<
   | 'maxPendingBytes'
 >
 
-interface EndOptions extends BrokerOptions {
+/** What agents and clients have in common. */
+export interface EndOptions extends BrokerOptions {
   /** What streams may take; each has a default. */
   readonly limits?: Partial<StreamsLimits>
   /** An attempt to connect has failed; the next one follows, until this end is closed. */

@@ -51,6 +51,7 @@ describe('the configuration of an agent', () => {
       broker: 'mqtt://127.0.0.1:1883',
       topicPrefix: '$tunnel',
       keepAliveSeconds: 30,
+      resumeTimeoutSeconds: 120,
       services: { ssh: { target: '127.0.0.1:22', proxyProtocol: 'off' } },
     })
     expect(warnings).toEqual([])
@@ -69,6 +70,7 @@ describe('the configuration of an agent', () => {
         TUNNEL_KEY: '/etc/key.pem',
         TUNNEL_TOPIC_PREFIX: 'tunnel',
         TUNNEL_KEEPALIVE: '60',
+        TUNNEL_RESUME_TIMEOUT: '15',
         // Not the agent's.
         TUNNEL_CLIENT_ID: 'laptop',
       },
@@ -86,6 +88,7 @@ describe('the configuration of an agent', () => {
       tls: { ca: '/etc/ca.pem', cert: '/etc/cert.pem', key: '/etc/key.pem' },
       topicPrefix: 'tunnel',
       keepAliveSeconds: 60,
+      resumeTimeoutSeconds: 15,
     })
   })
 
@@ -183,6 +186,10 @@ describe('the configuration of an agent', () => {
     {
       said: { flags: { ...pi7, keepalive: 'x' } },
       expected: '--keepalive: keepAliveSeconds: "x" is not a whole number from 5 to 65535',
+    },
+    {
+      said: { flags: { ...pi7, resumeTimeout: '0' } },
+      expected: '--resume-timeout: resumeTimeoutSeconds: 0 is not a whole number from 1 to 86400',
     },
     {
       said: { flags: { ...pi7, logLevel: 'debgu' } },
