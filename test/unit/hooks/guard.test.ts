@@ -68,6 +68,25 @@ describe('the deadline', () => {
     ])
   })
 
+  it('holds for authTunnel, whichever method answers for it', async () => {
+    const never = () => new Promise<never>(() => undefined)
+    const request = { agent: 'pi7', service: 'ssh', topic: '$tunnel/pi7/ssh/laptop/up' }
+    for (const handler of [{ authTunnel: never }, { authPublish: never, authSubscribe: never }]) {
+      const { guard, failures } = world([{ name: 'slow', ...handler }])
+      const answers = Promise.all([
+        guard.authTunnel(fakeSession(), { ...request, action: 'open' }),
+        guard.authTunnel(fakeSession(), { ...request, action: 'serve' }),
+      ])
+      await vi.advanceTimersByTimeAsync(1_000)
+      expect(await answers).toMatchObject([{ allowed: false }, { allowed: false }])
+      expect(failures).toMatchObject([
+        { method: 'authTunnel', handler: 'slow', kind: 'timed-out' },
+        { method: 'authTunnel', handler: 'slow', kind: 'timed-out' },
+      ])
+      expect(guard.activeCount).toBe(0)
+    }
+  })
+
   it('counts the time in which a call waited for its turn', async () => {
     const handler = manual()
     const { guard, failures } = world([handler], { maxConcurrent: 1 })

@@ -7,7 +7,7 @@ import { allowed, createRouterWorld, type FakeEnd, refused, settle } from './wor
 
 const NAMES = ['pi7', 'pi8', 'laptop', 'phone'] as const
 const USERS = ['ann', 'mallory', undefined] as const
-const LIMITS = { maxStreams: 12, maxStreamsPerClient: 6, maxStreamsPerAgent: 8, maxPendingBytes: 4_096 }
+const LIMITS = { maxStreams: 7, maxStreamsPerClient: 4, maxStreamsPerAgent: 5, maxPendingBytes: 4_096 }
 
 const name = fc.constantFrom(...NAMES)
 const topic = fc
@@ -44,6 +44,12 @@ const illegal = fc.oneof(
 )
 const frame = fc.oneof({ weight: 9, arbitrary: legal }, { weight: 1, arbitrary: illegal })
 
+interface Talk {
+  readonly do: 'meet' | 'part'
+  readonly agent: string
+  readonly client: string
+  readonly id: number
+}
 type Step =
   | { readonly do: 'send'; readonly name: string; readonly topic: string; readonly frame: Buffer }
   | {
@@ -60,13 +66,18 @@ type Step =
       readonly role: 0 | 1 | 2
     }
   | { readonly do: 'go' | 'unsubscribe' | 'revoke' | 'recheck' | 'answer'; readonly name: string }
+  | Talk
   | { readonly do: 'slow'; readonly name: string; readonly bytes: number }
   | { readonly do: 'wait'; readonly ms: number }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({ do: fc.constantFrom('meet', 'meet', 'part'), agent: name, client: name, id }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('send' as const), name, topic, frame }) },
   {
-    weight: 12,
+    weight: 8,
     arbitrary: fc.record({ do: fc.constant('own' as const), name, to: name, up: fc.boolean(), frame }),
   },
   {
@@ -122,13 +133,36 @@ class Crowd {
     if (role !== 0) end.listen()
   }
 
+  /** What two ends say that know what they do. */
+  #talk({ do: what, agent, client, id: stream }: Talk): void {
+    const base = `$tunnel/${agent}/ssh/${client}`
+    const up = (...all: Buffer[]): void => {
+      const end = this.#live.get(client)
+      if (end?.holdCount === 0) end.send(`${base}/up`, ...all)
+    }
+    const down = (...all: Buffer[]): void => {
+      const end = this.#live.get(agent)
+      if (end?.holdCount === 0) end.send(`${base}/down`, ...all)
+    }
+    if (what === 'meet') {
+      up(frames.open(stream), frames.data(stream, 0, 'x'))
+      down(frames.accept(stream))
+      return
+    }
+    up(frames.data(stream, 0, 'x', { fin: true }))
+    down(frames.data(stream, 0, '', { fin: true, acked: 2 }))
+    up(frames.ack(stream, { offset: 2, acked: 1, fin: true }))
+  }
+
   take(one: Step): void {
     if (one.do === 'wait') return this.world.advance(one.ms, one.ms)
+    if ('agent' in one) return this.#talk(one)
     if (one.do === 'come') return this.come(one.name, one.user, one.role)
     const end = this.#live.get(one.name)
     switch (one.do) {
       case 'answer':
-        return void this.#waiting.shift()?.give(this.#count++ % 3 === 0 ? refused : allowed)
+        this.#waiting.shift()?.give(this.#count++ % 3 === 0 ? refused : allowed)
+        return
       case 'go':
       case 'revoke':
         end?.leave(one.do === 'go' ? 'lost' : 'revoked')
@@ -176,7 +210,7 @@ describe('whatever comes, in whatever order', () => {
     'never throws, keeps to its limits, and leaves nothing behind%s',
     async (_title, config) => {
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 150 }), async (steps) => {
+        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 200 }), async (steps) => {
           const crowd = new Crowd(config)
           const { router } = crowd.world
           for (const who of NAMES) crowd.come(who, 'ann', 2)
@@ -193,7 +227,7 @@ describe('whatever comes, in whatever order', () => {
           const resumed = crowd.world.lines.filter(({ msg }) => msg === 'stream resumed').length
           expect(endedCount).toBe(opened + resumed)
         }),
-        { numRuns: 300 },
+        { numRuns: 500 },
       )
     },
     120_000,

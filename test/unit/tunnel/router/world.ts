@@ -99,9 +99,9 @@ export interface RouterWorld {
   readonly router: TunnelRouter
   readonly lines: Record<string, unknown>[]
   readonly statuses: { mountpoint: string; agent: string; status: Record<string, unknown> }[]
-  end(name: string, facts?: EndFacts): FakeEnd
+  readonly end: (name: string, facts?: EndFacts) => FakeEnd
   /** Time passes, in steps of `stepMs`, with what the timers of the router would do. */
-  advance(ms: number, stepMs?: number): void
+  readonly advance: (ms: number, stepMs?: number) => void
 }
 
 export function createRouterWorld(config: Partial<TunnelConfig> = {}): RouterWorld {
