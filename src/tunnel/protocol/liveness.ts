@@ -1,5 +1,7 @@
 /** 8.6 */
 const PING_AFTER_MS = 30_000
+/** 8.6: a PING that is not answered is sent again. */
+const PING_AGAIN_MS = 8_000
 /** A receiver measures the way when data flows: after so many bytes, at most so often. */
 const MEASURE_BYTES = 65_536
 const MEASURE_EVERY_MS = 1_000
@@ -13,6 +15,8 @@ export class Liveness {
   #expectSinceMs = Infinity
   /** What our last PING asks to be echoed; -1: answered. */
   #pingValue = -1
+  /** When the PING with that value first went out, and when it last did. */
+  #askedAtMs = -Infinity
   #pingedAtMs = -Infinity
   #pingedAtOffset = 0
 
@@ -26,7 +30,7 @@ export class Liveness {
 
   /** When a PING is due. */
   get pingAtMs(): number {
-    return Math.max(this.#heardMs, this.#pingedAtMs) + PING_AFTER_MS
+    return Math.max(this.#heardMs + PING_AFTER_MS, this.#pingedAtMs + PING_AGAIN_MS)
   }
 
   heard(nowMs: number): void {
@@ -39,10 +43,13 @@ export class Liveness {
     if (this.#expectSinceMs === Infinity) this.#expectSinceMs = nowMs
   }
 
-  /** The value of a PING that goes out now: microseconds, so that no two that matter are the same. */
+  /** The value of a PING that goes out now: microseconds, so that no two that matter are the same; again the same until it is answered. */
   ping(nowMs: number): number {
     this.#pingedAtMs = nowMs
-    this.#pingValue = Math.floor(nowMs * 1_000) % U48
+    if (this.#pingValue < 0) {
+      this.#askedAtMs = nowMs
+      this.#pingValue = Math.floor(nowMs * 1_000) % U48
+    }
     return this.#pingValue
   }
 
@@ -50,10 +57,10 @@ export class Liveness {
     return value === this.#pingValue
   }
 
-  /** The answer to our PING: how long it took. */
+  /** The answer to our PING: how long it took, at most. */
   answered(nowMs: number): number {
     this.#pingValue = -1
-    return nowMs - this.#pingedAtMs
+    return nowMs - this.#askedAtMs
   }
 
   /** So much was received: whether to time the way. */
