@@ -3,6 +3,11 @@ const MIN_MS = 500
 const MAX_MS = 30_000
 /** A connection that stood for this long was a good one: the next wait is a short one again. */
 const STABLE_MS = 10_000
+/**
+ * Failures that count behind a shorter one: the bound is 4 s then. The broker was there and has taken us, and streams
+ * wait; yet two clients with one id, or a broker that breaks down under its load, shall not have it every half second.
+ */
+const COUNT_AFTER_SHORT_LIFE = 2
 
 /**
  * How long to wait before the next attempt to connect: at random, up to a bound that doubles.
@@ -19,6 +24,6 @@ export class Backoff {
 
   /** A connection has ended that was up for so long. */
   stood(forMs: number): void {
-    if (forMs >= STABLE_MS) this.#failureCount = 0
+    this.#failureCount = forMs >= STABLE_MS ? 0 : Math.min(this.#failureCount, COUNT_AFTER_SHORT_LIFE)
   }
 }

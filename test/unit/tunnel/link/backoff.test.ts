@@ -28,12 +28,19 @@ describe('the wait before the next attempt', () => {
     )
   })
 
-  it('is short again after a connection that stood for 10 s, and not after a shorter one', () => {
+  it('is short again after a connection that stood for 10 s', () => {
     const backoff = new Backoff()
     waits(backoff, 0.5, 3)
-    backoff.stood(9_999)
-    expect(backoff.next(0.5)).toBe(4_250)
     backoff.stood(10_000)
     expect(backoff.next(0.5)).toBe(750)
+  })
+
+  it('goes on from where it was after a shorter one, but at most from 4 s', () => {
+    const backoff = new Backoff()
+    waits(backoff, 0.5, 1)
+    backoff.stood(9_999)
+    expect(waits(backoff, 0.5, 4)).toEqual([1_250, 2_250, 4_250, 8_250])
+    backoff.stood(1)
+    expect(waits(backoff, 0.5, 2)).toEqual([2_250, 4_250])
   })
 })
