@@ -6,11 +6,15 @@ export interface CuttingProxy {
   readonly port: number
   /** Resets every connection, on both sides, with what is on its way. */
   cut(): void
+  /** From now on nothing passes on the connections that stand, and nobody is told; new ones are as good as ever. */
+  freeze(): void
+  thaw(): void
 }
 
 /** A way to a TCP port that can be cut; closed when the test ends. */
 export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
   const sockets = new Set<Socket>()
+  const frozen = new WeakSet<Socket>()
   const keep = (socket: Socket): void => {
     sockets.add(socket)
     socket.on('error', () => undefined)
@@ -27,7 +31,9 @@ export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
       from.on('data', (bytes: Buffer) => {
         if (!to.write(bytes)) from.pause()
       })
-      to.on('drain', () => from.resume())
+      to.on('drain', () => {
+        if (!frozen.has(from)) from.resume()
+      })
     }
   })
   server.listen(0, '127.0.0.1')
@@ -42,5 +48,17 @@ export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
   return {
     port: (server.address() as AddressInfo).port,
     cut,
+    freeze: () => {
+      for (const socket of sockets) {
+        frozen.add(socket)
+        socket.pause()
+      }
+    },
+    thaw: () => {
+      for (const socket of sockets) {
+        frozen.delete(socket)
+        socket.resume()
+      }
+    },
   }
 }

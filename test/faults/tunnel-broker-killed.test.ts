@@ -1,0 +1,66 @@
+import { expect, it } from 'vitest'
+import {
+  type BrokerKind,
+  openFaultBroker,
+  startAgent,
+  startForward,
+  until,
+} from '../support/tunnel-processes.ts'
+import { joinThrough, openTargetQueue, reportFlows, startFlow } from '../support/tunnel-processes-traffic.ts'
+
+const MIB = 1_048_576
+const brokers: readonly BrokerKind[] = ['tunnelmq', 'mosquitto']
+
+it.each(brokers)(
+  'carries 1 GiB each way, bit for bit, though %s is killed and started again in the middle',
+  async (kind) => {
+    const broker = await openFaultBroker(kind)
+    const target = await openTargetQueue()
+    await startAgent(broker, { data: target.address })
+    const forward = await startForward(broker, ['data'])
+    const one = await joinThrough(forward.ports[0], target)
+    const other = await joinThrough(forward.ports[0], target)
+    const up = startFlow(one.near, one.far, 1_024 * MIB)
+    const down = startFlow(other.far, other.near, 1_024 * MIB)
+    one.far.end()
+    other.near.end()
+
+    await until(() => up.receivedBytes > 300 * MIB && down.receivedBytes > 300 * MIB)
+    const inTheMiddle = [up, down].every(({ sentBytes }) => sentBytes < 1_024 * MIB)
+    await broker.kill()
+    const atDeath = up.receivedBytes + down.receivedBytes
+    await broker.start()
+    const results = await Promise.all([up.done, down.done])
+    reportFlows(`1 (${kind} killed)`, { up, down }, `${Math.round(atDeath / MIB)} MiB had come before`)
+    expect(inTheMiddle).toBe(true)
+    for (const { sent, received } of results) expect(received).toBe(sent)
+  },
+  120_000,
+)
+
+it.each(brokers)(
+  'goes on through 5 restarts of %s, one after the other, in one stream',
+  async (kind) => {
+    const broker = await openFaultBroker(kind)
+    const target = await openTargetQueue()
+    await startAgent(broker, { data: target.address })
+    const forward = await startForward(broker, ['data'])
+    const { near, far } = await joinThrough(forward.ports[0], target)
+    const flows = { up: startFlow(near, far), down: startFlow(far, near) }
+    const { up, down } = flows
+    const moved: number[] = []
+    for (let restart = 0; restart < 5; restart++) {
+      const [upBefore, downBefore] = [up.receivedBytes, down.receivedBytes]
+      await until(() => up.receivedBytes > upBefore + 8 * MIB && down.receivedBytes > downBefore + 8 * MIB)
+      moved.push(Math.round((up.receivedBytes + down.receivedBytes - upBefore - downBefore) / MIB))
+      await broker.kill()
+      await broker.start()
+    }
+    up.stop()
+    down.stop()
+    const results = await Promise.all([up.done, down.done])
+    reportFlows(`11 (${kind} restarted 5 times)`, flows, `between restarts ${moved.join(', ')} MiB`)
+    for (const { sent, received } of results) expect(received).toBe(sent)
+  },
+  120_000,
+)

@@ -1,0 +1,122 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { dialPort, openTarget } from './tunnel-ends.ts'
+
+/** What goes through a tunnel of processes: counted while it goes, and compared by its SHA-256. */
+
+const CHUNK_BYTES = 65_536
+const POOL_BYTES = 128 * CHUNK_BYTES
+/** Odd: so that chunks begin anywhere, and none comes twice in a long time. */
+const STRIDE_BYTES = 1_000_003
+const MIB = 1_048_576
+
+const pool = randomBytes(POOL_BYTES)
+
+function chunkAt(index: number): Buffer {
+  const start = (index * STRIDE_BYTES) % (POOL_BYTES - CHUNK_BYTES)
+  return pool.subarray(start, start + CHUNK_BYTES)
+}
+
+/** A target of the agent, in this process. */
+export interface Target {
+  /** `127.0.0.1:port`. */
+  readonly address: string
+  /** The next connection that has come, or will. */
+  next(): Promise<Socket>
+}
+
+export async function openTargetQueue(): Promise<Target> {
+  const came: Socket[] = []
+  const waiting: ((socket: Socket) => void)[] = []
+  const address = await openTarget((socket) => {
+    const taker = waiting.shift()
+    if (taker === undefined) came.push(socket)
+    else taker(socket)
+  })
+  return {
+    address,
+    next: () => {
+      const socket = came.shift()
+      return socket === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(socket)
+    },
+  }
+}
+
+/** The two sockets that a tunnel joins. */
+export interface Joint {
+  /** At the forward. */
+  readonly near: Socket
+  /** At the target. */
+  readonly far: Socket
+}
+
+export async function joinThrough(port: number | undefined, target: Target): Promise<Joint> {
+  const near = await dialPort(port)
+  near.on('error', () => undefined)
+  return { near, far: await target.next() }
+}
+
+export interface FlowResult {
+  /** Number of bytes and SHA-256. */
+  readonly sent: string
+  readonly received: string
+}
+
+/** One direction of a joint, under way. */
+export interface Flow {
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  /** Ends it, with what was sent until now. */
+  stop(): void
+  /** Resolves when the receiver has got the end; rejects when either socket fails. */
+  readonly done: Promise<FlowResult>
+}
+
+/** Sends as fast as it is taken: so many bytes, or until `stop`. */
+export function startFlow(from: Socket, to: Socket, byteCount = Infinity): Flow {
+  const sent = createHash('sha256')
+  const received = createHash('sha256')
+  let isStopped = false
+  const flow = {
+    sentBytes: 0,
+    receivedBytes: 0,
+    stop: () => void (isStopped = true),
+    done: Promise.resolve({ sent: '', received: '' }),
+  }
+
+  async function pump(): Promise<void> {
+    for (let index = 0; flow.sentBytes < byteCount && !isStopped; index++) {
+      const chunk = chunkAt(index).subarray(0, Math.min(CHUNK_BYTES, byteCount - flow.sentBytes))
+      sent.update(chunk)
+      flow.sentBytes += chunk.length
+      if (!from.write(chunk)) await once(from, 'drain')
+    }
+    from.end()
+  }
+
+  async function take(): Promise<void> {
+    to.on('data', (bytes: Buffer) => {
+      flow.receivedBytes += bytes.length
+      received.update(bytes)
+    })
+    await once(to, 'end')
+  }
+
+  flow.done = Promise.all([pump(), take()]).then(() => ({
+    sent: `${flow.sentBytes} ${sent.digest('hex')}`,
+    received: `${flow.receivedBytes} ${received.digest('hex')}`,
+  }))
+  // Whoever looks at it later still gets it.
+  flow.done.catch(() => undefined)
+  return flow
+}
+
+/** One line a test: what was sent, and what of it came. */
+export function reportFlows(test: string, flows: Readonly<Record<string, Flow>>, more = ''): void {
+  const figures = Object.entries(flows).map(
+    ([name, { sentBytes, receivedBytes }]) =>
+      `${name} ${(sentBytes / MIB).toFixed(1)} MiB sent, ${(receivedBytes / MIB).toFixed(1)} received`,
+  )
+  console.log(`tunnel fault ${test}: ${[...figures, ...(more === '' ? [] : [more])].join('; ')}`)
+}
