@@ -16,6 +16,8 @@ export interface LocalLinkOptions {
 
 /** DATA beyond this waits with its streams, where the interactive ones come first; as in an MQTT link. */
 const MAX_PENDING_BYTES = 262_144
+/** Then sockets have their turn: four times as much has made a keystroke beside it wait four times as long. */
+const MAX_TURN_BYTES = 65_536
 
 /**
  * A link that is the broker's router: up from the start, and to the end.
@@ -30,7 +32,8 @@ export class LocalLink implements Link {
   #phase: 'created' | 'up' | 'closed' = 'created'
   /** Since the last pause. */
   #sentBytes = 0
-  #awaitsRoom = false
+  /** `send` has said false: until the next turn, or until the agent has taken what is on its way to it. */
+  #waitsFor: 'turn' | 'agent' | undefined
 
   constructor(options: LocalLinkOptions) {
     this.name = options.end.name
@@ -97,28 +100,29 @@ export class LocalLink implements Link {
     return agent === undefined ? undefined : end.router.endOf(end.mountpoint, agent, 'serve')
   }
 
-  // So much in one turn is enough in any case: sockets of others wait.
   get #hasRoom(): boolean {
-    return this.#sentBytes < MAX_PENDING_BYTES && (this.#destination?.pendingBytes ?? 0) < MAX_PENDING_BYTES
+    return this.#sentBytes < MAX_TURN_BYTES && (this.#destination?.pendingBytes ?? 0) < MAX_PENDING_BYTES
   }
 
   #awaitRoom(): void {
-    if (this.#awaitsRoom) return
-    this.#awaitsRoom = true
+    if (this.#waitsFor !== undefined) return
+    this.#waitsFor = 'turn'
     // Behind the writes of this turn: then it is seen what the operating system has not taken.
     setImmediate(this.#look)
   }
 
   readonly #look = (): void => {
-    if (!this.#awaitsRoom || this.#phase !== 'up') return
+    if (this.#waitsFor === undefined || this.#phase !== 'up') return
     this.#sentBytes = 0
     const destination = this.#destination
-    if (destination !== undefined && destination.pendingBytes > MAX_PENDING_BYTES / 2) {
+    const mostBytes = this.#waitsFor === 'turn' ? MAX_PENDING_BYTES : MAX_PENDING_BYTES / 2
+    if (destination !== undefined && destination.pendingBytes >= mostBytes) {
+      this.#waitsFor = 'agent'
       // A connection that takes nothing is ended after `limits.drainTimeoutMs`.
       destination.onceDrained(this.#look)
       return
     }
-    this.#awaitsRoom = false
+    this.#waitsFor = undefined
     this.#events?.room()
   }
 }

@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createProxyDecoder } from '../../../src/listeners/proxy-protocol.ts'
 import { createAgent, type Agent, type AgentOptions } from '../../../src/tunnel/index.ts'
+import { encodeFrame, FrameType } from '../../../src/tunnel/protocol/frame.ts'
 import type { TestBroker } from '../../support/broker.ts'
 import { connectMqtt, connectMqttOver, eventOf, eventsOf, openBroker } from '../../support/broker-world.ts'
 import {
@@ -156,18 +157,29 @@ describe('a TCP port of the broker that leads into a tunnel', () => {
 
   it('does not let a slow agent stop the streams to another one', async () => {
     const broker = await openBroker(listening({ to: 'stuck/sink' }, {}))
-    // Subscribes, takes the OPEN, and reads nothing more.
     const stuck = await connectMqtt(broker.url, { clientId: 'stuck' })
     await stuck.subscribeAsync('$tunnel/stuck/+/+/up')
     await openAgent(broker, { echo: { target: await openTarget(echo) } })
+    // Accepts them all, gives much credit, and reads nothing more: more is on its way than the system takes.
+    const allOpen = later<void>()
+    let count = 0
+    stuck.on('message', (topic, frame) => {
+      const accept = { type: FrameType.accept, flags: 0, offset: 0, acked: 0, limit: 1_000_000_000 }
+      stuck.publish(topic.replace(/up$/, 'down'), encodeFrame({ ...accept, stream: frame.readUInt32BE(2) }))
+      if (++count === 60) allOpen.resolve()
+    })
+    const blocked = await Promise.all(Array.from({ length: 60 }, () => dialPort(portOf(broker))))
+    await allOpen.promise
+    await stuck.publishAsync('behind/all/accepts', '')
     ;(stuck.stream as Socket).pause()
-    const blocked = await dialPort(portOf(broker, 0))
-    blocked.write(randomBytes(8 * 1_048_576))
+    for (const socket of blocked) socket.write(Buffer.alloc(1_048_576))
     const socket = await dialPort(portOf(broker, 1))
     const bytes = randomBytes(4 * 1_048_576)
     const received = digestOf(socket)
     socket.end(bytes)
     expect(await received).toBe(digest(bytes))
+    // Before the broker has given it up as a slow reader.
+    expect(eventsOf(broker, 'client disconnected', { client: 'stuck' })).toEqual([])
   })
 })
 
