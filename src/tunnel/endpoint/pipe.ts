@@ -39,6 +39,8 @@ export class Pipe implements ChannelOwner {
     socket.once('end', () => channel.finish())
     socket.on('error', (error) => this.#broken(error))
     socket.once('close', () => this.#gone())
+    // It may have gone while somebody looked at who it is.
+    if (socket.destroyed) this.#gone()
   }
 
   accepted(): void {

@@ -1,0 +1,61 @@
+import { PassThrough, Writable } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import { joinStdio } from '../../../src/tunnel/stdio.ts'
+import { closeCodeOf, echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
+
+describe('a stream joined to standard input and output', () => {
+  it('carries both ways until both have ended', async () => {
+    const { client } = openEnds({ echo: { target: await openTarget(echo) } })
+    const input = new PassThrough()
+    const output = new PassThrough()
+    const joined = joinStdio(await client.openStream('pi7/echo'), { input, output })
+    const heard = textOf(output)
+    input.end('hello')
+    await joined
+    expect(await heard).toBe('hello')
+  })
+
+  it('closes the output when the target has ended, and still sends what is put in', async () => {
+    const heard = later<string>()
+    const target = await openTarget((socket) => {
+      socket.end('bye')
+      void textOf(socket).then(heard.resolve)
+    })
+    const { client } = openEnds({ early: { target } })
+    const input = new PassThrough()
+    const output = new PassThrough()
+    const closed = later<string>()
+    const joined = joinStdio(await client.openStream('pi7/early'), {
+      input,
+      output,
+      closeOutput: () => closed.resolve(String(output.read())),
+    })
+    expect(await closed.promise).toBe('bye')
+    input.end('one more thing')
+    await joined
+    expect(await heard.promise).toBe('one more thing')
+  })
+
+  it('resets the stream when the reader of the output is gone, which is no error', async () => {
+    const atTarget = later<string | undefined>()
+    const target = await openTarget((socket) => {
+      socket.write('hello')
+      void closeCodeOf(socket).then(atTarget.resolve)
+    })
+    const { client } = openEnds({ x: { target } })
+    const output = new Writable({
+      write: (_chunk, _encoding, done) => done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })),
+    })
+    await joinStdio(await client.openStream('pi7/x'), { input: new PassThrough(), output })
+    expect(await atTarget.promise).toBe('ECONNRESET')
+  })
+
+  it('tells why the stream was reset', async () => {
+    const target = await openTarget((socket) => void socket.once('data', () => socket.resetAndDestroy()))
+    const { client } = openEnds({ x: { target } })
+    const input = new PassThrough()
+    const joined = joinStdio(await client.openStream('pi7/x'), { input, output: new PassThrough() })
+    input.write('go')
+    await expect(joined).rejects.toMatchObject({ name: 'TunnelError', reset: 'reset' })
+  })
+})
