@@ -5,7 +5,15 @@ Written from docs/tunnel-protocol.md alone; the numbers in comments are its sect
 
     agent.py --broker broker.example --id pi7 --service ssh=127.0.0.1:22 --service web=localhost:80
 """
-import argparse, errno, json, re, select, signal, socket, struct, time
+import argparse
+import errno
+import json
+import re
+import select
+import signal
+import socket
+import struct
+import time
 from collections import OrderedDict, namedtuple
 from datetime import datetime, timezone
 
@@ -438,7 +446,7 @@ class Agent:
         readable, writable, _ = select.select(
             [s.sock for s in reads] + ([link] if link else []),
             [s.sock for s in writes] + ([link] if link and self.client.want_write() else []),
-            [], 0 if busy and self.has_room else ACK_S if streams else 0.5)
+            [], 0 if busy and self.has_room else ACK_S if any(s.ack_at for s in streams) else 0.25)
         if link in writable:
             self.client.loop_write()
         if link in readable:

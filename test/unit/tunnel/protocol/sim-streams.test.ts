@@ -7,8 +7,8 @@ import type { MakeStreams, Scenario } from '../../../support/tunnel-simulation.t
 import { play, realScenarios, tinyScenarios } from '../../../support/tunnel-simulation-scenarios.ts'
 
 /** More is better; these take about half a minute on a slow core. */
-const TINY_RUNS = 3000
-const REAL_RUNS = 500
+const TINY_RUNS = 5000
+const REAL_RUNS = 2000
 /** Scenarios within which each broken machine must be found out. */
 const MUTANT_RUNS = 300
 const TIMEOUT_MS = 120_000

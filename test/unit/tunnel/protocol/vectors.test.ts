@@ -6,6 +6,7 @@ import {
   FrameFlag,
   FrameType,
   FrameView,
+  HEADER_BYTES,
   encodeFrame,
   frameFault,
 } from '../../../../src/tunnel/protocol/frame.ts'
@@ -143,8 +144,8 @@ describe('the test vectors', () => {
 
   it.each(vectors.opens)('OPEN: $name', ({ text, fault, token, source, peer }) => {
     const open = decodeOpen(Buffer.from(text))
-    if (fault === true) expect(open).toBeTypeOf('string')
-    else expect(open).toEqual({ token, ...(source && { source }), ...(peer && { peer }) })
+    const expected = { token, ...(source && { source }), ...(peer && { peer }) }
+    expect(open).toEqual(fault === true ? expect.any(String) : expected)
   })
 
   it.each(vectors.resets)('RESET: code $code is $name', ({ payload, name, reason }) => {
@@ -214,6 +215,12 @@ class Exchange {
   }
 }
 
+/** What matters of a frame: the reason of a RESET is free text. */
+function shown(frame: Buffer): object {
+  const payload = frame.subarray(HEADER_BYTES, frame[0] === FrameType.reset ? HEADER_BYTES + 2 : undefined)
+  return { ...fieldsOf(frame), payload: payload.toString('hex') }
+}
+
 describe('the exchanges of the test vectors', () => {
   it.each(vectors.exchanges)('$name', ({ steps, ends }) => {
     const sends = steps.flatMap((step) => ('sends' in step ? [step.sends] : []))
@@ -224,16 +231,11 @@ describe('the exchanges of the test vectors', () => {
         exchange.does(step.does)
         continue
       }
-      const { from, type } = step.sends
+      const { from } = step.sends
       const expected = wholeFrame(step.sends)
       // Without a program the client's frames come from nowhere.
-      if (isOpened || from === 'agent') {
-        const frame = exchange.next(from)
-        expect(fieldsOf(frame)).toEqual(fieldsOf(expected))
-        // Reasons are free text.
-        const shown = type === 'RESET' ? 26 : expected.length
-        expect(frame.subarray(24, shown).equals(expected.subarray(24, shown))).toBe(true)
-      }
+      const frame = isOpened || from === 'agent' ? exchange.next(from) : expected
+      expect(shown(frame)).toEqual(shown(expected))
       if (step.lost !== true) exchange.arrive(from === 'client' ? 'agent' : 'client', expected)
     }
     expect(exchange.outcomes).toEqual(ends ?? {})
