@@ -1,13 +1,16 @@
+import { MAX_DATA_BYTES } from './frame.ts'
 import type { RoundTrip } from './round-trip.ts'
 
 /** 7.5: never below. */
 const MIN_BYTES = 65_536
 /** Slow start from here: little enough for the first moment of a slow uplink, doubled with each round trip. */
-const INITIAL_BYTES = 262_144
+const INITIAL_BYTES = 131_072
+/** What may be on its way while the queue is let run empty. */
+const DRAIN_BYTES = 16_384
 /** Growth for each window that was acknowledged, after slow start. */
 const STEP_BYTES = 32_768
-/** A queue on the way of up to so much, or as long as the way itself, is let be: it keeps the way busy. */
-const QUEUE_MS = 50
+/** A queue on the way of up to so much is let be: it keeps the way busy. It includes the delay of an ACK. */
+const QUEUE_MS = 75
 /** Weight of a new sample in the smoothed round trip. */
 const SAMPLE_WEIGHT = 1 / 4
 
@@ -31,12 +34,15 @@ export class CongestionWindow {
   }
 
   bytes(nowMs: number): number {
-    return this.#path.isDraining(nowMs) ? Math.max(MIN_BYTES, this.#bytes / 2) : this.#bytes
+    return this.#path.isDraining(nowMs) ? DRAIN_BYTES : this.#bytes
   }
 
-  /** `inFlightBytes`: what was on its way before. A window that was not used does not grow. */
+  /**
+   * `inFlightBytes`: what was on its way before. A window that was not used does not grow,
+   * nor one that was made smaller than what is still on its way.
+   */
   acknowledged(byteCount: number, inFlightBytes: number): void {
-    if (inFlightBytes * 2 < this.#bytes) return
+    if (inFlightBytes * 2 < this.#bytes || inFlightBytes > this.#bytes + MAX_DATA_BYTES) return
     const step = this.#bytes < this.#threshold ? byteCount : (byteCount * STEP_BYTES) / this.#bytes
     this.#bytes = Math.min(this.#maxBytes, this.#bytes + step)
   }
@@ -59,12 +65,13 @@ export class CongestionWindow {
     this.#path.sample(ms, nowMs)
     this.#smoothedMs =
       this.#smoothedMs === 0 ? ms : this.#smoothedMs + (ms - this.#smoothedMs) * SAMPLE_WEIGHT
-    const leastMs = this.#path.leastMs
-    const boundMs = Math.max(2 * leastMs, leastMs + QUEUE_MS)
+    const boundMs = this.#path.leastMs + QUEUE_MS
     if (this.#smoothedMs <= boundMs) return
-    this.#path.crowded(nowMs)
+    this.#path.crowded(this.#smoothedMs, nowMs)
+    this.#threshold = Math.min(this.#threshold, this.#bytes)
     // Who has sent little in that time has not made the queue, and learns nothing of the rate.
-    if (deliveredBytes * 2 >= this.#bytes)
+    // A quarter: in slow start the window is twice that of a round trip before, and a little more.
+    if (deliveredBytes * 4 >= this.#bytes)
       this.#shrink(Math.min(this.#bytes, (deliveredBytes / ms) * boundMs))
   }
 

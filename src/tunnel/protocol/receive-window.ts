@@ -8,6 +8,9 @@ const SHARE = 8
 /** An ACK goes out at once for so many bytes, also when a quarter of the window is more: acks drive the sender. */
 const MAX_ACK_BYTES = 262_144
 
+/** While a stream is young its sender has a small congestion window, and waits for each of its acknowledgements. */
+const MIN_ACK_BYTES = 65_536
+
 /** Receive windows of all streams together. */
 export class WindowBudget {
   readonly limits: StreamsLimits
@@ -71,7 +74,7 @@ export class ReceiveWindow {
 
   /** Credit that is worth an ACK of its own (7.1). */
   get ackBytes(): number {
-    return Math.min(this.#bytes / 4, MAX_ACK_BYTES)
+    return Math.min(this.#bytes / 4, MAX_ACK_BYTES, Math.max(MIN_ACK_BYTES, this.#consumed / 4))
   }
 
   /** `roundTripMs`: the least that was seen, without queues; Infinity: not known. */

@@ -2,7 +2,7 @@
 const MEMORY_MS = 20_000
 /** While a path is crowded, its queue is let run empty so often: otherwise the least round trip would creep up. */
 const DRAIN_EVERY_MS = 10_000
-const MIN_DRAIN_MS = 100
+const MAX_DRAIN_MS = 1_000
 
 /** How long the way to the other end takes without queues: shared by all streams between two ends. */
 export class RoundTrip {
@@ -27,16 +27,16 @@ export class RoundTrip {
     this.#leastMs = Math.min(this.#leastMs, ms)
   }
 
-  /** A sender has found a queue. */
-  crowded(nowMs: number): void {
+  /** A sender has found a queue: it takes `roundTripMs` now. */
+  crowded(roundTripMs: number, nowMs: number): void {
     if (nowMs - this.#drainFromMs < DRAIN_EVERY_MS) return
     const isFirst = nowMs - this.#drainFromMs >= 2 * DRAIN_EVERY_MS
     this.#drainFromMs = nowMs
     // The first time the queue is young, and the least round trip as well.
-    if (!isFirst) this.#drainToMs = nowMs + Math.max(MIN_DRAIN_MS, 2 * this.leastMs)
+    if (!isFirst) this.#drainToMs = nowMs + Math.min(roundTripMs, MAX_DRAIN_MS)
   }
 
-  /** Senders hold back to half, for a moment. */
+  /** Senders hold back, for a moment. */
   isDraining(nowMs: number): boolean {
     return nowMs < this.#drainToMs
   }

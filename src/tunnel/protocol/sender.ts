@@ -4,6 +4,9 @@ import type { RoundTrip } from './round-trip.ts'
 import { SendBuffer } from './send-buffer.ts'
 import type { StreamsLimits } from './streams.ts'
 
+/** 7.3 */
+const MIN_PATIENCE_MS = 1_000
+
 /**
  * The direction that we send, as numbers: docs/tunnel-protocol.md 6.1, 7.3 to 7.5.
  *
@@ -35,6 +38,9 @@ export class Sender {
   #timedOffset = -1
   #timedAtMs = 0
   #timedAcked = 0
+  /** It went out twice, so that its way says nothing of a queue. */
+  #timedTwice = false
+  #patienceMs = MIN_PATIENCE_MS
 
   constructor(path: RoundTrip, limits: StreamsLimits, creditLimit: number) {
     this.#limits = limits
@@ -71,6 +77,11 @@ export class Sender {
   /** Something is not acknowledged, sent or not. */
   get isWaiting(): boolean {
     return this.#acked < this.#kept.endOffset + (this.#isFinished ? 1 : 0)
+  }
+
+  /** How long an acknowledgement may take: 1 s, or twice what the last one took. Otherwise all would go out twice. */
+  get patienceMs(): number {
+    return this.#patienceMs
   }
 
   get hasUnacked(): boolean {
@@ -140,6 +151,7 @@ export class Sender {
     if (offset < this.#cutSent) return Math.min(byteCount, this.#cutSent - offset)
     if (this.#timedOffset < 0) {
       this.#timedOffset = this.#sent
+      this.#timedTwice = false
       this.#timedAtMs = nowMs
       this.#timedAcked = this.#acked
     }
@@ -160,11 +172,15 @@ export class Sender {
     this.#kept.acknowledge(Math.min(acked, this.#kept.endOffset))
     this.#next = Math.max(this.#next, acked)
     this.#repairNext = Math.max(this.#repairNext, acked)
-    if (this.#timedOffset >= 0 && acked >= this.#timedOffset) {
-      this.#timedOffset = -1
-      this.#congestion.sample(nowMs - this.#timedAtMs, acked - this.#timedAcked, nowMs)
-    }
+    if (this.#timedOffset >= 0 && acked >= this.#timedOffset) this.#measure(nowMs)
     return true
+  }
+
+  #measure(nowMs: number): void {
+    const ms = nowMs - this.#timedAtMs
+    this.#timedOffset = -1
+    this.#patienceMs = Math.max(MIN_PATIENCE_MS, 2 * ms)
+    if (!this.#timedTwice) this.#congestion.sample(ms, this.#acked - this.#timedAcked, nowMs)
   }
 
   /** Sends again from what was acknowledged. */
@@ -176,7 +192,10 @@ export class Sender {
 
   /** 7.3 */
   timedOut(): void {
+    const timed = this.#timedOffset
     this.goBack()
+    this.#timedOffset = timed
+    this.#timedTwice = true
     this.#congestion.timedOut(this.#acked)
   }
 

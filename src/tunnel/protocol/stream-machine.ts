@@ -385,8 +385,9 @@ export class StreamMachine implements Stream {
     const isWaiting =
       this.#phase === 'open' ? this.#resuming || this.#sender.isWaiting : this.#isOpeningClient
     if (!isWaiting) return
-    this.#stallAt = this.#host.clock.at(nowMs) + this.#stallDelayMs
-    this.#host.wake(this, nowMs + this.#stallDelayMs)
+    const delayMs = Math.min(MAX_STALL_MS, Math.max(this.#stallDelayMs, this.#sender.patienceMs))
+    this.#stallAt = this.#host.clock.at(nowMs) + delayMs
+    this.#host.wake(this, nowMs + delayMs)
   }
 
   #expect(nowMs: number): void {
@@ -518,6 +519,7 @@ export class StreamMachine implements Stream {
   }
 
   #dataChanged(nowMs: number): void {
+    if (this.#phase === 'closed') return
     this.#watchProgress(nowMs)
     this.#host.dataDue(this)
   }
