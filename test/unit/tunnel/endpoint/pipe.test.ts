@@ -1,0 +1,142 @@
+import { Duplex } from 'node:stream'
+import { describe, expect, it } from 'vitest'
+import { Channel } from '../../../../src/tunnel/endpoint/channel.ts'
+import { Pipe, type PipeEnd } from '../../../../src/tunnel/endpoint/pipe.ts'
+import { Routes } from '../../../../src/tunnel/protocol/names.ts'
+import { ResetCode } from '../../../../src/tunnel/protocol/reset-code.ts'
+import type { Stream } from '../../../../src/tunnel/protocol/streams.ts'
+
+/** A socket that takes what is written only when it is told to. */
+class SlowSocket extends Duplex {
+  readonly written: string[] = []
+  #taken: (() => void) | undefined
+
+  constructor() {
+    super({ allowHalfOpen: true })
+  }
+
+  /** Takes what was given to it; the next follows at once. */
+  accept(): void {
+    const taken = this.#taken
+    this.#taken = undefined
+    taken?.()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.written.push(chunk.toString())
+    this.#taken = done
+  }
+
+  override _read(): void {
+    // `push` comes from the test.
+  }
+}
+
+/** A pipe between a socket and a stream that writes down what it is told. */
+function openPipe(prepare: (socket: SlowSocket) => void = () => undefined) {
+  const told: string[] = []
+  const state = { hasRoom: true }
+  const stream: Stream = {
+    route: new Routes().get('pi7', 'x', 'laptop'),
+    id: 1,
+    phase: 'open',
+    source: undefined,
+    peer: undefined,
+    openedAtMs: 0,
+    sentBytes: 0,
+    receivedBytes: 0,
+    get hasRoom() {
+      return state.hasRoom
+    },
+    attachment: undefined,
+    accept: () => void told.push('accept'),
+    write: (bytes) => void told.push(`write ${bytes.toString()}`),
+    finish: () => void told.push('finish'),
+    consumed: (byteCount) => void told.push(`consumed ${byteCount}`),
+    reset: (code) => void told.push(`reset ${code}`),
+  }
+  const channel = new Channel(stream, { now: () => 0, wake: () => undefined })
+  const socket = new SlowSocket()
+  prepare(socket)
+  const ends: PipeEnd[] = []
+  const pipe = new Pipe(channel, socket, { ended: (end) => ends.push(end) })
+  return { told, state, socket, pipe, ends }
+}
+
+/** What Node does in the next ticks is done. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+describe('a pipe', () => {
+  it('gives credit for what the socket has taken, not for what waits in it', async () => {
+    const { told, socket, pipe } = openPipe()
+    pipe.data(Buffer.from('four'))
+    pipe.data(Buffer.from('seconds'))
+    await settled()
+    expect(told).toEqual([])
+    socket.accept()
+    await settled()
+    expect(told).toEqual(['consumed 4'])
+    socket.accept()
+    await settled()
+    expect(told).toEqual(['consumed 4', 'consumed 7'])
+    expect(socket.written).toEqual(['four', 'seconds'])
+  })
+
+  it('reads no more while the stream has no room', async () => {
+    const { told, state, socket, pipe } = openPipe()
+    state.hasRoom = false
+    socket.push('a')
+    await settled()
+    socket.push('b')
+    await settled()
+    expect(told).toEqual(['write a'])
+    state.hasRoom = true
+    pipe.room()
+    await settled()
+    expect(told).toEqual(['write a', 'write b'])
+  })
+
+  it('passes each end on, behind what was written', async () => {
+    const { told, socket, pipe, ends } = openPipe()
+    socket.push('last')
+    socket.push(null)
+    pipe.data(Buffer.from('words'))
+    pipe.end()
+    await settled()
+    expect(told).toEqual(['write last', 'finish'])
+    expect(socket.writableFinished).toBe(false)
+    pipe.closed()
+    socket.accept()
+    await settled()
+    expect(socket.writableFinished).toBe(true)
+    expect(ends).toEqual([{ kind: 'closed' }])
+    expect(told).not.toContain(`reset ${ResetCode.reset}`)
+  })
+
+  it('resets the stream when the socket ends otherwise, once', async () => {
+    const { told, socket, ends } = openPipe()
+    socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))
+    await settled()
+    expect(told).toEqual([`reset ${ResetCode.reset}`])
+    expect(ends).toEqual([
+      { kind: 'reset', code: ResetCode.reset, reason: 'the TCP connection was reset (ECONNRESET)', by: 'us' },
+    ])
+  })
+
+  it('resets the stream of a socket that is gone already', () => {
+    const { told, ends } = openPipe((socket) => socket.destroy())
+    expect(told).toEqual([`reset ${ResetCode.reset}`])
+    expect(ends).toHaveLength(1)
+  })
+
+  it('destroys the socket of a stream that was reset, and writes nothing more to it', async () => {
+    const { told, socket, pipe, ends } = openPipe()
+    pipe.reset(ResetCode.idle, 'too long', 'peer')
+    pipe.data(Buffer.from('late'))
+    await settled()
+    expect(socket.destroyed).toBe(true)
+    expect(socket.written).toEqual([])
+    expect(ends).toEqual([{ kind: 'reset', code: ResetCode.idle, reason: 'too long', by: 'peer' }])
+    expect(told.filter((what) => what.startsWith('consumed'))).toEqual([])
+  })
+})
