@@ -25,7 +25,8 @@ FLAGS = {DATA: FIN, ACK: FIN | GAP, RESUME: FIN}
 REFUSED, UNREACHABLE, TIMEOUT, UNKNOWN_SERVICE = 1, 2, 3, 4  # 8.8
 UNKNOWN_STREAM, LIMIT, PROTOCOL, SHUTDOWN, TCP_RESET = 7, 8, 10, 12, 14
 HEADER, CHUNK, INITIAL_CREDIT, WINDOW, LEAST_FLIGHT = 24, 32_768, 65_536, 1 << 20, 65_536
-DIAL_S, ACK_S, PING_S, RESUME_TIMEOUT_S, MAX_STREAMS, MAX_ENDED = 10, 0.02, 30, 120, 400, 65_536
+FIRST_FLIGHT, MAX_STREAMS, MAX_ENDED = 262_144, 400, 65_536
+DIAL_S, ACK_S, PING_S, PING_AGAIN_S, RESUME_TIMEOUT_S = 10, 0.02, 30, 8, 120
 NAME = re.compile(r'[A-Za-z0-9._-]{1,64}')
 
 Frame = namedtuple('Frame', 'type flags stream offset acked limit payload')
@@ -88,13 +89,13 @@ class Stream:
         # `buffer` holds the bytes from base to total. Behind total comes the FIN, when the socket has given its end.
         self.base = self.next = self.highest = self.total = 0
         self.buffer, self.eof, self.credit = bytearray(), False, credit
-        self.flight, self.loss_until, self.gap_base = WINDOW, 0, -1  # 7.5, 7.4
+        self.flight, self.loss_until, self.gap_base = FIRST_FLIGHT, 0, -1  # 7.5, 7.4
         self.retry_s, self.retry_at, self.resumed = 1, None, False
         # Receiving. `waiting` goes to the socket, `early` came behind a gap, `end` is where the client's FIN is.
         self.waiting, self.early, self.received, self.handed_on, self.end = bytearray(), {}, 0, 0, None
         self.is_shut, self.ack_at, self.told_limit = False, None, INITIAL_CREDIT
         self.born = self.heard = time.monotonic()
-        self.asked = self.pinged = None
+        self.asked, self.pinged = None, 0
 
     def dial(self, address):
         family, kind, _, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
@@ -159,7 +160,7 @@ class Stream:
             return self.reset(TIMEOUT, 'nothing was heard')  # 8.6
         if self.ack_at and now >= self.ack_at:
             self.acknowledge()
-        if self.is_open and now - max(self.heard, self.pinged or 0) > PING_S:
+        if self.is_open and now > max(self.heard + PING_S, self.pinged + PING_AGAIN_S):
             self.pinged = now
             self.send(PING)
         is_unacked = self.base < self.highest

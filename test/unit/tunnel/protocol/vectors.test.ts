@@ -144,8 +144,8 @@ describe('the test vectors', () => {
 
   it.each(vectors.opens)('OPEN: $name', ({ text, fault, token, source, peer }) => {
     const open = decodeOpen(Buffer.from(text))
-    const expected = { token, ...(source && { source }), ...(peer && { peer }) }
-    expect(open).toEqual(fault === true ? expect.any(String) : expected)
+    const members = { token, ...(source && { source }), ...(peer && { peer }) }
+    expect(typeof open === 'string' ? 'a fault' : open).toEqual(fault === true ? 'a fault' : members)
   })
 
   it.each(vectors.resets)('RESET: code $code is $name', ({ payload, name, reason }) => {
