@@ -60,7 +60,7 @@ export class LocalEnd implements TunnelEnd {
     if (this.#receivers.delete(agent ?? '') && this.#receivers.size === 0) this.router.detach(this, this.role)
   }
 
-  /** Of an end without rights of its own: the configuration has said what it does. */
+  /** The configuration has said what it does: no handler is asked. */
   authTunnel(): Decision {
     return allowed
   }
