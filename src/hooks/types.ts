@@ -124,7 +124,10 @@ export interface Handler {
   authSubscribe?(session: Session, subscriptions: SubscribeRequest[]): Verdict
   /** For each delivery, synchronous: false is silently not delivered, undefined has no opinion. Default: allowed. */
   authDeliver?(session: Session, message: Readonly<PublishRequest>): boolean | undefined
-  /** Default: authSubscribe (serve) or authPublish (open) with the tunnel's topic. */
+  /**
+   * Once when an agent subscribes (serve), once for each stream (open), and again when rights change.
+   * Default: authSubscribe (serve) or authPublish (open) with the tunnel's topic.
+   */
   authTunnel?(session: Session, tunnel: TunnelRequest): Verdict
   /** After the CONNACK that accepts. */
   connect?(session: Session): Awaitable<void>

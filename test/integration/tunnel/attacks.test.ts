@@ -78,13 +78,15 @@ describe.each(rights)('a client with %s', (_title, acl) => {
       frames.reset(7, ResetCode.reset),
       Buffer.from('not a frame'),
     ]
-    for (const topic of [UP, DOWN])
+    // Where there is a stream, and where there is none yet.
+    const elsewhere = ['$tunnel/pi7/web/laptop/up', '$tunnel/pi7/web/laptop/down']
+    for (const topic of [UP, DOWN, ...elsewhere])
       for (const payload of forged) await mallory.raw.publish({ topic, payload, qos })
     const answers = await mallory.rest()
-    expect(answers).toHaveLength(16)
+    expect(answers).toHaveLength(32)
     expect(new Set(answers.map((line) => line.replace(/\d+/, 'N')))).toEqual(new Set(['reset N forbidden']))
     await victim.exchange()
-    expect(await metric(FORBIDDEN, 'forbidden')).toBe(20)
+    expect(await metric(FORBIDDEN, 'forbidden')).toBe(40)
     expect(await metric('tunnelmq_tunnel_streams')).toBe(1)
     expect(eventsOf(broker, 'tunnel frame in the place of another')).toMatchObject([
       { client: 'mallory', username: 'mallory', topic: UP, address: '127.0.0.1' },
