@@ -35,18 +35,27 @@ async function runConnect(text: string, flags: ClientFlags, env: Environment): P
   process.stdout.removeAllListeners('error')
   try {
     const stream = await client.openStream(`${agent}/${service}`)
-    // ssh ends its proxy command with SIGHUP. The agent is told, and need not wait for one who does not come back.
+    const leaving = new AbortController()
+    const leave = (): void => leaving.abort()
+    // ssh ends its proxy command so, behind its last words; a terminal that is closed does it as well.
+    process.on('SIGHUP', leave)
+    const joined = joinStdio(stream, {
+      input: process.stdin,
+      output: process.stdout,
+      closeOutput,
+      leave: leaving.signal,
+      // The input of somebody who types ends by Ctrl-D; Ctrl-C is meant at once.
+      ...(process.stdin.isTTY && { lingerMs: 0 }),
+    })
     void untilStopped({
       events: process,
       log,
-      signals: ['SIGTERM', 'SIGINT', 'SIGHUP'],
       stop: async () => {
-        stream.destroy()
-        await client.close()
-        process.exit(TunnelExit.ok)
+        leave()
+        await joined.catch(() => undefined)
       },
     })
-    await joinStdio(stream, { input: process.stdin, output: process.stdout, closeOutput })
+    await joined
   } finally {
     await client.close()
   }

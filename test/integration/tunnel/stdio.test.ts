@@ -1,5 +1,5 @@
 import { PassThrough, Writable } from 'node:stream'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { joinStdio } from '../../../src/tunnel/stdio.ts'
 import { closeCodeOf, echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
 
@@ -46,7 +46,51 @@ describe('a stream joined to standard input and output', () => {
     const output = new Writable({
       write: (_chunk, _encoding, done) => done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })),
     })
-    await joinStdio(await client.openStream('pi7/x'), { input: new PassThrough(), output })
+    await joinStdio(await client.openStream('pi7/x'), {
+      input: new PassThrough(),
+      output,
+      lingerMs: 50,
+    })
+    expect(await atTarget.promise).toBe('ECONNRESET')
+  })
+
+  it('ends in order when it is to leave, behind the last words of the input', async () => {
+    const heard = later<string>()
+    const target = await openTarget((socket) => {
+      void textOf(socket).then((text) => {
+        heard.resolve(text)
+        socket.end('nobody reads this')
+      })
+    })
+    const { client, agentLog } = openEnds({ x: { target } })
+    const input = new PassThrough()
+    const output = new PassThrough()
+    const leaving = new AbortController()
+    const joined = joinStdio(await client.openStream('pi7/x'), { input, output, leave: leaving.signal })
+    leaving.abort()
+    input.end('last words')
+    await joined
+    expect(await heard.promise).toBe('last words')
+    expect(output.read()).toBeNull()
+    await vi.waitFor(() =>
+      expect(agentLog).toContainEqual(
+        expect.objectContaining({ message: 'tunnel stream ended', end: 'closed' }),
+      ),
+    )
+  })
+
+  it('resets the stream when it is to leave and the input does not end', async () => {
+    const atTarget = later<string | undefined>()
+    const target = await openTarget((socket) => void closeCodeOf(socket).then(atTarget.resolve))
+    const { client } = openEnds({ x: { target } })
+    const input = new PassThrough()
+    input.write('half of it')
+    await joinStdio(await client.openStream('pi7/x'), {
+      input,
+      output: new PassThrough(),
+      leave: AbortSignal.abort(),
+      lingerMs: 50,
+    })
     expect(await atTarget.promise).toBe('ECONNRESET')
   })
 
