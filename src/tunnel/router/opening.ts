@@ -88,6 +88,13 @@ export class Opening {
       })
   }
 
+  /** A client with a thousand streams to a service comes back with a thousand RESUMEs: one answer is for all. */
+  #authorizeResume(end: TunnelEnd, lane: Lane, decided: (refusal: string | undefined) => void): void {
+    for (const { authorized, phase } of lane.streams.values())
+      if (authorized === end && phase !== 'closed') return decided(undefined)
+    this.#authorize(end, lane, decided)
+  }
+
   #leave(lane: Lane): void {
     lane.askingCount--
     this.#context.tidy(lane)
@@ -189,7 +196,7 @@ export class Opening {
   resume(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
     const { stream: id } = view
     const flows = resumedFlows(view, this.#context.shaped)
-    this.#authorize(end, lane, (refusal) => {
+    this.#authorizeResume(end, lane, (refusal) => {
       if (refusal !== undefined) {
         this.#refuse(end, lane, id, end, ResetCode.forbidden, 'no right to this service', refusal)
         return
@@ -224,7 +231,7 @@ export class Opening {
       this.resume(end, lane, view, frame)
       return
     }
-    this.#authorize(end, lane, (refusal) => {
+    this.#authorizeResume(end, lane, (refusal) => {
       if (lane.streams.get(stream.id) !== stream) return
       if (refusal !== undefined) {
         this.#context.end(stream, ResetCode.forbidden, 'no right to this service')

@@ -358,6 +358,28 @@ describe('rights', () => {
     expect(again.got()).toEqual(['data 7 @0 "secret"'])
   })
 
+  it('to many streams of a service are asked for once by a client that comes back', async () => {
+    const { agent, client, end } = openWorld()
+    for (let id = 100; id < 150; id++) openStream(agent, client, id)
+    client.leave()
+    const again = end('laptop').listen()
+    again.got()
+    const { promise, give } = pendingAnswer()
+    again.answer = () => promise
+    again.send(UP, frames.resume(7))
+    expect(again.holdCount).toBe(1)
+    give(allowed)
+    await settle()
+    for (let id = 100; id < 150; id++) again.send(UP, frames.resume(id))
+    // Of a stream that the broker does not know.
+    again.send(UP, frames.resume(777))
+    expect(agent.got()).toHaveLength(52)
+    expect([again.asked.length, again.holdCount]).toEqual([1, 0])
+    again.send(UP, frames.open(778))
+    expect(again.asked).toHaveLength(2)
+    await settle()
+  })
+
   it('that were lost while a client was away end its stream when it comes back', () => {
     const { agent, client, end, router } = openWorld()
     client.leave()
