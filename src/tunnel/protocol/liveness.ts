@@ -19,6 +19,8 @@ export class Liveness {
   #askedAtMs = -Infinity
   #pingedAtMs = -Infinity
   #pingedAtOffset = 0
+  /** Whether the peer knows the stream is asked then. */
+  #doubtUntilMs = Infinity
 
   constructor(nowMs: number) {
     this.#heardMs = nowMs
@@ -30,7 +32,8 @@ export class Liveness {
 
   /** When a PING is due. */
   get pingAtMs(): number {
-    return Math.max(this.#heardMs + PING_AFTER_MS, this.#pingedAtMs + PING_AGAIN_MS)
+    const atMs = Math.max(this.#heardMs + PING_AFTER_MS, this.#pingedAtMs + PING_AGAIN_MS)
+    return Math.min(atMs, this.#doubtUntilMs)
   }
 
   heard(nowMs: number): void {
@@ -46,11 +49,17 @@ export class Liveness {
   /** The value of a PING that goes out now: microseconds, so that no two that matter are the same; again the same until it is answered. */
   ping(nowMs: number): number {
     this.#pingedAtMs = nowMs
+    if (nowMs >= this.#doubtUntilMs) this.#doubtUntilMs = Infinity
     if (this.#pingValue < 0) {
       this.#askedAtMs = nowMs
       this.#pingValue = Math.floor(nowMs * 1_000) % U48
     }
     return this.#pingValue
+  }
+
+  /** The peer may not know the stream: a PING is due at that time, however much is heard until then. */
+  doubt(untilMs: number): void {
+    this.#doubtUntilMs = untilMs
   }
 
   isAnswer(value: number): boolean {

@@ -249,7 +249,12 @@ export class StreamMachine implements Stream {
   /** RESET came. */
   resetByPeer(code: ResetCode, reason: string, nowMs: number): void {
     // It may be the answer to DATA that has overtaken its OPEN (5.3); what is true is said again.
-    if (code === ResetCode.unknownStream && nowMs < this.#strangerUntilMs) return
+    if (code === ResetCode.unknownStream && nowMs < this.#strangerUntilMs) {
+      if (this.#phase !== 'open') return
+      this.#liveness.doubt(this.#strangerUntilMs)
+      this.#host.wake(this, this.#strangerUntilMs)
+      return
+    }
     this.#fail(code, reason, 'peer', false, nowMs)
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { FrameFlag, FrameType } from '../../../../src/tunnel/protocol/frame.ts'
-import { decodeReset, ResetCode } from '../../../../src/tunnel/protocol/reset-code.ts'
+import { decodeReset, encodeReset, ResetCode } from '../../../../src/tunnel/protocol/reset-code.ts'
 import { token, TunnelPair } from '../../../support/tunnel-pair.ts'
 import { encodeOpen } from '../../../../src/tunnel/protocol/open-payload.ts'
 
@@ -195,6 +195,28 @@ describe('ending (8.3 to 8.7)', () => {
       code: ResetCode.unknownStream,
       by: 'peer',
     })
+  })
+
+  it('asks an agent that was restarted just behind the ACCEPT once more, when the answer can be believed (5.3)', () => {
+    const pair = new TunnelPair()
+    const { up } = pair.opened()
+    const acceptedAtMs = pair.nowMs
+    const reset = (): void =>
+      pair.inject(
+        'client',
+        { type: FrameType.reset, stream: up.id },
+        encodeReset(ResetCode.unknownStream, ''),
+      )
+    pair.run(500)
+    pair.frames.length = 0
+    pair.loses = ({ from }) => from === 'agent'
+    reset()
+    expect(up.phase).toBe('open')
+    pair.run(20_000)
+    expect(pair.sent('client', 'ping')[0]?.atMs).toBe(acceptedAtMs + 8_000)
+    reset()
+    pair.run()
+    expect(pair.client.events.at(-1)).toMatchObject({ kind: 'reset', code: ResetCode.unknownStream })
   })
 
   it('passes RESET on with its reason, once', () => {
