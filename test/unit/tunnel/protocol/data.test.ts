@@ -161,6 +161,24 @@ describe('acknowledging (7.1)', () => {
     expect(pair.sent('agent', 'ack')).toEqual([])
   })
 
+  it('is not forgotten when the link does not take the DATA that would carry it', () => {
+    const pair = new TunnelPair()
+    const { up, down } = pair.opened()
+    pair.run(100)
+    down.write(Buffer.from('ping'), pair.nowMs)
+    pair.run(10)
+    pair.client.isBlocked = true
+    up.write(Buffer.from('pong'), pair.nowMs)
+    pair.run(20)
+    pair.client.isBlocked = false
+    pair.frames.length = 0
+    pair.run()
+    expect(pair.sent('client').map(({ name, acked }) => [name, acked])).toEqual([
+      ['ack', 4],
+      ['data', 4],
+    ])
+  })
+
   it('goes out at once when a quarter of the window was handed on', () => {
     const pair = new TunnelPair()
     const { up } = pair.opened()
@@ -256,6 +274,40 @@ describe('sending again (7.3, 7.4)', () => {
     pair.loses = () => false
     pair.run(8_000)
     expect(pair.bytes('agent', up).toString()).toBe('last')
+  })
+
+  it('goes on behind what was acknowledged late, after it has gone back', () => {
+    const pair = new TunnelPair()
+    const { up } = pair.opened()
+    const bytes = pattern(3 * MIB)
+    pair.loses = ({ from }) => from === 'agent'
+    up.write(bytes.subarray(0, MIB), pair.nowMs)
+    pair.run(500)
+    const byteCount = pair.bytes('agent', up).length
+    pair.loses = ({ from }) => from === 'client'
+    pair.run(600)
+    pair.loses = () => false
+    pair.inject('client', { type: FrameType.ack, stream: up.id, acked: byteCount, limit: 2 * MIB })
+    pair.frames.length = 0
+    up.write(bytes.subarray(MIB), pair.nowMs)
+    pair.run(100)
+    expect(pair.sent('client', 'data')[0]!.offset).toBe(byteCount)
+    expect(pair.bytes('agent', up).equals(bytes)).toBe(true)
+  })
+
+  it('waits longer where answers take longer: nothing goes out twice', () => {
+    const pair = new TunnelPair({ delayMs: 900 })
+    const up = pair.open()
+    pair.run(5_000)
+    up.write(Buffer.from('first'), pair.nowMs)
+    pair.run(10_000)
+    const { resentBytes } = pair.client.streams.counters
+    for (let time = 0; time < 20; time++) {
+      up.write(pattern(10_000), pair.nowMs)
+      pair.run(3_000)
+    }
+    expect(pair.client.streams.counters.resentBytes).toBe(resentBytes)
+    expect(pair.bytes('agent', up)).toHaveLength(200_005)
   })
 
   it('does not count the time in which its own link takes nothing', () => {

@@ -101,7 +101,7 @@ describe('opening a stream (5)', () => {
     pair.loses = ({ name }) => name === 'open' && lost++ < 1
     const up = pair.open()
     up.write(Buffer.from('early'), pair.nowMs)
-    pair.run(5_000)
+    pair.run(1_100)
     expect(resets(pair, 'agent')).toEqual([ResetCode.unknownStream])
     expect(pair.bytes('agent', up).toString()).toBe('early')
     expect(pair.kinds('client')).toEqual(['accepted'])

@@ -54,12 +54,28 @@ describe('resuming (8.1, 8.2)', () => {
     const { up } = pair.opened()
     up.write(Buffer.alloc(1_000), pair.nowMs)
     pair.run(100)
-    const { resentBytes } = pair.client.streams.counters
+    pair.loses = () => true
+    up.write(Buffer.alloc(500), pair.nowMs)
+    pair.run(10)
     pair.frames.length = 0
     pair.inject('client', { type: FrameType.resume, stream: up.id, acked: 500 })
     pair.run(100)
     expect(pair.sent('client').map(({ name }) => name)).toEqual(['ack'])
-    expect(pair.client.streams.counters.resentBytes).toBe(resentBytes)
+    pair.inject('client', { type: FrameType.resume, stream: up.id, acked: 1_000 })
+    pair.run(100)
+    expect(pair.sent('client').map(({ name }) => name)).toEqual(['ack', 'ack', 'data'])
+  })
+
+  it('does not take it for congestion that its peer was away', () => {
+    const pair = new TunnelPair({ delayMs: 50 })
+    const up = pair.open()
+    pair.run(200)
+    pair.cut('agent')
+    up.write(Buffer.alloc(8_000_000), pair.nowMs)
+    pair.run(60_000)
+    pair.connect('agent')
+    pair.run(500)
+    expect(pair.bytes('agent', up).length).toBeGreaterThan(1_500_000)
   })
 
   it('tells with FIN in RESUME that its direction has ended', () => {
@@ -114,6 +130,16 @@ describe('ending (8.3 to 8.7)', () => {
     expect(pair.kinds('client')).toEqual(['accepted', 'data', 'end', 'closed'])
     expect([up.phase, up.sentBytes, up.receivedBytes]).toEqual(['closed', 8, 6])
     expect([pair.client.streams.count, pair.agent.streams.count]).toEqual([0, 0])
+  })
+
+  it('tells of the end once, though FIN comes twice', () => {
+    const pair = new TunnelPair()
+    const { up } = pair.opened()
+    up.finish(pair.nowMs)
+    pair.run(100)
+    pair.inject('agent', { type: FrameType.data, flags: FrameFlag.fin, stream: up.id })
+    pair.run(100)
+    expect(pair.kinds('agent')).toEqual(['opened', 'end'])
   })
 
   it('closes though the last acknowledgement was lost', () => {
