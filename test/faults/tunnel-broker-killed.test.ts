@@ -6,7 +6,13 @@ import {
   startForward,
   until,
 } from '../support/tunnel-processes.ts'
-import { joinThrough, openTargetQueue, reportFlows, startFlow } from '../support/tunnel-processes-traffic.ts'
+import {
+  joinThrough,
+  openTargetQueue,
+  reportFlows,
+  startFlow,
+  untilMore,
+} from '../support/tunnel-processes-traffic.ts'
 
 const MIB = 1_048_576
 const brokers: readonly BrokerKind[] = ['tunnelmq', 'mosquitto']
@@ -51,7 +57,7 @@ it.each(brokers)(
     const moved: number[] = []
     for (let restart = 0; restart < 5; restart++) {
       const [upBefore, downBefore] = [up.receivedBytes, down.receivedBytes]
-      await until(() => up.receivedBytes > upBefore + 8 * MIB && down.receivedBytes > downBefore + 8 * MIB)
+      await untilMore([up, down], 8 * MIB)
       moved.push(Math.round((up.receivedBytes + down.receivedBytes - upBefore - downBefore) / MIB))
       await broker.kill()
       await broker.start()

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { dialPort, openTarget } from './tunnel-ends.ts'
+import { until } from './tunnel-processes.ts'
 
 /** What goes through a tunnel of processes: counted while it goes, and compared by its SHA-256. */
 
@@ -54,7 +55,10 @@ export interface Joint {
 export async function joinThrough(port: number | undefined, target: Target): Promise<Joint> {
   const near = await dialPort(port)
   near.on('error', () => undefined)
-  return { near, far: await target.next() }
+  const refused = once(near, 'close').then((): never => {
+    throw new Error('the connection to the forward was closed before it came to the target')
+  })
+  return { near, far: await Promise.race([target.next(), refused]) }
 }
 
 export interface FlowResult {
@@ -77,17 +81,17 @@ export interface Flow {
 export function startFlow(from: Socket, to: Socket, byteCount = Infinity): Flow {
   const sent = createHash('sha256')
   const received = createHash('sha256')
-  let isStopped = false
+  let wantedBytes = byteCount
   const flow = {
     sentBytes: 0,
     receivedBytes: 0,
-    stop: () => void (isStopped = true),
+    stop: () => void (wantedBytes = flow.sentBytes),
     done: Promise.resolve({ sent: '', received: '' }),
   }
 
   async function pump(): Promise<void> {
-    for (let index = 0; flow.sentBytes < byteCount && !isStopped; index++) {
-      const chunk = chunkAt(index).subarray(0, Math.min(CHUNK_BYTES, byteCount - flow.sentBytes))
+    for (let index = 0; flow.sentBytes < wantedBytes; index++) {
+      const chunk = chunkAt(index).subarray(0, Math.min(CHUNK_BYTES, wantedBytes - flow.sentBytes))
       sent.update(chunk)
       flow.sentBytes += chunk.length
       if (!from.write(chunk)) await once(from, 'drain')
@@ -112,11 +116,23 @@ export function startFlow(from: Socket, to: Socket, byteCount = Infinity): Flow 
   return flow
 }
 
-/** One line a test: what was sent, and what of it came. */
-export function reportFlows(test: string, flows: Readonly<Record<string, Flow>>, more = ''): void {
-  const figures = Object.entries(flows).map(
-    ([name, { sentBytes, receivedBytes }]) =>
-      `${name} ${(sentBytes / MIB).toFixed(1)} MiB sent, ${(receivedBytes / MIB).toFixed(1)} received`,
-  )
+/** One line a test: what was sent, and what of it came, each way. */
+export function reportFlows(
+  test: string,
+  flows: Readonly<Record<string, Flow | readonly Flow[]>>,
+  more = '',
+): void {
+  const figures = Object.entries(flows).map(([name, some]) => {
+    const all = [some].flat()
+    const total = (key: 'sentBytes' | 'receivedBytes'): string =>
+      (all.reduce((sum, flow) => sum + flow[key], 0) / MIB).toFixed(1)
+    return `${name} ${total('sentBytes')} MiB sent, ${total('receivedBytes')} received`
+  })
   console.log(`tunnel fault ${test}: ${[...figures, ...(more === '' ? [] : [more])].join('; ')}`)
+}
+
+/** Resolves when each has brought so much more than it had. */
+export async function untilMore(flows: readonly Flow[], byteCount: number): Promise<void> {
+  const goals = flows.map((flow) => flow.receivedBytes + byteCount)
+  await until(() => flows.every((flow, index) => flow.receivedBytes >= goals[index]!))
 }

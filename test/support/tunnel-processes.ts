@@ -22,6 +22,8 @@ const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url
 /** For what takes as long as it takes; on a busy machine too. */
 const PATIENCE_MS = 60_000
 
+const logFlags = ['--log-level', 'info', '--log-format', 'json']
+
 export type BrokerKind = 'tunnelmq' | 'mosquitto'
 
 export interface FaultBroker {
@@ -84,7 +86,7 @@ export async function startAgent(
   more: readonly string[] = [],
 ): Promise<EndProcess> {
   const words = Object.entries(services).flatMap(([name, target]) => ['--service', `${name}=${target}`])
-  return await startEnd(['agent', '--id', 'pi7', ...words, ...broker.flags, ...more])
+  return await startEnd(['agent', '--id', 'pi7', ...words, ...broker.flags, ...logFlags, ...more])
 }
 
 /** A client `laptop` with a free port for each of these services of `pi7`, once it listens. */
@@ -94,12 +96,12 @@ export async function startForward(
   more: readonly string[] = [],
 ): Promise<EndProcess> {
   const words = services.map((name) => `0=pi7/${name}`)
-  return await startEnd(['forward', ...words, '--client-id', 'laptop', ...broker.flags, ...more])
+  return await startEnd(['forward', ...words, '--client-id', 'laptop', ...broker.flags, ...logFlags, ...more])
 }
 
 async function startEnd(args: readonly string[]): Promise<EndProcess> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`)
-  const end = new ChildEnd([...args, '--log-level', 'info', '--log-format', 'json'])
+  const end = new ChildEnd(args)
   onTestFinished(() => end.kill())
   await end.start()
   return end
