@@ -37,9 +37,25 @@ export class Framer {
       this.#scan(chunk)
       return
     }
+    const missing = this.#needBytes - this.#partsBytes
     this.#parts.push(chunk)
     this.#partsBytes += chunk.length
-    this.resume()
+    if (missing <= 0 || missing >= chunk.length || this.#sink.held) {
+      this.resume()
+      return
+    }
+    // Only the packet that lies across is copied together, and not all that came behind it.
+    this.#parts[this.#parts.length - 1] = chunk.subarray(0, missing)
+    const packet = Buffer.concat(this.#parts, this.#needBytes)
+    this.discard()
+    this.#scan(packet)
+    const rest = chunk.subarray(missing)
+    if (this.#partsBytes === 0 && !this.#sink.held) {
+      this.#scan(rest)
+      return
+    }
+    this.#parts.push(rest)
+    this.#partsBytes += rest.length
   }
 
   /** After a hold: goes on with what waits. @throws PeerError */
