@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { ConfigInput } from '../../../src/config/schema.ts'
 import { AuthError, type Handler, type TunnelRequest } from '../../../src/hooks/types.ts'
 import { createSilentLog } from '../../../src/log.ts'
+import { createAgent, createTunnelClient } from '../../../src/tunnel/index.ts'
 import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
 import {
   connectRaw,
@@ -14,6 +15,7 @@ import {
   temporaryFolder,
 } from '../../support/broker-world.ts'
 import type { TestBroker } from '../../support/broker.ts'
+import { digest, digestOf, echo, openTarget } from '../../support/tunnel-ends.ts'
 import { message, publish, testLimits } from '../../support/store-fixtures.ts'
 import { frames } from '../../support/tunnel-frames.ts'
 import {
@@ -355,6 +357,41 @@ describe('time and rates', () => {
       received.push(payload.subarray(24))
     }
     expect(Buffer.concat(received).equals(bytes)).toBe(true)
+  })
+})
+
+describe('a rate, between a real agent and a real client', () => {
+  it.each([
+    ['of each stream', { bytesPerSecondPerStream: 300_000 }],
+    ['of a client', { bytesPerSecondPerClient: 600_000 }],
+    ['of an agent', { bytesPerSecondPerAgent: 600_000, bytesPerSecondPerStream: 400_000 }],
+  ])('%s is kept to without a byte lost, or resent without need', async (_title, tunnel) => {
+    const broker = await openBroker({ tunnel, admin: { enabled: true, port: 0 } })
+    const agent = createAgent({
+      id: 'pi7',
+      url: broker.url,
+      services: { echo: { target: await openTarget(echo) } },
+    })
+    const client = createTunnelClient({ id: 'laptop', url: broker.url })
+    onTestFinished(async () => {
+      await client.close()
+      await agent.close()
+    })
+    await Promise.all([agent.connected(), client.connected()])
+    const bytes = randomBytes(300_000)
+    const received = await Promise.all(
+      [1, 2].map(async () => {
+        const stream = await client.openStream('pi7/echo')
+        const all = digestOf(stream)
+        stream.end(bytes)
+        return all
+      }),
+    )
+    expect(received).toEqual([digest(bytes), digest(bytes)])
+    const sentBytes = await metricOf(broker, 'tunnelmq_tunnel_bytes_total', 'up')
+    expect(sentBytes).toBeLessThan(2 * 300_000 * 1.5)
+    expect(await metricOf(broker, 'tunnelmq_tunnel_streams_ended_total', 'closed')).toBe(2)
+    expect(await metricOf(broker, 'tunnelmq_tunnel_frames_dropped_total')).toBe(0)
   })
 })
 
