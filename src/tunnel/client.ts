@@ -79,6 +79,7 @@ export class ClientEndpoint implements TunnelClient {
   readonly #directory: AgentDirectory
   readonly #opener: Opener
   readonly #forwards = new Set<Forward>()
+  #wasLost = false
   #closed: Promise<void> | undefined
 
   constructor(settings: ClientSettings, { link, streams }: ClientParts) {
@@ -91,10 +92,12 @@ export class ClientEndpoint implements TunnelClient {
       log: this.#log,
       up: () => {
         this.#directory.forgetLookups()
-        this.#log.info({ client: this.id }, 'tunnel client connected')
+        // Who was told of the loss wants to hear of its end.
+        this.#log[this.#wasLost ? 'warn' : 'info']({ client: this.id }, 'tunnel client connected')
       },
       down: (reason) => {
         this.#directory.forgetLookups()
+        this.#wasLost = true
         this.#log.warn({ client: this.id, reason }, 'tunnel client lost its connection')
       },
       status: (agent, payload) => this.#directory.told(agent, payload),
