@@ -150,7 +150,8 @@ export class AgentEndpoint implements Agent {
       isConnected = true
       this.#dials.delete(socket)
       channel.accept()
-      this.#log.info(fields, 'tunnel stream opened')
+      // Behind ACCEPT, which leaves in this turn: nobody need wait for the line.
+      setImmediate(() => this.#log.info(fields, 'tunnel stream opened'))
     })
     this.#dials.add(socket)
     socket.once('close', () => this.#dials.delete(socket))

@@ -22,6 +22,7 @@ export class CongestionWindow {
   readonly #path: RoundTrip
   readonly #maxBytes: number
   #bytes = INITIAL_BYTES
+  #mostBytes = INITIAL_BYTES
   /** Above it, growth is slow. */
   #threshold = Infinity
   /** What was on its way at the last loss ends here: lost once, halved once. */
@@ -31,6 +32,11 @@ export class CongestionWindow {
   constructor(path: RoundTrip, maxBytes: number) {
     this.#path = path
     this.#maxBytes = Math.max(maxBytes, INITIAL_BYTES)
+  }
+
+  /** The largest that it was. */
+  get mostBytes(): number {
+    return this.#mostBytes
   }
 
   bytes(nowMs: number): number {
@@ -45,6 +51,7 @@ export class CongestionWindow {
     if (inFlightBytes * 2 < this.#bytes || inFlightBytes > this.#bytes + MAX_DATA_BYTES) return
     const step = this.#bytes < this.#threshold ? byteCount : (byteCount * STEP_BYTES) / this.#bytes
     this.#bytes = Math.min(this.#maxBytes, this.#bytes + step)
+    this.#mostBytes = Math.max(this.#mostBytes, this.#bytes)
   }
 
   /** Bytes from `ackedOffset` on were lost, while all before `sentOffset` were on their way. */

@@ -95,7 +95,9 @@ export class Sender {
 
   get hasRoom(): boolean {
     const { sendBufferBytes, maxWindowBytes } = this.#limits
-    return this.#kept.byteCount < Math.max(sendBufferBytes, Math.min(this.#peerWindow, maxWindowBytes))
+    const most = Math.max(sendBufferBytes, Math.min(this.#peerWindow, maxWindowBytes))
+    // The most that was on its way, and as much again to follow: a hundred streams that share a path keep little each.
+    return this.#kept.byteCount < Math.min(most, 2 * this.#congestion.mostBytes)
   }
 
   write(bytes: Buffer): void {

@@ -21,7 +21,8 @@ export class Audit {
   readonly counters: TunnelCounters
   readonly #log: Log
   readonly #intruders = new WeakSet<TunnelEnd>()
-
+  /** Those that have no line yet. */
+  readonly #opened: RoutedStream[] = []
   readonly #now: () => number
   readonly #refusals = new WeakMap<Seat, { sinceMs: number; count: number }>()
 
@@ -33,12 +34,17 @@ export class Audit {
 
   opened(stream: RoutedStream): void {
     this.counters.opened++
-    this.#log.info({ ...described(stream) }, 'stream opened')
+    if (this.#opened.push(stream) === 1) setImmediate(() => this.#writeOpened())
+  }
+
+  /** Behind what goes to the two ends in this turn: a line costs as much as the rest of opening a stream. */
+  #writeOpened(): void {
+    for (const stream of this.#opened.splice(0)) this.#log.info(described(stream), 'stream opened')
   }
 
   /** A stream from before a restart of the broker goes on. */
   resumed(stream: RoutedStream): void {
-    this.#log.info({ ...described(stream) }, 'stream resumed')
+    this.#log.info(described(stream), 'stream resumed')
   }
 
   refused(asked: AskedStream, who: StreamClient, reason: ResetName, detail: string, client: Seat): void {
@@ -66,6 +72,7 @@ export class Audit {
 
   ended(stream: RoutedStream, reason: StreamEnd, detail: string, nowMs: number): void {
     this.counters.ended[reason]++
+    this.#writeOpened()
     this.#log.info(
       {
         ...described(stream),
