@@ -45,7 +45,8 @@ export function startProgram(
   child.stdin.on('error', () => undefined)
   const ended = once(child, 'close').then((): ProgramResult => ({ code: child.exitCode, stdout, stderr }))
   onTestFinished(async () => {
-    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL')
+    const isRunning = child.exitCode === null && child.signalCode === null
+    if (child.pid !== undefined && isRunning) process.kill(-child.pid, 'SIGKILL')
     await ended
   })
   return {
