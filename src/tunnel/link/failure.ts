@@ -93,9 +93,17 @@ function attemptFailure(error: Error | undefined, phase: Phase, address: BrokerA
   const known = SOCKET_TEXTS[code]
   if (known !== undefined) return failed(ErrorCode.unreachable, known.text, known.isFatal)
   if (phase !== 'opening') {
-    const hint = isTls ? 'does this port speak MQTT?' : 'does this port speak MQTT, without TLS?'
+    const hint = isTls
+      ? 'does this port speak MQTT, and take the certificate of this client?'
+      : 'does this port speak MQTT, without TLS?'
     const until = phase === 'connack' ? `before CONNACK: ${hint}` : 'before SUBACK; see the log of the broker'
     return failed(ErrorCode.unreachable, `the connection was closed ${until}`, false)
+  }
+  // A server may tell nobody that it has not taken a certificate: Node's does not, behind its handshake.
+  if (isTls && (error === undefined || code === 'ECONNRESET')) {
+    const text =
+      'the connection was closed: does this port speak TLS, and take the certificate of this client?'
+    return failed(ErrorCode.unreachable, text, false)
   }
   if (error === undefined) return failed(ErrorCode.unreachable, 'the connection was closed', false)
   return failed(ErrorCode.unreachable, wordsOf(error), false)
