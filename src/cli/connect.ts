@@ -14,7 +14,6 @@ For ssh, in ~/.ssh/config, after which \`ssh pi7.tunnel\`, scp, sftp and rsync j
 
   Host *.tunnel
     ProxyCommand tunnelmq connect %h/ssh
-    HostKeyAlias %h
 
 Only the bytes of the stream go to standard output; what there is to say goes to standard error. The exit code
 says what was in the way: see docs/tunnels.md.`

@@ -45,7 +45,7 @@ function destinationIndex(words: readonly string[]): number {
 
 /**
  * What ssh puts before its own arguments. The proxy command is for a POSIX shell, after ssh has replaced `%`.
- * HostKeyAlias: to ssh all agents would be one host, as it sees no address.
+ * HostKeyAlias: `ssh pi7.tunnel` and `tunnelmq ssh pi7` are one host, and not one of the network that is called `pi7`.
  */
 export function sshOptions(agent: string, proxyCommand: readonly string[]): readonly string[] {
   const command = proxyCommand.map(shellQuoted).join(' ').replaceAll('%', '%%')

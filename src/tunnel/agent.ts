@@ -14,7 +14,7 @@ import { ResetCode, resetName } from './protocol/reset-code.ts'
 import type { Streams } from './protocol/streams.ts'
 import { checkedName } from './endpoint/checked-name.ts'
 import { encodeProxyV2 } from './proxy-v2.ts'
-import { encodeOffline, encodeStatus } from './status.ts'
+import { encodeOffline, encodeStatus, type OwnStatus } from './status.ts'
 
 export interface AgentService {
   /** `host:port`, `[IPv6]:port` or `unix:/path`. Nothing else is ever connected to. */
@@ -122,7 +122,7 @@ export class AgentEndpoint implements Agent {
   async #close({ drainMs = 0, graceMs = GRACE_MS }: AgentCloseOptions): Promise<void> {
     this.#isClosing = true
     clearTimeout(this.#statusTimer)
-    this.#link.publishStatus(encodeOffline(new Date()))
+    this.#link.publishStatus(encodeOffline({ ...this.#describe(), since: new Date() }))
     await (drainMs > 0 ? this.#endpoint.drain(drainMs) : this.#endpoint.settle(graceMs))
     for (const socket of this.#dials) socket.destroy()
     await this.#endpoint.close(ResetCode.shutdown, 'the agent stops', graceMs)
@@ -193,14 +193,16 @@ export class AgentEndpoint implements Agent {
 
   #publishStatus(): void {
     this.#publishedStreams = this.streams
-    const status = {
+    const status = { ...this.#describe(), since: this.#since, streams: this.streams }
+    this.#link.publishStatus(encodeStatus(status))
+  }
+
+  #describe(): Pick<OwnStatus, 'services' | 'version' | 'host'> {
+    return {
       services: [...this.#services.keys()],
       version: `tunnelmq/${version}`,
       host: hostname(),
-      since: this.#since,
-      streams: this.streams,
     }
-    this.#link.publishStatus(encodeStatus(status))
   }
 }
 

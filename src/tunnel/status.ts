@@ -29,10 +29,18 @@ const MAX_TEXT_CHARS = 256
 
 /** 3.1; of more services than fit, the first ones. */
 export function encodeStatus(status: OwnStatus): string {
-  const { services, version, host, since, streams } = status
-  const encode = (names: readonly string[]): string =>
+  return encode(status, true)
+}
+
+/** 3.2: what is published before an orderly DISCONNECT; `since` is now. */
+export function encodeOffline(status: Omit<OwnStatus, 'streams'>): string {
+  return encode({ ...status, streams: 0 }, false)
+}
+
+function encode({ services, version, host, since, streams }: OwnStatus, online: boolean): string {
+  const encodeWith = (names: readonly string[]): string =>
     JSON.stringify({
-      online: true,
+      online,
       services: names,
       protocol: 1,
       version,
@@ -41,13 +49,8 @@ export function encodeStatus(status: OwnStatus): string {
       streams,
     })
   let count = services.length
-  while (count > 0 && Buffer.byteLength(encode(services.slice(0, count))) > MAX_STATUS_BYTES) count--
-  return encode(services.slice(0, count))
-}
-
-/** 3.2: the will, and what is published before an orderly DISCONNECT. */
-export function encodeOffline(since?: Date): string {
-  return JSON.stringify({ online: false, since })
+  while (count > 0 && Buffer.byteLength(encodeWith(services.slice(0, count))) > MAX_STATUS_BYTES) count--
+  return encodeWith(services.slice(0, count))
 }
 
 /** 3.3; undefined for what is not as described. */

@@ -81,7 +81,6 @@ export async function startSshd(folder: string, connectFlags: readonly string[] 
   const lines = [
     'Host *.tunnel',
     `  ProxyCommand ${proxyCommand}`,
-    '  HostKeyAlias %h',
     'Host *',
     ...entries.map(([key, value]) => `  ${key} ${value}`),
   ]

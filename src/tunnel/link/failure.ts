@@ -94,15 +94,16 @@ function attemptFailure(error: Error | undefined, phase: Phase, address: BrokerA
   if (known !== undefined) return failed(ErrorCode.unreachable, known.text, known.isFatal)
   if (phase !== 'opening') {
     const hint = isTls
-      ? 'does this port speak MQTT, and take the certificate of this client?'
-      : 'does this port speak MQTT, without TLS?'
+      ? 'does this port speak MQTT, does it take the certificate of this client, or has it banned this address?'
+      : 'does this port speak MQTT, without TLS, or has it banned this address?'
     const until = phase === 'connack' ? `before CONNACK: ${hint}` : 'before SUBACK; see the log of the broker'
     return failed(ErrorCode.unreachable, `the connection was closed ${until}`, false)
   }
-  // A server may tell nobody that it has not taken a certificate: Node's does not, behind its handshake.
+  // A server may say nothing of a certificate that it does not take (Node's does not, behind its handshake), nor ours
+  // of a ban.
   if (isTls && (error === undefined || code === 'ECONNRESET')) {
     const text =
-      'the connection was closed: does this port speak TLS, and take the certificate of this client?'
+      'the connection was closed: does this port speak TLS, does it take the certificate of this client, or has it banned this address?'
     return failed(ErrorCode.unreachable, text, false)
   }
   if (error === undefined) return failed(ErrorCode.unreachable, 'the connection was closed', false)

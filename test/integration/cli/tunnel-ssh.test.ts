@@ -100,6 +100,8 @@ describe.runIf(hasOpenSsh)('with OpenSSH', () => {
       env: environment(),
     })
     expect(stdout).toBe('by name\n')
+    // No line of its own: it is the host that `tunnelmq ssh` knows.
+    expect(await readFile(sshd.knownHostsFile, 'utf8')).toMatch(/^pi8\.tunnel ssh-ed25519 \S+\n$/)
     const [from, to] = [join(world.folder, 'from'), join(world.folder, 'to')]
     await writeFile(from, 'x'.repeat(1_000_000))
     await run('scp', ['-F', sshd.configFile, from, `pi8.tunnel:${to}`], { env: environment() })

@@ -19,9 +19,10 @@ describe('the status of an agent', () => {
     expect(read).toEqual(services.slice(0, read.length))
   })
 
-  it('says offline with nothing else, and with the time', () => {
+  it('says offline with nothing else, and with what it was', () => {
     expect(parse('{"online":false}')).toEqual({ id: 'pi7', online: false, services: [] })
-    expect(parse(encodeOffline(since))).toEqual({ id: 'pi7', online: false, services: [], since })
+    const gone = { id: 'pi7', online: false, protocol: 1, ...own, streams: 0 }
+    expect(parse(encodeOffline(own))).toEqual(gone)
   })
 
   it.each([
