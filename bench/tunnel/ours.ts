@@ -12,7 +12,7 @@ const START_DEADLINE_MS = 10_000
 const AGENT = 'bench-agent'
 const CLIENT = 'bench-client'
 /** The first line of dist/cli/index.js has the same. */
-const NODE_OPTIONS = ['--max-semi-space-size=16']
+const NODE_OPTIONS = ['--max-semi-space-size=16', '--initial-old-space-size=64']
 
 const COMMON = 'tunnelmq broker, agent, forward; password-file, acl-file, limits and metrics on'
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=16
+#!/usr/bin/env -S node --max-semi-space-size=16 --initial-old-space-size=64
 import { Command, CommanderError } from 'commander'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { version } from '../version.ts'

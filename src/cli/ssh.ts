@@ -36,7 +36,7 @@ async function runSsh(words: readonly string[], flags: SshFlags): Promise<void> 
   const agent = findAgent(words)
   const script = process.argv[1] ?? ''
   const connect = ['connect', ...connectionWords(flags), `${agent}/${flags.service}`]
-  const options = sshOptions(agent, [process.execPath, script, ...connect])
+  const options = sshOptions(agent, [process.execPath, ...process.execArgv, script, ...connect])
   // Passwords go with the environment, which ssh hands to its proxy command.
   const child = spawn(flags.ssh, [...options, ...words], { stdio: 'inherit' })
   const { code, signal } = await ended(child, flags.ssh)

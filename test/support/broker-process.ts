@@ -11,7 +11,7 @@ import type { ConfigInput } from '../../src/config/schema.ts'
 const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
 
 /** As `npm start` and the bin run it. */
-const youngGeneration = '--max-semi-space-size=16'
+const nodeFlags = ['--max-semi-space-size=16', '--initial-old-space-size=64']
 
 export type LogEvent = Readonly<Record<string, unknown>>
 
@@ -105,7 +105,7 @@ class ChildBroker implements BrokerProcess {
     const command = [
       ...wrapper,
       process.execPath,
-      youngGeneration,
+      ...nodeFlags,
       ...nodeArguments,
       program,
       'broker',
