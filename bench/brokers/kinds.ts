@@ -76,7 +76,15 @@ function tunnelmq(root: string): BrokerKind {
       const flags = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
       return {
         file: process.execPath,
-        args: ['--max-semi-space-size=16', '--initial-old-space-size=64', ...flags, entry, 'broker', '--config', config],
+        args: [
+          '--max-semi-space-size=16',
+          '--initial-old-space-size=64',
+          ...flags,
+          entry,
+          'broker',
+          '--config',
+          config,
+        ],
       }
     },
   }
