@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../support/broker-world.ts'
-import { closeCodeOf, dialPort, textOf } from '../support/tunnel-ends.ts'
+import { closeCodeOf, textOf } from '../support/tunnel-ends.ts'
 import {
   type BrokerKind,
   type EndProcess,
@@ -12,6 +12,7 @@ import {
   startForward,
 } from '../support/tunnel-processes.ts'
 import {
+  closeCodeAt,
   joinThrough,
   openTargetQueue,
   reportFlows,
@@ -55,8 +56,7 @@ describe.each(brokers)('over %s', (kind) => {
   it('resets the socket of the client when the target cannot be reached, says why, and goes on', async () => {
     const { forward, target } = await openWorld(kind)
     const [, closed, file, name] = forward.ports
-    for (const port of [closed, file, name])
-      expect(await closeCodeOf(await dialPort(port))).toBe('ECONNRESET')
+    for (const port of [closed, file, name]) expect(await closeCodeAt(port)).toBe('ECONNRESET')
     await forward.logged('forward failed', { to: 'pi7/closed', reset: 'refused' })
     await forward.logged('forward failed', { to: 'pi7/file', reset: 'unreachable' })
     const { reason } = await forward.logged('forward failed', { to: 'pi7/name', reset: 'unreachable' })

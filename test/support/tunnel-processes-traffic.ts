@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
-import { dialPort, openTarget } from './tunnel-ends.ts'
+import { connect, type Socket } from 'node:net'
+import { closeCodeOf, dialPort, openTarget } from './tunnel-ends.ts'
 import { until } from './tunnel-processes.ts'
 
 /** What goes through a tunnel of processes: counted while it goes, and compared by its SHA-256. */
@@ -59,6 +59,11 @@ export async function joinThrough(port: number | undefined, target: Target): Pro
     throw new Error('the connection to the forward was closed before it came to the target')
   })
   return { near, far: await Promise.race([target.next(), refused]) }
+}
+
+/** Connects, and waits for the end: its code. The end may come before the news that it is connected. */
+export function closeCodeAt(port: number | undefined): Promise<string | undefined> {
+  return closeCodeOf(connect({ port: port!, host: '127.0.0.1', allowHalfOpen: true }))
 }
 
 export interface FlowResult {
