@@ -21,7 +21,8 @@ const LINGER_MS = 2_000
 
 /**
  * Joins a stream to the standard input and output of a program, as a ProxyCommand of ssh does. Half-close goes both
- * ways. Resolves when both directions have ended; rejects with the TunnelError of a stream that was reset.
+ * ways. Resolves when both directions have ended, and `output` has taken all; rejects with the TunnelError of a stream
+ * that was reset.
  *
  * An output whose reader is gone (EPIPE) is no error, nor is `leave`. ssh does both at its own end: it writes its last
  * words, closes both descriptors, and sends SIGHUP. Its last words are sent on; then the end of `input` ends the
@@ -30,17 +31,27 @@ const LINGER_MS = 2_000
 export async function joinStdio(stream: TunnelStream, options: StdioOptions): Promise<void> {
   const { input, output, leave, lingerMs = LINGER_MS } = options
   let lingering: NodeJS.Timeout | undefined
+  let endOutput!: () => void
+  // A pipe with a slow reader: the program that exits before has lost the last bytes.
+  const outputEnded = new Promise<void>((resolve) => (endOutput = resolve))
   const linger = (): void => {
     if (lingering !== undefined) return
-    lingering = setTimeout(() => stream.destroy(), lingerMs)
+    lingering = setTimeout(() => {
+      stream.destroy()
+      endOutput()
+    }, lingerMs)
     stream.unpipe(output)
     stream.resume()
   }
   output.on('error', linger)
   input.on('error', (error) => stream.destroy(error))
   stream.once('end', () => {
-    if (options.closeOutput === undefined) output.end()
-    else output.write('', () => options.closeOutput?.())
+    if (options.closeOutput === undefined) output.end(endOutput)
+    else
+      output.write('', () => {
+        options.closeOutput?.()
+        endOutput()
+      })
   })
   input.pipe(stream)
   stream.pipe(output, { end: false })
@@ -48,6 +59,7 @@ export async function joinStdio(stream: TunnelStream, options: StdioOptions): Pr
   else leave?.addEventListener('abort', linger, { once: true })
   try {
     await finished(stream)
+    await outputEnded
   } catch (error) {
     if (lingering === undefined) throw error
   } finally {

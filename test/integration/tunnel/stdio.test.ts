@@ -1,4 +1,5 @@
-import { PassThrough, Writable } from 'node:stream'
+import { PassThrough, Readable, Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { joinStdio } from '../../../src/tunnel/stdio.ts'
 import { closeCodeOf, echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
@@ -34,6 +35,53 @@ describe('a stream joined to standard input and output', () => {
     input.end('one more thing')
     await joined
     expect(await heard.promise).toBe('one more thing')
+  })
+
+  it('is not over before the output has taken all', async () => {
+    const target = await openTarget((socket) => void socket.resume().end('the last words'))
+    const { client } = openEnds({ x: { target } })
+    const taken: string[] = []
+    const asked = later<() => void>()
+    const output = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        if (chunk.length === 0) return done()
+        taken.push(chunk.toString())
+        asked.resolve(done)
+      },
+    })
+    const stream = await client.openStream('pi7/x')
+    let isOver = false
+    const joined = joinStdio(stream, {
+      input: Readable.from([]),
+      output,
+      closeOutput: () => taken.push('end'),
+    })
+    const over = joined.then(() => (isOver = true))
+    const take = await asked.promise
+    await finished(stream)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(isOver).toBe(false)
+    take()
+    await over
+    expect(taken).toEqual(['the last words', 'end'])
+  })
+
+  it('does not wait for an output that takes nothing when it is to leave', async () => {
+    const target = await openTarget((socket) => void socket.resume().end('the last words'))
+    const { client } = openEnds({ x: { target } })
+    const asked = later<undefined>()
+    const output = new Writable({ write: () => asked.resolve(undefined) })
+    const leaving = new AbortController()
+    const joined = joinStdio(await client.openStream('pi7/x'), {
+      input: Readable.from([]),
+      output,
+      leave: leaving.signal,
+      lingerMs: 20,
+    })
+    await asked.promise
+    leaving.abort()
+    await joined
+    expect(output.writableFinished).toBe(false)
   })
 
   it('resets the stream when the reader of the output is gone, which is no error', async () => {
