@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createProxyDecoder } from '../../../src/listeners/proxy-protocol.ts'
-import { startBrokerProcess, type BrokerProcess } from '../../support/broker-process.ts'
+import { startBrokerProcess, type BrokerProcess, type LogEvent } from '../../support/broker-process.ts'
 import { temporaryFolder } from '../../support/broker-world.ts'
 import { startCli, type CliResult } from '../../support/run-cli.ts'
 import { dialPort, echo, openTarget, textOf } from '../../support/tunnel-ends.ts'
@@ -54,14 +54,13 @@ describe('PROXY protocol', () => {
     await startAgent(broker, agent, ['--proxy-protocol', 'all=v2'])
     const forward = await startForward(broker, ['web', 'all', 'plain'])
     const [web, all, plain] = forward.ports
-    const opened = (to: string): number => Number(lastOpened(broker, to)['port'])
     for (const [port, service] of [
       [web, 'web'],
       [all, 'all'],
     ] as const) {
       const answer: unknown = JSON.parse(await answerAt(port, 'hello'))
       // Not that of the forward's own socket, which only the forward knows: that of its MQTT connection.
-      const source = { address: '127.0.0.1', port: opened(service) }
+      const source = { address: '127.0.0.1', port: (await openedAt(broker, service))['port'] }
       expect(answer).toEqual({ version: 2, source, rest: 'hello' })
     }
     expect(await answerAt(plain, 'hello')).toBe('invalid')
@@ -75,8 +74,12 @@ describe('PROXY protocol', () => {
   })
 })
 
-function lastOpened(broker: BrokerProcess, service: string): Readonly<Record<string, unknown>> {
-  return broker.events.findLast((event) => event['msg'] === 'stream opened' && event['service'] === service)!
+/** The broker's line about the stream to that service. */
+async function openedAt(broker: BrokerProcess, service: string): Promise<LogEvent> {
+  const look = (): LogEvent | undefined =>
+    broker.events.find((event) => event['msg'] === 'stream opened' && event['service'] === service)
+  await until(look)
+  return look()!
 }
 
 describe('an agent', () => {
@@ -140,8 +143,9 @@ describe('an agent', () => {
       [first, second].some(({ events }) => events.some(({ reason }) => hint.test(String(reason)))),
     )
     expect(first.countOf('tunnel agent lost its connection')).toBeGreaterThan(0)
-    const gone = broker.events.filter(({ msg }) => msg === 'client disconnected')
-    expect(gone.map(({ reason }) => reason)).toContain('taken-over')
+    await until(() =>
+      broker.events.some(({ msg, reason }) => msg === 'client disconnected' && reason === 'taken-over'),
+    )
   })
 })
 
