@@ -111,6 +111,12 @@ export class Pipe implements ChannelOwner {
 /** RST instead of FIN, where there is such a thing. */
 export function resetSocket(socket: Duplex): void {
   const isTcp = socket instanceof Socket && !socket.connecting && socket.remoteAddress !== undefined
-  if (isTcp && !socket.destroyed) socket.resetAndDestroy()
-  else socket.destroy()
+  if (!isTcp || socket.destroyed) socket.destroy()
+  else if (isShuttingDown(socket)) socket.once('finish', () => resetSocket(socket))
+  else socket.resetAndDestroy()
+}
+
+/** While its FIN is on the way to the kernel libuv refuses the reset (EINVAL), and Node then loses the open socket. */
+function isShuttingDown({ writableEnded, writableFinished, writableLength }: Socket): boolean {
+  return writableEnded && !writableFinished && writableLength === 0
 }

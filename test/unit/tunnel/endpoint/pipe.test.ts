@@ -1,10 +1,13 @@
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { Channel } from '../../../../src/tunnel/endpoint/channel.ts'
-import { Pipe, type PipeEnd } from '../../../../src/tunnel/endpoint/pipe.ts'
+import { Pipe, resetSocket, type PipeEnd } from '../../../../src/tunnel/endpoint/pipe.ts'
 import { Routes } from '../../../../src/tunnel/protocol/names.ts'
 import { ResetCode } from '../../../../src/tunnel/protocol/reset-code.ts'
 import type { Stream } from '../../../../src/tunnel/protocol/streams.ts'
+import { closeCodeOf, dialPort, later, openTarget } from '../../../support/tunnel-ends.ts'
 
 /** A socket that takes what is written only when it is told to. */
 class SlowSocket extends Duplex {
@@ -140,5 +143,24 @@ describe('a pipe', () => {
     expect(socket.written).toEqual([])
     expect(ends).toEqual([{ kind: 'reset', code: ResetCode.idle, reason: 'too long', by: 'peer' }])
     expect(told.filter((what) => what.startsWith('consumed'))).toEqual([])
+  })
+})
+
+describe('the reset of a socket', () => {
+  it('closes it also when it was just ended, and reaches the other end', async () => {
+    const accepted = later<Socket>()
+    const [, port] = (await openTarget(accepted.resolve)).split(':')
+    const other = await dialPort(Number(port))
+    const code = closeCodeOf(other)
+    const socket = await accepted.promise
+    const closed = once(socket, 'close')
+    const ended = once(other, 'end')
+    socket.end()
+    resetSocket(socket)
+    await closed
+    // Behind a FIN a reset is seen by who writes.
+    await ended
+    other.write('anybody there?')
+    expect(['EPIPE', 'ECONNRESET']).toContain(await code)
   })
 })
