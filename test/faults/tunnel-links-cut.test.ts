@@ -53,55 +53,68 @@ async function endInOrder({ flows: { up, down } }: World): Promise<void> {
   for (const { sent, received } of await Promise.all([up.done, down.done])) expect(received).toBe(sent)
 }
 
-describe.each(brokers)('over %s', (kind) => {
+async function resetLinks(kind: BrokerKind): Promise<void> {
+  const world = await openWorld(kind)
+  const { agent, forward, agentLink, clientLink, flows } = world
+  for (const links of [[agentLink], [clientLink], [agentLink, clientLink]])
+    for (let time = 0; time < 2; time++) {
+      await untilMore([flows.up, flows.down], 4 * MIB)
+      for (const link of links) link.cut()
+    }
+  await untilMore([flows.up, flows.down], 4 * MIB)
+  await endInOrder(world)
+  const agentLosses = agent.countOf('tunnel agent lost its connection')
+  const clientLosses = forward.countOf('tunnel client lost its connection')
+  reportFlows(
+    `2 (${kind}, links reset)`,
+    flows,
+    `agent lost ${agentLosses}, client ${clientLosses} connections`,
+  )
+  expect({ agentLosses, clientLosses }).toEqual({ agentLosses: 4, clientLosses: 4 })
+}
+
+async function freezeLinks(kind: BrokerKind): Promise<void> {
+  const world = await openWorld(kind, ['--keepalive', '5'])
+  const { agent, forward, agentLink, clientLink, flows } = world
+  await untilMore([flows.up, flows.down], 4 * MIB)
+  agentLink.freeze()
+  clientLink.freeze()
+  const { reason } = await agent.logged('tunnel agent lost its connection')
+  await forward.logged('tunnel client lost its connection')
+  await untilMore([flows.up, flows.down], 4 * MIB)
+  await endInOrder(world)
+  reportFlows(`2 (${kind}, links frozen)`, flows, `agent: ${String(reason)}`)
+}
+
+async function cutLinksAllTheTime(kind: BrokerKind): Promise<void> {
+  const world = await openWorld(kind)
+  const { agent, forward, agentLink, clientLink, flows } = world
+  await untilMore([flows.up, flows.down], 4 * MIB)
+  const untilMs = performance.now() + 10_000
+  while (performance.now() < untilMs) {
+    agentLink.cut()
+    clientLink.cut()
+    await after(300)
+  }
+  await untilMore([flows.up, flows.down], 4 * MIB)
+  await endInOrder(world)
+  const losses =
+    agent.countOf('tunnel agent lost its connection') + forward.countOf('tunnel client lost its connection')
+  reportFlows(`11 (${kind}, links cut every 300 ms)`, flows, `${losses} connections lost`)
+  expect(losses).toBeGreaterThan(2)
+}
+
+// Side by side, as most of it is waiting.
+describe('over TunnelMQ and mosquitto', () => {
   it('loses nothing when either link is reset, or both, six times in one transfer', async () => {
-    const world = await openWorld(kind)
-    const { agent, forward, agentLink, clientLink, flows } = world
-    for (const links of [[agentLink], [clientLink], [agentLink, clientLink]])
-      for (let time = 0; time < 2; time++) {
-        await untilMore([flows.up, flows.down], 4 * MIB)
-        for (const link of links) link.cut()
-      }
-    await untilMore([flows.up, flows.down], 4 * MIB)
-    await endInOrder(world)
-    const agentLosses = agent.countOf('tunnel agent lost its connection')
-    const clientLosses = forward.countOf('tunnel client lost its connection')
-    reportFlows(
-      `2 (${kind}, links reset)`,
-      flows,
-      `agent lost ${agentLosses}, client ${clientLosses} connections`,
-    )
-    expect({ agentLosses, clientLosses }).toEqual({ agentLosses: 4, clientLosses: 4 })
+    await Promise.all(brokers.map(resetLinks))
   }, 120_000)
 
   it('notices links that have gone silent, comes back on new ones, and loses nothing', async () => {
-    const world = await openWorld(kind, ['--keepalive', '5'])
-    const { agent, forward, agentLink, clientLink, flows } = world
-    await untilMore([flows.up, flows.down], 4 * MIB)
-    agentLink.freeze()
-    clientLink.freeze()
-    const { reason } = await agent.logged('tunnel agent lost its connection')
-    await forward.logged('tunnel client lost its connection')
-    await untilMore([flows.up, flows.down], 4 * MIB)
-    await endInOrder(world)
-    reportFlows(`2 (${kind}, links frozen)`, flows, `agent: ${String(reason)}`)
+    await Promise.all(brokers.map(freezeLinks))
   }, 120_000)
 
   it('gets through links that are cut every 300 ms for 10 s', async () => {
-    const world = await openWorld(kind)
-    const { agent, forward, agentLink, clientLink, flows } = world
-    await untilMore([flows.up, flows.down], 4 * MIB)
-    const untilMs = performance.now() + 10_000
-    while (performance.now() < untilMs) {
-      agentLink.cut()
-      clientLink.cut()
-      await after(300)
-    }
-    await untilMore([flows.up, flows.down], 4 * MIB)
-    await endInOrder(world)
-    const losses =
-      agent.countOf('tunnel agent lost its connection') + forward.countOf('tunnel client lost its connection')
-    reportFlows(`11 (${kind}, links cut every 300 ms)`, flows, `${losses} connections lost`)
-    expect(losses).toBeGreaterThan(2)
+    await Promise.all(brokers.map(cutLinksAllTheTime))
   }, 120_000)
 })
