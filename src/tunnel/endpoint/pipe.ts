@@ -28,6 +28,9 @@ export class Pipe implements ChannelOwner {
   readonly #options: PipeOptions
   #unconsumedBytes = 0
   #isOver = false
+  /** Written bytes wait for {@link #release}, which a callback that is due will call. */
+  #isGathering = false
+  #isTurnBegun = false
 
   constructor(channel: Channel, socket: Duplex, options: PipeOptions) {
     this.#channel = channel
@@ -50,7 +53,34 @@ export class Pipe implements ChannelOwner {
   data(bytes: Buffer): void {
     if (this.#socket.destroyed) return
     this.#unconsumedBytes += bytes.length
+    this.#gather()
     this.#socket.write(bytes, this.#taken)
+  }
+
+  // A system call for each frame would be half of all work. As on the link, what comes first in a turn of the event
+  // loop leaves when the frames behind it have been looked at, the rest at the end of the turn.
+  #gather(): void {
+    if (this.#isGathering) return
+    this.#isGathering = true
+    this.#socket.cork()
+    if (this.#isTurnBegun) return
+    this.#isTurnBegun = true
+    process.nextTick(this.#firstOver)
+  }
+
+  readonly #firstOver = (): void => {
+    this.#release()
+    setImmediate(this.#turnOver)
+  }
+
+  readonly #turnOver = (): void => {
+    this.#isTurnBegun = false
+    if (this.#isGathering) this.#release()
+  }
+
+  #release(): void {
+    this.#isGathering = false
+    this.#socket.uncork()
     this.#taken()
   }
 
