@@ -15,6 +15,7 @@ export class TunnelStream extends Duplex {
   readonly #waiting: Buffer[] = []
   #isWanted = false
   #hasEnded = false
+  #isNew = true
   #written: (() => void) | undefined
 
   /** For the client; programs get theirs from `openStream`. */
@@ -37,10 +38,14 @@ export class TunnelStream extends Duplex {
       reset: (code, reason, by) => {
         // A program that closes its client knows.
         const isOwnEnd = by === 'us' && code === ResetCode.shutdown
-        this.destroy(isOwnEnd ? undefined : new TunnelError(code, `${to}: ${reason}`))
+        const error = isOwnEnd ? undefined : new TunnelError(code, `${to}: ${reason}`)
+        // Whoever awaits it cannot listen yet, and an 'error' without a listener ends the process.
+        if (this.#isNew) setImmediate(() => this.destroy(error))
+        else this.destroy(error)
       },
     }
     channel.owner = owner
+    setImmediate(() => (this.#isNew = false))
   }
 
   /** Payload bytes sent and acknowledged, and received. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
+import { silentLog, type TunnelLog } from '../../../src/tunnel/log.ts'
 import {
   closeCodeOf,
   digest,
@@ -36,6 +37,21 @@ describe('a stream of the library', () => {
     buffer.fill('x')
     stream.end()
     expect(await textOf(stream)).toBe('good')
+  })
+
+  it('that is reset in the same breath as it was opened has its error when somebody can listen', async () => {
+    const log: TunnelLog = {
+      ...silentLog,
+      // Before ACCEPT has left.
+      info: (_fields, message) => {
+        if (message === 'tunnel stream opened') void ends.agent.close()
+      },
+    }
+    const ends = openEnds({ echo: { target: await openTarget(echo) } }, { agent: { log } })
+    const stream = await ends.client.openStream('pi7/echo')
+    expect(stream.destroyed).toBe(false)
+    const [error] = await once(stream.resume(), 'error')
+    expect(error).toMatchObject({ reset: 'shutdown' })
   })
 
   it('ends one direction and still reads the answer', async () => {
