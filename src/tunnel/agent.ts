@@ -174,7 +174,8 @@ export class AgentEndpoint implements Agent {
 
   #up(): void {
     this.#since = new Date()
-    this.#publishStatus()
+    // One that stops has said so, and its link says it again.
+    if (!this.#isClosing) this.#publishStatus()
     this.#log.info({ agent: this.id }, 'tunnel agent connected')
   }
 

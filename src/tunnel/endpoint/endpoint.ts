@@ -36,6 +36,8 @@ export class Endpoint {
   readonly #run = (): void => this.#turn()
   #phase: 'idle' | 'scheduled' | 'running' | 'closed' = 'idle'
   #wokenInTurn = false
+  /** The link has not taken all that was due. */
+  #isBlocked = false
   #timer: NodeJS.Timeout | undefined
   #timerAtMs = Infinity
   readonly #conditions = new Conditions()
@@ -45,7 +47,10 @@ export class Endpoint {
     this.#options = options
     this.#link = link
     this.#streams = streams
-    this.#send = (route, header, payload) => link.send(route, header, payload)
+    this.#send = (route, header, payload) => {
+      this.#isBlocked = !link.send(route, header, payload)
+      return !this.#isBlocked
+    }
     link.attach({
       up: () => {
         streams.linkUp(this.now())
@@ -125,7 +130,9 @@ export class Endpoint {
   async close(code: ResetCode, reason: string, graceMs: number): Promise<void> {
     if (this.#phase === 'closed') return
     for (const channel of [...this.#channels()]) this.#guard(channel, () => channel.fail(code, reason))
-    if (this.#link.isUp) this.#streams.transmit(this.now(), this.#send)
+    this.#transmit()
+    // Behind what a busy link has taken before: who is not told waits for us as long as streams may be resumed.
+    await this.#conditions.until(() => !this.#isBlocked || !this.#link.isUp, graceMs)
     this.#phase = 'closed'
     clearTimeout(this.#timer)
     this.#conditions.end()
@@ -140,12 +147,17 @@ export class Endpoint {
     this.#dispatch()
     // All that owners did until here goes out now; only what is behind it needs another turn.
     this.#wokenInTurn = false
-    if (this.#link.isUp) this.#streams.transmit(this.now(), this.#send)
+    this.#transmit()
     this.#dispatch()
     this.#phase = 'idle'
     if (this.#wokenInTurn) this.wake()
     this.#arm()
     this.#conditions.check()
+  }
+
+  #transmit(): void {
+    this.#isBlocked = false
+    if (this.#link.isUp) this.#streams.transmit(this.now(), this.#send)
   }
 
   #dispatch(): void {

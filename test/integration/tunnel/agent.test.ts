@@ -128,6 +128,27 @@ describe('an agent', () => {
     expect((await failed)[0]).toMatchObject({ reset: 'shutdown' })
   })
 
+  it('resets all that is open when it is closed, also what its link cannot take at once', async () => {
+    const { agent, client } = openEnds({ x: { target: await openTarget(() => undefined) } })
+    // More than the link of this test takes in one turn.
+    const streams = await Promise.all(Array.from({ length: 150 }, () => client.openStream('pi7/x')))
+    const failures = Promise.all(streams.map((stream) => once(stream, 'error')))
+    await agent.close()
+    for (const [error] of await failures) expect(error).toMatchObject({ reset: 'shutdown' })
+  })
+
+  it('does not say again that it is online when its connection comes back while it stops', async () => {
+    const { agent, client, links } = openEnds({ echo: { target: await openTarget(echo) } })
+    const stream = await client.openStream('pi7/echo')
+    const closed = agent.close({ drainMs: 20_000 })
+    links.cut()
+    links.heal()
+    stream.end()
+    await textOf(stream)
+    await closed
+    expect(JSON.parse(links.agent.statuses.at(-1)!)).toMatchObject({ online: false })
+  })
+
   it('lets streams end by themselves first when it is asked to, and takes no new ones', async () => {
     const { agent, client, links } = openEnds({ echo: { target: await openTarget(echo) } })
     links.client.statusAnswer = 'refused'
