@@ -87,6 +87,8 @@ function wantsStack(): boolean {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : EXIT_FAILURE)
 })
+// A terminal that is closed, or a pager: nobody hears the words of a forward then, and its streams go on.
+process.stderr.on('error', () => undefined)
 
 try {
   await createProgram().parseAsync()

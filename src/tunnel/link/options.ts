@@ -11,6 +11,9 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 10_000
 /** Frames beyond this wait with their streams, where the interactive ones come first. */
 const DEFAULT_MAX_PENDING_BYTES = 262_144
 
+/** MQTT 3.1.1, 1.5.3 */
+const MAX_FIELD_BYTES = 65_535
+
 /** docs/tunnel-protocol.md 3.2 */
 export const OFFLINE_STATUS = '{"online":false}'
 
@@ -79,6 +82,10 @@ export function connectionOptions(options: MqttLinkOptions): ConnectionOptions {
   const { username = address.credentials.username, password = address.credentials.password } = options
   // [MQTT-3.1.2-22]
   check(password === undefined || username !== undefined, 'a password needs a user name')
+  for (const [what, value] of Object.entries({ 'user name': username, password })) {
+    const isShort = value === undefined || Buffer.byteLength(value) <= MAX_FIELD_BYTES
+    check(isShort, `the ${what} is longer than the ${MAX_FIELD_BYTES} bytes that MQTT can carry`)
+  }
   const will = { topic: statusTopic(name, topicPrefix), payload: OFFLINE_STATUS }
   return {
     address,

@@ -1,9 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TunnelExit } from '../../../src/cli/tunnel-exit.ts'
 import { startCli, type RunningCli } from '../../support/run-cli.ts'
@@ -120,6 +122,24 @@ describe('tunnelmq connect', () => {
     },
   )
 
+  it('has written all of it before it ends, also to a reader that is slow', async () => {
+    // More than a pipe holds (64 KiB), and less than makes the writer wait.
+    const sent = randomBytes(70_000)
+    await writeFile(join(world.folder, 'sent'), sent)
+    const words = ['connect', 'pi7/echo'].join(' ')
+    const program = fileURLToPath(new URL('../../../dist/cli/index.js', import.meta.url))
+    const line = `"${process.execPath}" "${program}" ${words} < sent | (sleep 2; cat)`
+    const shell = spawn('sh', ['-c', line], {
+      cwd: world.folder,
+      env: { PATH: process.env['PATH'], ...world.environmentOf('alice') },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const parts: Buffer[] = []
+    shell.stdout.on('data', (part: Buffer) => parts.push(part))
+    await once(shell, 'close')
+    expect(Buffer.concat(parts).equals(sent)).toBe(true)
+  })
+
   it('tells the agent when ssh ends it with SIGHUP', async () => {
     const cli = world.start('alice', ['connect', 'pi7/echo'])
     cli.process.stdin.write('x')
@@ -143,6 +163,16 @@ describe('tunnelmq forward', () => {
     const { code, stdout } = await cli.ended
     expect(code).toBe(TunnelExit.ok)
     expect(stdout).toBe(`127.0.0.1:${ports[0]} -> pi7/echo\n0.0.0.0:${ports[1]} -> pi7/echo\n`)
+  })
+
+  it('goes on when nobody hears its words any more', async () => {
+    const cli = world.start('alice', ['forward', '--log-level', 'debug', '0=pi7/echo'])
+    const [port = 0] = await portsOf(cli, 1)
+    cli.process.stderr.destroy()
+    for (const words of ['first', 'second', 'third'])
+      expect(await echoed(connect({ port, host: '127.0.0.1' }), words)).toBe(words)
+    cli.process.kill('SIGTERM')
+    expect((await cli.ended).code).toBe(TunnelExit.ok)
   })
 
   it('listens on a unix socket, as the environment says', async () => {

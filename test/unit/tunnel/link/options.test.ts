@@ -38,6 +38,7 @@ describe('options of a link', () => {
     ['no keep-alive', { keepaliveSeconds: 0 }, 'TMQ_USAGE'],
     ['too long a keep-alive', { keepaliveSeconds: 65_536 }, 'TMQ_USAGE'],
     ['a password without a user name', { password: 'secret' }, 'TMQ_USAGE'],
+    ['a password that no packet holds', { username: 'u', password: 'secret'.repeat(11_000) }, 'TMQ_USAGE'],
     ['a certificate without its key', { url: 'mqtts://h', tls: { cert: 'x' } }, 'TMQ_USAGE'],
     ['a CA that is no PEM', { url: 'mqtts://h', tls: { ca: '-----BEGIN CERTIFICATE-----\nx' } }, 'TMQ_FILE'],
     [
