@@ -8,6 +8,13 @@ export type PipeEnd =
   | { readonly kind: 'closed' }
   | { readonly kind: 'reset'; readonly code: ResetCode; readonly reason: string; readonly by: 'peer' | 'us' }
 
+/** A socket with more than this waiting in it is slow: keystrokes need not be handed over one by one. */
+const SLOW_BYTES = 65_536
+/** Pieces up to this size are put together for it: as an object each, bytes would take 200 times their size. */
+const SMALL_BYTES = 4_096
+/** What they are put together in. */
+const PAGE_BYTES = 16_384
+
 export interface PipeOptions {
   /** Client: the target is connected. */
   accepted?(): void
@@ -31,6 +38,9 @@ export class Pipe implements ChannelOwner {
   /** Written bytes wait for {@link #release}, which a callback that is due will call. */
   #isGathering = false
   #isTurnBegun = false
+  /** Small pieces for a slow socket, until some of what is before them was taken. */
+  #page: Buffer | undefined
+  #pageBytes = 0
 
   constructor(channel: Channel, socket: Duplex, options: PipeOptions) {
     this.#channel = channel
@@ -52,9 +62,32 @@ export class Pipe implements ChannelOwner {
 
   data(bytes: Buffer): void {
     if (this.#socket.destroyed) return
+    const isSlow = this.#unconsumedBytes > SLOW_BYTES
     this.#unconsumedBytes += bytes.length
+    if (isSlow && bytes.length <= SMALL_BYTES) {
+      this.#addToPage(bytes)
+      return
+    }
+    this.#writePage()
+    this.#write(bytes)
+  }
+
+  #write(bytes: Buffer): void {
     this.#gather()
     this.#socket.write(bytes, this.#taken)
+  }
+
+  #addToPage(bytes: Buffer): void {
+    if (this.#pageBytes + bytes.length > PAGE_BYTES) this.#writePage()
+    this.#page ??= Buffer.allocUnsafeSlow(PAGE_BYTES)
+    this.#pageBytes += bytes.copy(this.#page, this.#pageBytes)
+  }
+
+  #writePage(): void {
+    const page = this.#page?.subarray(0, this.#pageBytes)
+    this.#page = undefined
+    this.#pageBytes = 0
+    if (page !== undefined && !this.#socket.destroyed) this.#write(page)
   }
 
   // A system call for each frame would be half of all work. As on the link, what comes first in a turn of the event
@@ -85,6 +118,7 @@ export class Pipe implements ChannelOwner {
   }
 
   end(): void {
+    this.#writePage()
     this.#socket.end()
   }
 
@@ -111,11 +145,14 @@ export class Pipe implements ChannelOwner {
 
   // One function for all writes, also called behind each: most of them the kernel takes at once.
   readonly #taken = (): void => {
-    const waitingBytes = this.#socket.writableLength
+    const { writableLength } = this.#socket
+    const waitingBytes = writableLength + this.#pageBytes
     const byteCount = this.#unconsumedBytes - waitingBytes
-    if (byteCount <= 0) return
-    this.#unconsumedBytes = waitingBytes
-    this.#channel.consumed(byteCount)
+    if (byteCount > 0) {
+      this.#unconsumedBytes = waitingBytes
+      this.#channel.consumed(byteCount)
+    }
+    if (writableLength <= SLOW_BYTES / 2) this.#writePage()
   }
 
   #broken(error: NodeJS.ErrnoException): void {

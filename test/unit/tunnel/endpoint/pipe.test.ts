@@ -118,6 +118,36 @@ describe('a pipe', () => {
     expect(ends).toEqual([{ kind: 'closed' }])
   })
 
+  it('puts small pieces together for a socket that takes nothing, and gives credit for each byte', async () => {
+    const { told, socket, pipe } = openPipe()
+    const text = Array.from({ length: 40_000 }, (_, index) => String.fromCharCode(97 + (index % 26))).join('')
+    pipe.data(Buffer.alloc(100_000, '.'))
+    for (const letter of text) pipe.data(Buffer.from(letter))
+    pipe.data(Buffer.alloc(5_000, '!'))
+    pipe.data(Buffer.from('?'))
+    pipe.end()
+    while (!socket.writableFinished) {
+      await settled()
+      socket.accept()
+    }
+    await settled()
+    expect(socket.written.join('')).toBe('.'.repeat(100_000) + text + '!'.repeat(5_000) + '?')
+    expect(socket.written.length).toBeLessThan(10)
+    const credits = told.filter((what) => what.startsWith('consumed')).map((what) => Number(what.slice(9)))
+    expect(credits.reduce((sum, count) => sum + count, 0)).toBe(145_001)
+  })
+
+  it('hands small pieces over as soon as what was before them is taken', async () => {
+    const { socket, pipe } = openPipe()
+    pipe.data(Buffer.alloc(100_000, '.'))
+    pipe.data(Buffer.from('a'))
+    pipe.data(Buffer.from('b'))
+    await settled()
+    socket.accept()
+    await settled()
+    expect(socket.written.slice(1)).toEqual(['ab'])
+  })
+
   it('resets the stream when the socket ends otherwise, once', async () => {
     const { told, socket, ends } = openPipe()
     socket.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))
