@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { AgentDirectory, type AgentListener } from './directory.ts'
 import { silentOwner, type Channel } from './endpoint/channel.ts'
 import { parseDestination, type Destination } from './endpoint/checked-name.ts'
@@ -9,7 +10,7 @@ import { TunnelStream } from './endpoint/tunnel-stream.ts'
 import { startForward, type Forward, type ForwardOptions } from './forward.ts'
 import type { Link } from './link/link.ts'
 import { silentLog, type TunnelLog } from './log.ts'
-import type { OpenSource } from './protocol/open-payload.ts'
+import { MAX_ADDRESS_CHARS, type OpenSource } from './protocol/open-payload.ts'
 import { ResetCode } from './protocol/reset-code.ts'
 import type { Streams } from './protocol/streams.ts'
 import type { AgentInfo } from './status.ts'
@@ -125,6 +126,12 @@ export class ClientEndpoint implements TunnelClient {
   async openStream(to: string, { signal, source }: OpenOptions = {}): Promise<TunnelStream> {
     const destination = parseDestination(to)
     this.#mustBeOpen()
+    // It may come from a header that somebody else has written.
+    if (source !== undefined && source.address.length > MAX_ADDRESS_CHARS)
+      throw new TunnelMQError(
+        ErrorCode.usage,
+        `source.address is longer than ${MAX_ADDRESS_CHARS} characters`,
+      )
     signal?.throwIfAborted()
     return await new Promise<TunnelStream>((resolve, reject) => {
       const giveUp = (): void => channel.fail(ResetCode.reset, 'the client has given up')
@@ -204,6 +211,7 @@ export class ClientEndpoint implements TunnelClient {
     await this.#endpoint.settle(graceMs)
     await this.#endpoint.close(ResetCode.shutdown, 'the client stops', graceMs)
   }
+
   #mustBeOpen(): void {
     if (this.#closed !== undefined) throw new TunnelError(ResetCode.shutdown, `client ${this.id} is closed`)
   }

@@ -3,6 +3,9 @@ import { ResetCode } from '../protocol/reset-code.ts'
 import { TunnelError } from '../tunnel-error.ts'
 import type { Channel, ChannelOwner } from './channel.ts'
 
+/** So many pieces that wait are put together: as an object each, bytes would take 200 times their size. */
+const MAX_PIECES = 256
+
 /**
  * A stream of a tunnel as a Duplex of Node. `end()` closes one direction only; `destroy()` before both have ended
  * resets the stream; one that is reset by the other end is destroyed with a {@link TunnelError}.
@@ -13,6 +16,8 @@ export class TunnelStream extends Duplex {
   readonly #channel: Channel
   /** Bytes that nobody has asked for yet; at most the window of the stream. */
   readonly #waiting: Buffer[] = []
+  /** Pieces at its head that were put together. */
+  #joinedCount = 0
   #isWanted = false
   #hasEnded = false
   #isNew = true
@@ -27,6 +32,7 @@ export class TunnelStream extends Duplex {
       accepted: () => undefined,
       data: (bytes) => {
         this.#waiting.push(bytes)
+        if (this.#waiting.length - this.#joinedCount >= MAX_PIECES) this.#join()
         this.#handOn()
       },
       end: () => {
@@ -92,6 +98,7 @@ export class TunnelStream extends Duplex {
     while (this.#isWanted) {
       const bytes = this.#waiting.shift()
       if (bytes === undefined) break
+      if (this.#joinedCount > 0) this.#joinedCount--
       this.#isWanted = this.push(bytes)
       this.#channel.consumed(bytes.length)
     }
@@ -99,6 +106,12 @@ export class TunnelStream extends Duplex {
       this.#hasEnded = false
       this.push(null)
     }
+  }
+
+  #join(): void {
+    const pieces = this.#waiting.splice(this.#joinedCount)
+    this.#waiting.push(Buffer.concat(pieces))
+    this.#joinedCount++
   }
 
   #roomAgain(): void {

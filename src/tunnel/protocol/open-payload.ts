@@ -20,7 +20,8 @@ export interface OpenPayload {
 }
 
 const TOKEN = /^[0-9a-f]{16}$/
-const MAX_ADDRESS_CHARS = 253
+/** A longer one is left out by who reads it. */
+export const MAX_ADDRESS_CHARS = 253
 const MAX_USERNAME_CHARS = 256
 
 /** Members in a fixed order. A username that would not fit is cut. */

@@ -54,6 +54,25 @@ describe('a stream of the library', () => {
     expect(error).toMatchObject({ reset: 'shutdown' })
   })
 
+  it('is refused with a source that no OPEN holds', async () => {
+    const { client } = openEnds({ echo: { target: await openTarget(echo) } })
+    const source = { address: 'x'.repeat(5_000), port: 1 }
+    await expect(client.openStream('pi7/echo', { source })).rejects.toMatchObject({ code: 'TMQ_USAGE' })
+    const stream = await client.openStream('pi7/echo')
+    stream.end('still here')
+    expect(await textOf(stream)).toBe('still here')
+  })
+
+  it('puts together the small pieces that nobody has read yet, and loses none', async () => {
+    const target = await openTarget(echo)
+    const { client } = openEnds({ echo: { target } }, { limits: { chunkBytes: 7 } })
+    const stream = await client.openStream('pi7/echo')
+    const sent = randomBytes(150_000)
+    stream.end(sent)
+    await expect.poll(() => stream.bytes.received, { timeout: 20_000 }).toBe(sent.length)
+    expect(await digestOf(stream)).toBe(digest(sent))
+  })
+
   it('ends one direction and still reads the answer', async () => {
     const target = await openTarget((socket) => {
       void textOf(socket).then((question) => socket.end(`${question}?`))
