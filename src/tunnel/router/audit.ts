@@ -2,16 +2,11 @@ import type { Log } from '../../log.ts'
 import type { ResetName } from '../protocol/reset-code.ts'
 import type { StreamEnd, TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
-import type { RoutedStream, StreamClient } from './routed-stream.ts'
+import type { RoutedStream } from './routed-stream.ts'
 import type { Seat } from './seats.ts'
 
-/** Who wants what: of a stream that was refused. */
-export interface AskedStream {
-  readonly agent: string
-  readonly service: string
-  readonly client: string
-  readonly stream: number
-}
+/** One that runs, or that somebody wants. */
+export type AskedStream = Pick<RoutedStream, 'lane' | 'id' | 'client'>
 
 /** Of one client. */
 const REFUSAL_LINES_A_MINUTE = 60
@@ -47,13 +42,12 @@ export class Audit {
     this.#log.info(described(stream), 'stream resumed')
   }
 
-  refused(asked: AskedStream, who: StreamClient, reason: ResetName, detail: string, client: Seat): void {
+  refused(asked: AskedStream, reason: ResetName, detail: string): void {
     this.counters.refused[reason]++
-    const notLogged = this.#countRefusal(client)
+    const notLogged = this.#countRefusal(asked.lane.client)
     if (notLogged === undefined) return
-    const { username, address, port } = who
     this.#log.info(
-      { ...asked, username, address, port, reason, detail, ...(notLogged > 0 && { notLogged }) },
+      { ...described(asked), reason, detail, ...(notLogged > 0 && { notLogged }) },
       'stream refused',
     )
   }
@@ -100,7 +94,7 @@ export class Audit {
   }
 }
 
-function described({ lane, id, client }: RoutedStream): Record<string, unknown> {
+function described({ lane, id, client }: AskedStream): Record<string, unknown> {
   return {
     agent: lane.agent.name,
     service: lane.service,

@@ -1,5 +1,4 @@
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
-import type { Decision } from '../../hooks/decision.ts'
 import {
   encodeFrame,
   FrameType,
@@ -8,35 +7,31 @@ import {
   writeUInt48,
   type FrameView,
 } from '../protocol/frame.ts'
-import { serveFilter, type Direction } from '../protocol/names.ts'
 import { decodeOpen, encodeOpen, type OpenPayload, type OpenSource } from '../protocol/open-payload.ts'
 import { resetName, ResetCode } from '../protocol/reset-code.ts'
-import type { Audit } from './audit.ts'
+import type { AskedStream, Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
 import { Flow, resumedFlows, RoutedStream, type StreamClient } from './routed-stream.ts'
-import type { Lane } from './seats.ts'
+import type { Rights } from './rights.ts'
+import type { Lane, Way } from './seats.ts'
+import type { Shaper } from './shaper.ts'
+import type { StreamTable } from './stream-table.ts'
 
 export interface OpeningContext {
   readonly config: TunnelConfig
+  readonly streams: StreamTable
+  readonly rights: Rights
   readonly audit: Audit
-  /** A rate is kept to. */
-  readonly shaped: boolean
+  readonly shaper: Shaper
   readonly now: () => number
-  readonly streamCount: () => number
-  begin(stream: RoutedStream): void
-  end(stream: RoutedStream, code: ResetCode, detail: string): void
-  /** Makes room for another with its id. */
-  replace(stream: RoutedStream): void
-  /** Nothing may be left of it. */
-  tidy(lane: Lane): void
-  answer(end: TunnelEnd, topic: string, id: number, code: ResetCode, reason: string): void
-  /** An OPEN that is none. */
-  malformed(end: TunnelEnd, lane: Lane, frame: Buffer, fault: string): void
-  forward(stream: RoutedStream, direction: Direction, frame: Buffer, packet: Buffer | undefined): void
+  readonly forward: (way: Way, frame: Buffer, packet: Buffer | undefined) => void
 }
 
+const NO_RIGHT = 'no right to this service'
 /** An address of 253 characters, the longest, has no escapes. */
 const MAX_SOURCE_BYTES = 300
+/** A client that knows the stream of an agent's RESUME has until then to say so. */
+const PROVISIONAL_MS = 30_000
 
 /** How a stream begins: OPEN, and RESUME after a restart of the broker or of a connection; both need the right to it. */
 export class Opening {
@@ -46,133 +41,66 @@ export class Opening {
     this.#context = context
   }
 
-  /** May it serve as the agent of its name? Never rejects. */
-  async mayServe(end: TunnelEnd): Promise<boolean> {
-    const topic = serveFilter(end.name)
-    return (await end.authTunnel({ action: 'serve', agent: end.name, service: '+', topic })).allowed
-  }
-
-  /** Why it may not open this, or undefined. Never rejects. */
-  async mayOpen(end: TunnelEnd, lane: Lane): Promise<string | undefined> {
-    return refusalOf(await this.#ask(end, lane))
-  }
-
-  #ask(end: TunnelEnd, lane: Lane): ReturnType<TunnelEnd['authTunnel']> {
-    return end.authTunnel({
-      action: 'open',
-      agent: lane.agent.name,
-      service: lane.service,
-      topic: lane.upTopic,
-    })
-  }
-
-  /** Asks; synchronous answers cost no promise. What the client sends meanwhile waits. */
-  #authorize(end: TunnelEnd, lane: Lane, decided: (refusal: string | undefined) => void): void {
-    // The lane stays, though its last stream makes room for another meanwhile.
-    lane.askingCount++
-    const decision = this.#ask(end, lane)
-    if (!(decision instanceof Promise)) {
-      decided(refusalOf(decision))
-      this.#leave(lane)
-      return
-    }
-    end.hold()
-    void decision
-      .then((made) => {
-        // It may have lost its place meanwhile.
-        if (lane.client.clientEnd === end) decided(refusalOf(made))
-      })
-      .finally(() => {
-        this.#leave(lane)
-        end.release()
-      })
-  }
-
-  /** A client with a thousand streams to a service comes back with a thousand RESUMEs: one answer is for all. */
-  #authorizeResume(end: TunnelEnd, lane: Lane, decided: (refusal: string | undefined) => void): void {
-    for (const { authorized, phase } of lane.streams.values())
-      if (authorized === end && phase !== 'closed') return decided(undefined)
-    this.#authorize(end, lane, decided)
-  }
-
-  #leave(lane: Lane): void {
-    lane.askingCount--
-    this.#context.tidy(lane)
-  }
-
-  open(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
+  /** @returns why it is no OPEN. */
+  open(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): string | undefined {
     const { stream: id, limit } = view
     const payload = decodeOpen(frame.subarray(HEADER_BYTES))
-    if (typeof payload === 'string') {
-      this.#context.malformed(end, lane, frame, payload)
-      return
-    }
+    if (typeof payload === 'string') return payload
     const known = lane.streams.get(id)
-    if (known?.token === payload.token && this.#repeated(end, known, payload)) return
-    const client = clientOf(end, payload)
-    this.#authorize(end, lane, (refusal) => {
+    if (known?.token === payload.token && this.#repeated(end, known, payload)) return undefined
+    const asked = { lane, id, client: clientOf(end, payload) }
+    this.#context.rights.toOpen(end, lane, (refusal) => {
       const held = lane.streams.get(id)
-      if (held !== undefined && held.token !== payload.token) this.#context.replace(held)
+      const isHeld = held?.token === payload.token
+      if (held !== undefined && !isHeld) this.#context.streams.replace(held)
       if (refusal !== undefined) {
-        this.#refuse(end, lane, id, client, ResetCode.forbidden, 'no right to this service', refusal)
+        this.#refuse(asked, ResetCode.forbidden, refusal, NO_RIGHT)
         return
       }
-      const stream = held?.token === payload.token ? held : this.#begin(end, lane, id, limit, payload, client)
+      const stream = isHeld ? held : this.#begin(asked, limit, payload.token)
       if (stream === undefined) return
       stream.authorized = end
       this.#repeated(end, stream, payload)
     })
+    return undefined
   }
 
   /** OPEN of a stream that is known. False: this connection was not asked about yet (9.3). */
   #repeated(end: TunnelEnd, stream: RoutedStream, payload: OpenPayload): boolean {
     const { lane, id, verdict } = stream
     // 8.4
-    if (verdict !== undefined) this.#context.answer(end, lane.downTopic, id, verdict.code, verdict.reason)
+    if (verdict !== undefined) this.#context.streams.tell(lane.down, id, verdict.code, verdict.reason)
     else if (stream.authorized === end) this.#forwardOpen(stream, payload)
     else return false
     return true
   }
 
-  #begin(
-    end: TunnelEnd,
-    lane: Lane,
-    id: number,
-    limit: number,
-    payload: OpenPayload,
-    client: StreamClient,
-  ): RoutedStream | undefined {
-    const { shaped, now } = this.#context
-    if (lane.agent.agentEnd === undefined) {
-      const detail = `agent ${lane.agent.name} is not connected`
-      this.#refuse(end, lane, id, client, ResetCode.agentOffline, detail, detail)
+  #begin(asked: AskedStream, limit: number, token: string): RoutedStream | undefined {
+    const { streams, shaper, now } = this.#context
+    const { lane, id, client } = asked
+    if (lane.agent.end === undefined) {
+      this.#refuse(asked, ResetCode.agentOffline, `agent ${lane.agent.name} is not connected`)
       return undefined
     }
-    const full = this.#isFull(lane)
-    if (full !== undefined) {
-      this.#refuse(end, lane, id, client, ResetCode.limit, full, full)
-      return undefined
-    }
-    const down = new Flow(0, shaped)
+    if (this.#refuseFull(asked)) return undefined
+    const up = new Flow(INITIAL_CREDIT_BYTES, shaper.isOn)
+    const down = new Flow(0, shaper.isOn)
     down.learn(limit)
-    const stream = new RoutedStream(lane, id, {
-      phase: 'opening',
-      token: payload.token,
-      client,
-      nowMs: now(),
-      up: new Flow(INITIAL_CREDIT_BYTES, shaped),
-      down,
-    })
-    this.#context.begin(stream)
+    const stream = new RoutedStream(lane, id, { phase: 'opening', token, client, nowMs: now(), up, down })
+    streams.begin(stream)
     return stream
   }
 
-  #isFull(lane: Lane): string | undefined {
-    const { config, streamCount } = this.#context
-    if (streamCount() >= config.maxStreams) return 'too many streams'
-    if (lane.client.asClient.size >= config.maxStreamsPerClient) return 'too many streams of this client'
-    if (lane.agent.asAgent.size >= config.maxStreamsPerAgent) return 'too many streams to this agent'
-    return undefined
+  #refuseFull(asked: AskedStream): boolean {
+    const { config, streams } = this.#context
+    const { agent, client } = asked.lane
+    let full: string
+    if (streams.count >= config.maxStreams) full = 'too many streams'
+    else if (client.streams.size >= config.maxStreamsPerClient) full = 'too many streams of this client'
+    else if (agent.streams.size >= config.maxStreamsPerAgent) full = 'too many streams to this agent'
+    else return false
+    this.#refuse(asked, ResetCode.limit, full)
+    return true
   }
 
   /** 5.1: with what the broker vouches for, and without what the client has put in its place. */
@@ -189,37 +117,29 @@ export class Opening {
     }
     const named = isShort(source) ? { source } : {}
     const frame = encodeFrame(header, encodeOpen({ token, ...named, peer }))
-    this.#context.forward(stream, 'up', frame, undefined)
+    this.#context.forward(stream.lane.up, frame, undefined)
   }
 
-  /** A stream that the broker does not know: it was restarted. */
+  /** RESUME of a stream that the broker does not know: it was restarted. */
   resume(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
-    const { stream: id } = view
-    const flows = resumedFlows(view, this.#context.shaped)
-    this.#authorizeResume(end, lane, (refusal) => {
+    const { streams, rights, audit, shaper, now } = this.#context
+    const asked = { lane, id: view.stream, client: clientOf(end) }
+    const flows = resumedFlows(view, shaper.isOn)
+    rights.toResume(end, lane, (refusal) => {
       if (refusal !== undefined) {
-        this.#refuse(end, lane, id, end, ResetCode.forbidden, 'no right to this service', refusal)
+        this.#refuse(asked, ResetCode.forbidden, refusal, NO_RIGHT)
         return
       }
-      const held = lane.streams.get(id)
-      if (held !== undefined) this.#context.replace(held)
-      const full = this.#isFull(lane)
-      if (full !== undefined) {
-        this.#refuse(end, lane, id, end, ResetCode.limit, full, full)
-        return
-      }
-      const { audit, shaped, now } = this.#context
-      const stream = new RoutedStream(lane, id, {
-        phase: 'open',
-        client: clientOf(end),
-        nowMs: now(),
-        ...flows,
-      })
+      const held = lane.streams.get(asked.id)
+      if (held !== undefined) streams.replace(held)
+      if (this.#refuseFull(asked)) return
+      const { id, client } = asked
+      const stream = new RoutedStream(lane, id, { phase: 'open', client, nowMs: now(), ...flows })
       stream.authorized = end
-      this.#context.begin(stream)
+      streams.begin(stream)
       audit.resumed(stream)
-      if (shaped) writeUInt48(frame, 18, stream.down.granted)
-      this.#context.forward(stream, 'up', frame, undefined)
+      if (shaper.isOn) writeUInt48(frame, 18, stream.down.granted)
+      this.#context.forward(lane.up, frame, undefined)
     })
   }
 
@@ -231,10 +151,10 @@ export class Opening {
       this.resume(end, lane, view, frame)
       return
     }
-    this.#authorizeResume(end, lane, (refusal) => {
+    this.#context.rights.toResume(end, lane, (refusal) => {
       if (lane.streams.get(stream.id) !== stream) return
       if (refusal !== undefined) {
-        this.#context.end(stream, ResetCode.forbidden, 'no right to this service')
+        this.#context.streams.end(stream, ResetCode.forbidden, NO_RIGHT)
         return
       }
       stream.authorized = end
@@ -242,23 +162,30 @@ export class Opening {
     })
   }
 
-  #refuse(
-    end: TunnelEnd,
-    lane: Lane,
-    id: number,
-    who: StreamClient,
-    code: ResetCode,
-    told: string,
-    detail: string,
-  ): void {
-    const asked = { agent: lane.agent.name, service: lane.service, client: lane.client.name, stream: id }
-    this.#context.audit.refused(asked, who, resetName(code), detail, lane.client)
-    this.#context.answer(end, lane.downTopic, id, code, told)
+  /** RESUME of an agent, of a stream that the broker does not know: its client may, and is given time to say so. */
+  resumeOfAgent(client: TunnelEnd, lane: Lane, id: number, frame: Buffer, packet: Buffer | undefined): void {
+    const { config, streams, shaper, now, forward } = this.#context
+    if (lane.agent.streams.size >= config.maxStreamsPerAgent || streams.count >= config.maxStreams) return
+    const stream = new RoutedStream(lane, id, {
+      phase: 'provisional',
+      client,
+      nowMs: now(),
+      up: new Flow(0, false),
+      down: new Flow(0, false),
+    })
+    stream.forgetAtMs = stream.startedAtMs + PROVISIONAL_MS
+    streams.begin(stream)
+    // Where a rate is kept to, credit waits for the answer.
+    if (shaper.isOn) writeUInt48(frame, 18, 0)
+    forward(lane.down, frame, packet)
   }
-}
 
-function refusalOf({ allowed, reason }: Decision): string | undefined {
-  return allowed ? undefined : (reason ?? 'refused')
+  /** `detail` is for the log; the client is told `told`. */
+  #refuse(asked: AskedStream, code: ResetCode, detail: string, told = detail): void {
+    const { audit, streams } = this.#context
+    audit.refused(asked, resetName(code), detail)
+    streams.tell(asked.lane.down, asked.id, code, told)
+  }
 }
 
 /** It fits into an OPEN beside everything that the broker may have to say. */

@@ -1,4 +1,5 @@
 import { FrameFlag, FrameType, HEADER_BYTES, type FrameView } from '../protocol/frame.ts'
+import type { Direction } from '../protocol/names.ts'
 import type { ResetCode } from '../protocol/reset-code.ts'
 import type { TunnelEnd } from './end.ts'
 import type { Lane } from './seats.ts'
@@ -118,9 +119,9 @@ export class RoutedStream {
    * Follows a frame that `frameFault` has passed.
    * @returns what the frame does against the protocol, or undefined.
    */
-  follow(view: FrameView, frameBytes: number, from: 'client' | 'agent'): string | undefined {
-    const out = from === 'client' ? this.up : this.down
-    const back = from === 'client' ? this.down : this.up
+  follow(view: FrameView, frameBytes: number, direction: Direction): string | undefined {
+    const out = direction === 'up' ? this.up : this.down
+    const back = direction === 'up' ? this.down : this.up
     const { type, flags, offset } = view
     if (type === FrameType.data) {
       const end = offset + frameBytes - HEADER_BYTES
@@ -138,7 +139,7 @@ export class RoutedStream {
     } else if (flags & FrameFlag.fin && out.endAt < 0) out.endAt = offset
     if (view.acked > back.acked) back.acked = view.acked
     back.learn(view.limit)
-    if (this.phase === 'opening' && from === 'agent' && type !== FrameType.ping) this.phase = 'open'
+    if (this.phase === 'opening' && direction === 'down' && type !== FrameType.ping) this.phase = 'open'
     return undefined
   }
 

@@ -6,29 +6,23 @@ import type { Bucket } from './shaper.ts'
 /** What a client may subscribe to under `$tunnel/`, beside statuses: as an agent, or as a client. */
 export type TunnelRole = 'serve' | 'answers'
 
-/** The place of one name: who has it now, and the streams that it is an end of. */
+/** The place of one name in one role: who has it now, and the streams that it is an end of. */
 export class Seat {
   readonly mountpoint: string
   readonly name: string
-  /** The connection that serves as this agent: it has subscribed to the `up` topics. */
-  agentEnd: TunnelEnd | undefined
-  /** The connection that may open streams as this client: it has subscribed to its `down` topics. */
-  clientEnd: TunnelEnd | undefined
+  /** The connection that has subscribed to the topics that lead here. */
+  end: TunnelEnd | undefined
   /** Who had the place last, if anybody: streams do not pass to another user. */
-  readonly lastUser = new Map<TunnelRole, string | undefined>()
-  readonly asAgent = new Set<RoutedStream>()
-  readonly asClient = new Set<RoutedStream>()
+  lastUser: { readonly username: string | undefined } | undefined
+  readonly streams = new Set<RoutedStream>()
   /** Lanes that lead to it or from it, also of streams that have just ended: it stays for them. */
   laneCount = 0
-  /** When the last connection of that role went. */
-  agentAwaySinceMs = 0
-  clientAwaySinceMs = 0
-  /** The last status of the agent, when that says that it is online. */
+  /** When the last connection went. */
+  awaySinceMs = 0
+  /** Of an agent: its last status, when that says that it is online. */
   status: Record<string, unknown> | undefined
-  /** Taken by the broker itself. */
-  reserved = false
-  /** Rates of all its streams together, in each role and direction. */
-  readonly buckets = new Map<string, Bucket>()
+  /** Rates of all its streams together. */
+  readonly buckets = new Map<Direction, Bucket>()
 
   constructor(mountpoint: string, name: string) {
     this.mountpoint = mountpoint
@@ -36,80 +30,148 @@ export class Seat {
   }
 
   get isEmpty(): boolean {
-    return (
-      this.agentEnd === undefined && this.clientEnd === undefined && this.laneCount === 0 && !this.reserved
-    )
+    return this.end === undefined && this.laneCount === 0
   }
 }
 
-/** One service of an agent for one client: what a topic leads to. */
-export interface Lane {
+/** Both seats of a name: they are forgotten together. */
+interface Named extends Readonly<Record<TunnelRole, Seat>> {
+  /** Taken by the broker itself. */
+  reserved: boolean
+}
+
+/** One service of an agent for one client. */
+export class Lane {
   readonly agent: Seat
   readonly client: Seat
   readonly service: string
-  readonly upTopic: string
-  readonly downTopic: string
-  readonly streams: Map<number, RoutedStream>
+  readonly up: Way
+  readonly down: Way
+  readonly streams = new Map<number, RoutedStream>()
   /** Handlers that are being asked about streams on it. */
-  askingCount: number
+  askingCount = 0
+
+  constructor(agent: Seat, service: string, client: Seat) {
+    this.agent = agent
+    this.client = client
+    this.service = service
+    const base = `${TUNNEL_PREFIX}/${agent.name}/${service}/${client.name}`
+    this.up = { lane: this, direction: 'up', topic: `${base}/up`, from: client, to: agent }
+    this.down = { lane: this, direction: 'down', topic: `${base}/down`, from: agent, to: client }
+  }
 }
 
-export interface LaneEntry {
+/** One direction of a lane: what a topic leads to. */
+export interface Way {
   readonly lane: Lane
   readonly direction: Direction
+  readonly topic: string
+  readonly from: Seat
+  readonly to: Seat
+}
+
+export function opposite({ lane, direction }: Way): Way {
+  return direction === 'up' ? lane.down : lane.up
 }
 
 /** The names of one mountpoint: nobody sees those of another. */
-export class Namespace {
+class Namespace {
   readonly mountpoint: string
-  readonly seats = new Map<string, Seat>()
-  /** By both topics of each lane that has streams, or had some a moment ago. */
-  readonly lanes = new Map<string, LaneEntry>()
+  readonly names = new Map<string, Named>()
+  /** By topic: both of each lane that has streams, or had some a moment ago. */
+  readonly ways = new Map<string, Way>()
 
   constructor(mountpoint: string) {
     this.mountpoint = mountpoint
   }
 
-  seat(name: string): Seat {
-    let seat = this.seats.get(name)
-    if (seat === undefined) this.seats.set(name, (seat = new Seat(this.mountpoint, name)))
-    return seat
+  /** For somebody who comes, or a lane. */
+  named(name: string): Named {
+    const known = this.names.get(name)
+    if (known !== undefined) return known
+    const { mountpoint } = this
+    const named = {
+      serve: new Seat(mountpoint, name),
+      answers: new Seat(mountpoint, name),
+      reserved: false,
+    }
+    this.names.set(name, named)
+    return named
   }
 
-  /** For a stream that begins. */
+  /** Of a topic that leads nowhere yet. */
   lane(agent: string, service: string, client: string): Lane {
-    const base = `${TUNNEL_PREFIX}/${agent}/${service}/${client}`
-    const known = this.lanes.get(`${base}/up`)
-    if (known !== undefined) return known.lane
-    const lane: Lane = {
-      agent: this.seat(agent),
-      client: this.seat(client),
-      service,
-      upTopic: `${base}/up`,
-      downTopic: `${base}/down`,
-      streams: new Map(),
-      askingCount: 0,
-    }
+    const lane = new Lane(this.named(agent).serve, service, this.named(client).answers)
     lane.agent.laneCount++
     lane.client.laneCount++
-    this.lanes.set(lane.upTopic, { lane, direction: 'up' })
-    this.lanes.set(lane.downTopic, { lane, direction: 'down' })
+    this.ways.set(lane.up.topic, lane.up)
+    this.ways.set(lane.down.topic, lane.down)
     return lane
   }
 
   /** What is not needed any more is forgotten: names can be made up. */
   tidy(lane: Lane): void {
     if (lane.streams.size > 0 || lane.askingCount > 0) return
-    if (this.lanes.get(lane.upTopic)?.lane !== lane) return
-    this.lanes.delete(lane.upTopic)
-    this.lanes.delete(lane.downTopic)
+    if (this.ways.get(lane.up.topic) !== lane.up) return
+    this.ways.delete(lane.up.topic)
+    this.ways.delete(lane.down.topic)
     lane.agent.laneCount--
     lane.client.laneCount--
-    this.tidySeat(lane.agent)
-    this.tidySeat(lane.client)
+    this.tidyName(lane.agent.name)
+    this.tidyName(lane.client.name)
   }
 
-  tidySeat(seat: Seat): void {
-    if (seat.isEmpty && this.seats.get(seat.name) === seat) this.seats.delete(seat.name)
+  tidyName(name: string): void {
+    const named = this.names.get(name)
+    if (named === undefined || named.reserved) return
+    if (named.serve.isEmpty && named.answers.isEmpty) this.names.delete(name)
+  }
+}
+
+/** The places of all names. */
+export class Namespaces {
+  readonly #byMountpoint = new Map<string, Namespace>()
+
+  get(mountpoint: string): Namespace | undefined {
+    return this.#byMountpoint.get(mountpoint)
+  }
+
+  /** As `get`; made where it is missing. */
+  at(mountpoint: string): Namespace {
+    let namespace = this.#byMountpoint.get(mountpoint)
+    if (namespace === undefined) this.#byMountpoint.set(mountpoint, (namespace = new Namespace(mountpoint)))
+    return namespace
+  }
+
+  seat(mountpoint: string, role: TunnelRole, name: string): Seat | undefined {
+    return this.#byMountpoint.get(mountpoint)?.names.get(name)?.[role]
+  }
+
+  tidy(lane: Lane): void {
+    this.at(lane.agent.mountpoint).tidy(lane)
+  }
+
+  /** Agents that serve, and clients that may open, now. */
+  counts(): { agents: number; clients: number } {
+    let agents = 0
+    let clients = 0
+    for (const { names } of this.#byMountpoint.values()) {
+      for (const { serve, answers } of names.values()) {
+        if (serve.end !== undefined) agents++
+        if (answers.end !== undefined) clients++
+      }
+    }
+    return { agents, clients }
+  }
+
+  /** What is remembered. */
+  held(): { seats: number; lanes: number } {
+    let seats = 0
+    let lanes = 0
+    for (const namespace of this.#byMountpoint.values()) {
+      seats += namespace.names.size
+      lanes += namespace.ways.size / 2
+    }
+    return { seats, lanes }
   }
 }

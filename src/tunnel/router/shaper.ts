@@ -134,14 +134,14 @@ export class Shaper {
     const { client, agent } = stream.lane
     const buckets: Bucket[] = []
     if (perStream > 0) buckets.push(new Bucket(perStream, nowMs))
-    if (perClient > 0) buckets.push(shared(client, `client ${direction}`, perClient, nowMs))
-    if (perAgent > 0) buckets.push(shared(agent, `agent ${direction}`, perAgent, nowMs))
+    if (perClient > 0) buckets.push(shared(client, direction, perClient, nowMs))
+    if (perAgent > 0) buckets.push(shared(agent, direction, perAgent, nowMs))
     return buckets
   }
 }
 
-function shared(seat: Seat, key: string, bytesPerSecond: number, nowMs: number): Bucket {
-  let bucket = seat.buckets.get(key)
-  if (bucket === undefined) seat.buckets.set(key, (bucket = new Bucket(bytesPerSecond, nowMs)))
+function shared(seat: Seat, direction: Direction, bytesPerSecond: number, nowMs: number): Bucket {
+  let bucket = seat.buckets.get(direction)
+  if (bucket === undefined) seat.buckets.set(direction, (bucket = new Bucket(bytesPerSecond, nowMs)))
   return bucket
 }
