@@ -305,7 +305,7 @@ class Agent:
             client.username_pw_set(options.username, options.password)
         client.will_set(self.status_topic, '{"online":false}', retain=True)  # 3.2
         client.on_connect, client.on_disconnect, client.on_subscribe = self.connected, self.disconnected, self.subscribed
-        client.on_message = lambda _client, _data, message: self.receive(message.topic, message.payload)
+        client.on_message = self.on_message
         client.connect_async(options.broker, options.port, keepalive=20)
 
     # --- the connection
@@ -351,6 +351,10 @@ class Agent:
         return frame
 
     # --- streams
+
+    def on_message(self, _client, _data, message):
+        if not message.retain:  # 2.4
+            self.receive(message.topic, message.payload)
 
     def receive(self, topic, message):
         parts = parse_topic(topic, self.prefix)

@@ -59,7 +59,14 @@ export interface ConnectionOptions {
 export interface ConnectionEvents {
   /** Connected, and subscribed to the filter. */
   up(): void
-  publish(bytes: Buffer, topicStart: number, topicEnd: number, payloadStart: number, end: number): void
+  publish(
+    bytes: Buffer,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    end: number,
+    isRetained: boolean,
+  ): void
   /** Of another filter. */
   suback(packetId: number, code: number): void
   /** How many PINGRESP have come. */
@@ -216,10 +223,17 @@ export class Connection implements PacketSink, WireEvents {
     this.#events.up()
   }
 
-  publish(bytes: Buffer, topicStart: number, topicEnd: number, payloadStart: number, end: number): void {
+  publish(
+    bytes: Buffer,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    end: number,
+    isRetained: boolean,
+  ): void {
     // Before SUBACK as well: a broker may send as soon as it has subscribed us [MQTT-3.8.4].
     if (this.#phase !== 'up' && this.#phase !== 'subscribing') return this.#fail(unexpected('PUBLISH'))
-    this.#events.publish(bytes, topicStart, topicEnd, payloadStart, end)
+    this.#events.publish(bytes, topicStart, topicEnd, payloadStart, end, isRetained)
   }
 
   mustAck(qos: number, packetId: number): void {

@@ -125,9 +125,12 @@ class MqttLink implements Link {
     this.#phase = 'connecting'
     const connection = new Connection(this.#connectionOptions, {
       up: () => this.#up(connection, events),
-      publish: (bytes, topicStart, topicEnd, payloadStart, end) => {
+      publish: (bytes, topicStart, topicEnd, payloadStart, end, isRetained) => {
         const meaning = this.#topics.meaning(bytes, topicStart, topicEnd)
-        if (meaning.kind === 'frame') events.frame(meaning.route, bytes.subarray(payloadStart, end))
+        if (meaning.kind === 'frame') {
+          // 2.4: a foreign broker may have kept an OPEN, and would open it again with each connection.
+          if (!isRetained) events.frame(meaning.route, bytes.subarray(payloadStart, end))
+        }
         // Copied: it may be kept for long, and would keep all that came with it.
         else if (meaning.kind === 'status') events.status(meaning.agent, copyOf(bytes, payloadStart, end))
       },

@@ -9,7 +9,14 @@ export interface PacketSink {
   connack(code: number): void
   suback(packetId: number, code: number): void
   /** `bytes` holds the topic and, up to `end`, the payload; it may be kept. */
-  publish(bytes: Buffer, topicStart: number, topicEnd: number, payloadStart: number, end: number): void
+  publish(
+    bytes: Buffer,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    end: number,
+    isRetained: boolean,
+  ): void
   /** QoS 1 or 2; told behind `publish`. */
   mustAck(qos: number, packetId: number): void
   pubrel(packetId: number): void
@@ -146,7 +153,7 @@ export class PacketReader {
     const qos = (flags >> 1) & 3
     const payloadStart = qos === 0 ? topicEnd : topicEnd + 2
     if (payloadStart > end || qos === 3) throw malformed('PUBLISH')
-    this.#sink.publish(bytes, topicStart, topicEnd, payloadStart, end)
+    this.#sink.publish(bytes, topicStart, topicEnd, payloadStart, end, (flags & 1) !== 0)
     if (qos > 0 && !this.#isStopped) this.#sink.mustAck(qos, bytes.readUInt16BE(topicEnd))
   }
 }
