@@ -51,7 +51,8 @@ describe.each(units)('%s', (unit) => {
 
   it('starts a command that there is', () => {
     const [command = ''] = keys.get('ExecStart') ?? []
-    const [node, , script, name] = command.split(' ')
+    const [node, ...words] = command.split(' ')
+    const [script, name] = words.filter((word) => !word.startsWith('--'))
     expect([node, script]).toEqual(['/usr/bin/node', '/opt/tunnelmq/dist/cli/index.js'])
     expect(existsSync(join(root, 'src/cli', `${name}.ts`))).toBe(true)
     expect(keys.get('RestartPreventExitStatus')).toEqual(['2'])

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { connectAsync } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createProxyDecoder } from '../../../src/listeners/proxy-protocol.ts'
 import { startBrokerProcess, type BrokerProcess, type LogEvent } from '../../support/broker-process.ts'
@@ -128,6 +129,11 @@ describe('an agent', () => {
   it('that is gone while the broker was, is offline when that is back', LONG, async () => {
     const broker = await openDurableBroker()
     const agent = await startAgent(broker, { echo: await openTarget(echo) })
+    expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online /m)
+    // The status was published at QoS 0, which promises nothing: what is acknowledged behind it is stored behind it.
+    const publisher = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: 'publisher' })
+    await publisher.publishAsync('behind/the/status', 'x', { qos: 1, retain: true })
+    await publisher.endAsync(true)
     await broker.kill()
     await agent.kill()
     await broker.start()
