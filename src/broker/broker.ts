@@ -26,6 +26,7 @@ import { Publishing } from './publishing.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { parseTunnelStatus } from './topics.ts'
 import { Wills } from './wills.ts'
 
 export interface BrokerContext {
@@ -61,6 +62,7 @@ export class Broker implements PacketHandler {
   readonly #wills: Wills
   #engine: Engine | undefined
   #timers: NodeJS.Timeout[] = []
+  #agentGrace: NodeJS.Timeout | undefined
   #sysRetained: (filter: string) => readonly Message[] = () => []
 
   constructor(context: BrokerContext) {
@@ -159,7 +161,7 @@ export class Broker implements PacketHandler {
       },
       new EnginePersistence(this.#context.store, this.sessions),
     )
-    this.#correctStatuses()
+    this.#expectAgents(this.#context.config.session.willGraceMs)
     this.#context.tunnels?.start()
     this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
     this.#timers = [
@@ -170,23 +172,28 @@ export class Broker implements PacketHandler {
 
   /** The retained status of an agent of tunnels. */
   publishStatus(mountpoint: string, agent: string, status: Buffer): void {
-    this.#retainStatus(addMountpoint(statusTopic(agent), mountpoint), status)
-  }
-
-  #retainStatus(topic: string, status: Buffer): void {
+    const topic = addMountpoint(statusTopic(agent), mountpoint)
     const message = new Message(topic, status, 0, false, '', Date.now(), 0)
     this.#dispatcher.dispatch(message, { retain: true }, (error) => {
       if (error !== undefined) this.#context.log.warn({ err: error, topic }, 'status not stored')
     })
   }
 
-  /** Agents of the last run are not connected now; those that live come back and say so. */
-  #correctStatuses(): void {
-    for (const { topic, payload } of this.#context.store.retainedMatching('$tunnel/#')) {
+  /** Agents of the last run are not connected now. Those that live come back within the grace, and were not missed. */
+  #expectAgents(graceMs: number): void {
+    const { store, tunnels } = this.#context
+    if (tunnels === undefined) return
+    for (const { topic, payload } of store.retainedMatching('$tunnel/#')) {
+      const place = parseTunnelStatus(topic)
       const status = parseStatus(payload)
-      if (typeof status === 'string' || status['online'] !== true) continue
-      this.#retainStatus(topic, offlineStatus(status, new Date()))
+      if (place === undefined || typeof status === 'string' || status['online'] !== true) continue
+      tunnels.expected.expect([{ ...place, status }])
     }
+    this.#agentGrace = setTimeout(() => {
+      for (const { mountpoint, agent, status } of tunnels.expected.takeMissing()) {
+        this.publishStatus(mountpoint, agent, offlineStatus(status, new Date()))
+      }
+    }, graceMs)
   }
 
   /** `$SYS` values, for new subscriptions. */
@@ -365,6 +372,7 @@ export class Broker implements PacketHandler {
 
   async close(): Promise<void> {
     this.#context.tunnels?.stop()
+    clearTimeout(this.#agentGrace)
     for (const timer of this.#timers) clearInterval(timer)
     this.#wills.stop()
     await this.#engine?.close()

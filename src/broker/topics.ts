@@ -149,4 +149,10 @@ export function withoutTunnelMountpoint(topic: string, mountpoint: string): stri
   return topic.startsWith(prefix) ? TUNNEL_ROOT + topic.slice(prefix.length) : topic
 }
 
+/** Of a status as it is stored: the agent, and the mountpoint that {@link withTunnelMountpoint} has put there. */
+export function parseTunnelStatus(topic: string): { mountpoint: string; agent: string } | undefined {
+  const match = /^\$tunnel\/(?:(.*)\/)?([^/]+)\/status$/s.exec(topic)
+  return match === null ? undefined : { mountpoint: match[1] ?? '', agent: match[2]! }
+}
+
 const TUNNEL_ROOT = '$tunnel/'

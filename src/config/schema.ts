@@ -293,7 +293,7 @@ const sessionSchema = z
     willGraceMs: ms
       .default(10_000)
       .describe(
-        'After a start, wills of clients that were connected before are published when they are not back within this time, in ms.',
+        'After a start, wills of clients that were connected before are published when they are not back within this time, in ms. Agents of tunnels are expected back for as long.',
       ),
   })
   .describe('Sessions and their queues.')

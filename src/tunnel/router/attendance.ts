@@ -3,6 +3,7 @@ import { answersFilter, parseFrameTopic, serveFilter } from '../protocol/names.t
 import { ResetCode } from '../protocol/reset-code.ts'
 import type { Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
+import type { ExpectedAgents } from './expected-agents.ts'
 import { offlineStatus, parseStatus } from './presence.ts'
 import type { Rights } from './rights.ts'
 import type { RoutedStream } from './routed-stream.ts'
@@ -11,6 +12,7 @@ import type { StreamTable } from './stream-table.ts'
 
 export interface AttendanceContext {
   readonly namespaces: Namespaces
+  readonly expected: ExpectedAgents
   readonly streams: StreamTable
   readonly rights: Rights
   readonly audit: Audit
@@ -41,6 +43,7 @@ export class Attendance {
   attach(end: TunnelEnd, role: TunnelRole): void {
     const seat = this.#context.namespaces.at(end.mountpoint).named(end.name)[role]
     if (seat.end === end) return
+    if (role === 'serve') this.#context.expected.arrived(end.mountpoint, end.name)
     const { lastUser } = seat
     seat.end = end
     seat.lastUser = { username: end.username }
@@ -78,6 +81,11 @@ export class Attendance {
         const streams = this.#seatOf(end, role)?.streams
         if (streams !== undefined) this.#context.streams.endAll(streams, ResetCode.revoked, RIGHTS_CHANGED)
       }
+    }
+    if (reason === 'shutdown') {
+      // The broker stops: it says nothing of agents, which are expected back when it starts again.
+      const seat = this.#seatOf(end, 'serve')
+      if (seat !== undefined) seat.status = undefined
     }
     for (const role of ROLES) this.detach(end, role)
   }

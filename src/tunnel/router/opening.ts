@@ -11,6 +11,7 @@ import { decodeOpen, encodeOpen, type OpenPayload, type OpenSource } from '../pr
 import { resetName, ResetCode } from '../protocol/reset-code.ts'
 import type { AskedStream, Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
+import type { ExpectedAgents } from './expected-agents.ts'
 import { Flow, resumedFlows, RoutedStream, type StreamClient } from './routed-stream.ts'
 import type { Rights } from './rights.ts'
 import type { Lane, Way } from './seats.ts'
@@ -20,6 +21,7 @@ import type { StreamTable } from './stream-table.ts'
 export interface OpeningContext {
   readonly config: TunnelConfig
   readonly streams: StreamTable
+  readonly expected: ExpectedAgents
   readonly rights: Rights
   readonly audit: Audit
   readonly shaper: Shaper
@@ -76,9 +78,11 @@ export class Opening {
   }
 
   #begin(asked: AskedStream, limit: number, token: string): RoutedStream | undefined {
-    const { streams, shaper, now } = this.#context
+    const { streams, expected, shaper, now } = this.#context
     const { lane, id, client } = asked
     if (lane.agent.end === undefined) {
+      // 9.4: the client repeats its OPEN, and the agent will be there.
+      if (expected.isExpected(lane.agent.mountpoint, lane.agent.name)) return undefined
       this.#refuse(asked, ResetCode.agentOffline, `agent ${lane.agent.name} is not connected`)
       return undefined
     }

@@ -8,6 +8,7 @@ import { Attendance, roleOf } from './attendance.ts'
 import { Audit } from './audit.ts'
 import { createTunnelCounters, type TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
+import { ExpectedAgents } from './expected-agents.ts'
 import { Opening } from './opening.ts'
 import { wrapFrame } from './packet.ts'
 import { Rights } from './rights.ts'
@@ -36,6 +37,8 @@ const SHAPER_TICK_MS = 50
  */
 export class TunnelRouter {
   readonly counters: TunnelCounters = createTunnelCounters()
+  /** Of the last run of the broker. */
+  readonly expected = new ExpectedAgents()
   readonly #config: TunnelConfig
   readonly #now: () => number
   readonly #namespaces = new Namespaces()
@@ -49,6 +52,7 @@ export class TunnelRouter {
 
   constructor(options: TunnelRouterOptions) {
     const { config, log, publishStatus, now = () => performance.now() } = options
+    const { expected } = this
     const namespaces = this.#namespaces
     const audit = new Audit(this.counters, log, now)
     const shaper = new Shaper({
@@ -63,10 +67,11 @@ export class TunnelRouter {
     this.#audit = audit
     this.#shaper = shaper
     this.#streams = streams
-    this.#attendance = new Attendance({ namespaces, streams, rights, audit, now, publishStatus })
+    this.#attendance = new Attendance({ namespaces, expected, streams, rights, audit, now, publishStatus })
     this.#opening = new Opening({
       config,
       streams,
+      expected,
       rights,
       audit,
       shaper,

@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import { connectAsync } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createProxyDecoder } from '../../../src/listeners/proxy-protocol.ts'
-import { startBrokerProcess, type BrokerProcess, type LogEvent } from '../../support/broker-process.ts'
+import {
+  startBrokerProcess,
+  type BrokerProcess,
+  type LogEvent,
+  type ProcessOptions,
+} from '../../support/broker-process.ts'
 import { temporaryFolder } from '../../support/broker-world.ts'
 import { startCli, type CliResult } from '../../support/run-cli.ts'
 import { dialPort, echo, openTarget, textOf } from '../../support/tunnel-ends.ts'
@@ -41,8 +46,10 @@ async function answerAt(port: number | undefined, question: string): Promise<str
 }
 
 /** With its store on the disk. */
-async function openDurableBroker(): Promise<BrokerProcess & Pick<FaultBroker, 'flags'>> {
-  const broker = await startBrokerProcess()
+async function openDurableBroker(
+  options: ProcessOptions = {},
+): Promise<BrokerProcess & Pick<FaultBroker, 'flags'>> {
+  const broker = await startBrokerProcess(options)
   onTestFinished(() => broker.remove())
   return Object.assign(broker, { flags: ['--broker', `mqtt://127.0.0.1:${broker.port}`] })
 }
@@ -126,19 +133,23 @@ describe('an agent', () => {
     expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online +\S+ +echo /m)
   })
 
-  it('that is gone while the broker was, is offline when that is back', LONG, async () => {
-    const broker = await openDurableBroker()
-    const agent = await startAgent(broker, { echo: await openTarget(echo) })
-    expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online /m)
-    // The status was published at QoS 0, which promises nothing: what is acknowledged behind it is stored behind it.
-    const publisher = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: 'publisher' })
-    await publisher.publishAsync('behind/the/status', 'x', { qos: 1, retain: true })
-    await publisher.endAsync(true)
-    await broker.kill()
-    await agent.kill()
-    await broker.start()
-    expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +offline +\S+ +echo /m)
-  })
+  it(
+    'that is gone while the broker was, is offline when it was expected back for long enough',
+    LONG,
+    async () => {
+      const broker = await openDurableBroker({ config: { session: { willGraceMs: 1 } } })
+      const agent = await startAgent(broker, { echo: await openTarget(echo) })
+      expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online /m)
+      // The status was published at QoS 0, which promises nothing: what is acknowledged behind it is stored behind it.
+      const publisher = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: 'publisher' })
+      await publisher.publishAsync('behind/the/status', 'x', { qos: 1, retain: true })
+      await publisher.endAsync(true)
+      await broker.kill()
+      await agent.kill()
+      await broker.start()
+      expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +offline +\S+ +echo /m)
+    },
+  )
 
   it('loses its place to another of the same id, and both logs say why', LONG, async () => {
     const broker = await openTunnelBroker()

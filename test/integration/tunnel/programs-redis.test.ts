@@ -74,7 +74,7 @@ describe.runIf(existsSync('/usr/bin/redis-server'))('redis-cli, with its server 
     await subscriber.said(/"subscribe","news",1/)
     await broker.kill()
     await broker.start()
-    // Streams wait for it; new ones are told that it is offline.
+    // With a store in memory the broker expects nobody back: new streams to an agent that is not there yet are refused.
     await agent.logged('tunnel agent connected', {}, 1)
     for (const word of ['one', 'two']) expect(await cli(['PUBLISH', 'news', word])).toBe('1\n')
     await subscriber.said(/"message","news","one"\s+"message","news","two"/)

@@ -252,7 +252,13 @@ describe('a broker that was restarted', () => {
     expect(await agent.rest()).toEqual([])
   })
 
-  it('corrects the statuses of agents that are not back yet, in each mountpoint', async () => {
+  const BOTH = [
+    { type: 'tcp', port: 0, name: 'all', allowAnonymous: true },
+    { type: 'tcp', port: 0, name: 'a', allowAnonymous: true, mountpoint: 'site-a/' },
+  ] as const
+
+  /** A store as a broker that was killed has left it, with `pi7` online in both mountpoints. */
+  async function storeWithAgents(): Promise<string> {
     const path = await temporaryFolder()
     const store = createEmbeddedStore({
       path,
@@ -262,26 +268,63 @@ describe('a broker that was restarted', () => {
       log: createSilentLog(),
     })
     await store.open()
-    // As a broker that was killed has left them.
     const status = '{"online":true,"services":["ssh"],"host":"h"}'
     for (const topic of ['$tunnel/pi7/status', '$tunnel/site-a//pi7/status'])
       await publish(store, { message: message(topic, status), retain: true })
     await store.close()
-    const broker = await openBroker({
-      store: { type: 'embedded', path },
-      listeners: [
-        { type: 'tcp', port: 0, name: 'all', allowAnonymous: true },
-        { type: 'tcp', port: 0, name: 'a', allowAnonymous: true, mountpoint: 'site-a/' },
-      ],
-    })
+    return path
+  }
+
+  it('corrects the statuses of agents that are not back in time, in each mountpoint', async () => {
+    const path = await storeWithAgents()
+    const session = { willGraceMs: 1 }
+    const broker = await openBroker({ store: { type: 'embedded', path }, session, listeners: [...BOTH] })
     for (const listener of ['all', 'a']) {
       const reader = await connect(broker, 'reader', listener)
       await reader.raw.subscribe(['$tunnel/+/status', 0])
-      const { topic, payload } = await reader.raw.next('publish')
-      expect(topic).toBe('$tunnel/pi7/status')
-      expect(JSON.parse(payload.toString())).toMatchObject({ online: false, services: ['ssh'], host: 'h' })
+      let status: { online: boolean }
+      do {
+        const { topic, payload } = await reader.raw.next('publish')
+        expect(topic).toBe('$tunnel/pi7/status')
+        status = JSON.parse(payload.toString()) as { online: boolean }
+      } while (status.online)
+      expect(status).toMatchObject({ online: false, services: ['ssh'], host: 'h' })
       expect(await reader.rest()).toEqual([])
     }
+    const client = await clientOf(broker)
+    client.send(UP, frames.open(1))
+    expect(await client.next()).toMatchObject({ code: 'agent-offline' })
+  })
+
+  it('expects agents back: their status stays, and an OPEN to them waits until they are there', async () => {
+    const path = await storeWithAgents()
+    const broker = await openBroker({ store: { type: 'embedded', path }, listeners: [...BOTH] })
+    const reader = await connect(broker, 'reader')
+    await reader.raw.subscribe(['$tunnel/+/status', 0])
+    expect(JSON.parse((await reader.raw.next('publish')).payload.toString())).toMatchObject({ online: true })
+    const client = await clientOf(broker)
+    client.send(UP, frames.open(1))
+    expect(await client.rest()).toEqual([])
+    const agent = await agentOf(broker)
+    client.send(UP, frames.open(1))
+    expect(await agent.next()).toMatchObject({ type: 'open', stream: 1 })
+    await agent.raw.destroy()
+    await eventOf(broker, 'client disconnected', { client: 'pi7' })
+    client.send(UP, frames.open(2))
+    expect(await client.next()).toMatchObject({ stream: 2, code: 'agent-offline' })
+  })
+
+  it('says nothing of agents when it stops: they are expected back when it starts', async () => {
+    const path = await temporaryFolder()
+    const config: Partial<ConfigInput> = { store: { type: 'embedded', path }, listeners: [...BOTH] }
+    const first = await openBroker(config)
+    const agent = await agentOf(first)
+    const payload = JSON.stringify({ online: true, services: ['ssh'] })
+    await agent.raw.publish({ topic: '$tunnel/pi7/status', payload, qos: 1, retain: true })
+    await first.stop()
+    const reader = await connect(await openBroker(config), 'reader')
+    await reader.raw.subscribe(['$tunnel/+/status', 0])
+    expect((await reader.raw.next('publish')).payload.toString()).toBe(payload)
   })
 })
 
