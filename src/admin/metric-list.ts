@@ -1,13 +1,8 @@
 import { dropReasons, refusals } from '../counters.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
+import { byKey, one, type Sample } from './samples.ts'
 import { tunnelMetrics } from './tunnel-metric-list.ts'
-
-/** A value with its labels. */
-export interface Sample {
-  readonly labels: Readonly<Record<string, string>>
-  readonly value: number
-}
 
 export interface LatencySample {
   readonly labels: Readonly<Record<string, string>>
@@ -32,11 +27,8 @@ export interface LatencyMetric extends MetricFacts {
   read(model: BrokerReadModel): readonly LatencySample[]
 }
 
-const one = (value: number): readonly Sample[] => [{ labels: {}, value }]
 const byQos = (counts: readonly number[]): readonly Sample[] =>
   counts.map((value, qos) => ({ labels: { qos: String(qos) }, value }))
-const byKey = (label: string, counts: Readonly<Record<string, number>>): readonly Sample[] =>
-  Object.entries(counts).map(([key, value]) => ({ labels: { [label]: key }, value }))
 const byListener = (
   model: BrokerReadModel,
   field: 'open' | 'accepted' | 'bytesIn' | 'bytesOut',

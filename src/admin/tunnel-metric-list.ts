@@ -1,6 +1,7 @@
 import { streamEnds, tunnelDropReasons } from '../tunnel/router/counters.ts'
-import type { NumberMetric, Sample } from './metric-list.ts'
+import type { NumberMetric } from './metric-list.ts'
 import type { BrokerReadModel, TunnelFigures } from './read-model.ts'
+import { byKey, one, type Sample } from './samples.ts'
 
 /** Without tunnels the metrics are there, and say nothing. */
 const of =
@@ -9,9 +10,6 @@ const of =
     const figures = model.tunnels()
     return figures === undefined ? [] : read(figures)
   }
-const one = (value: number): readonly Sample[] => [{ labels: {}, value }]
-const byKey = (label: string, counts: Readonly<Record<string, number>>): readonly Sample[] =>
-  Object.entries(counts).map(([key, value]) => ({ labels: { [label]: key }, value }))
 
 export const tunnelMetrics: readonly NumberMetric[] = [
   {

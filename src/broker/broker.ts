@@ -26,7 +26,7 @@ import { Publishing } from './publishing.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
-import { parseTunnelStatus } from './topics.ts'
+import { parseTunnelStatus, TUNNEL_ROOT } from './topics.ts'
 import { Wills } from './wills.ts'
 
 export interface BrokerContext {
@@ -183,11 +183,11 @@ export class Broker implements PacketHandler {
   #expectAgents(graceMs: number): void {
     const { store, tunnels } = this.#context
     if (tunnels === undefined) return
-    for (const { topic, payload } of store.retainedMatching('$tunnel/#')) {
+    for (const { topic, payload } of store.retainedMatching(`${TUNNEL_ROOT}#`)) {
       const place = parseTunnelStatus(topic)
       const status = parseStatus(payload)
       if (place === undefined || typeof status === 'string' || status['online'] !== true) continue
-      tunnels.expected.expect([{ ...place, status }])
+      tunnels.expected.expect({ ...place, status })
     }
     this.#agentGrace = setTimeout(() => {
       for (const { mountpoint, agent, status } of tunnels.expected.takeMissing()) {

@@ -14,7 +14,7 @@ import type { PublishFields } from './packets/publish.ts'
 import { PacketType } from './packets/types.ts'
 import type { PendingAck } from './pending-acks.ts'
 import { TokenBucket } from './rate.ts'
-import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
+import { reservedNamespace, topicNameFault, TUNNEL_ROOT, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
 
 export interface PublishingOptions {
@@ -280,4 +280,3 @@ export class Publishing {
 }
 
 const DOLLAR = 0x24
-const TUNNEL_ROOT = '$tunnel/'

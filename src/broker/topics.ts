@@ -155,4 +155,5 @@ export function parseTunnelStatus(topic: string): { mountpoint: string; agent: s
   return match === null ? undefined : { mountpoint: match[1] ?? '', agent: match[2]! }
 }
 
-const TUNNEL_ROOT = '$tunnel/'
+/** What the topics of tunnels begin with. */
+export const TUNNEL_ROOT = '$tunnel/'

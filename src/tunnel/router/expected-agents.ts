@@ -12,8 +12,8 @@ export interface ExpectedAgent {
 export class ExpectedAgents {
   readonly #agents = new Map<string, ExpectedAgent>()
 
-  expect(agents: readonly ExpectedAgent[]): void {
-    for (const expected of agents) this.#agents.set(keyOf(expected.mountpoint, expected.agent), expected)
+  expect(expected: ExpectedAgent): void {
+    this.#agents.set(keyOf(expected.mountpoint, expected.agent), expected)
   }
 
   isExpected(mountpoint: string, agent: string): boolean {
