@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { clusterSchema, redisSchema } from './cluster-schema.ts'
 import { tunnelSchema } from './tunnel-schema.ts'
 
 /**
@@ -194,9 +195,11 @@ const listenerSchema = z
 const storeSchema = z
   .strictObject({
     type: z
-      .enum(['embedded', 'memory'])
+      .enum(['embedded', 'memory', 'redis'])
       .default('embedded')
-      .describe('`embedded`: durable, on disk. `memory`: gone with the process.'),
+      .describe(
+        '`embedded`: durable, on disk. `memory`: gone with the process. `redis`: shared by several brokers.',
+      ),
     path: filePath()
       .default('./data')
       .describe('Folder of the embedded store. The default is in the working directory.'),
@@ -207,6 +210,7 @@ const storeSchema = z
         'Sync to the disk before a message is acknowledged. Without it, acknowledged messages survive kill -9 but not a power cut.',
       ),
     cacheBytes: positive.default(8_388_608).describe('Read cache of the embedded store, in bytes.'),
+    redis: redisSchema.prefault({}),
   })
   .describe('Where sessions, queues and retained messages are kept.')
 
@@ -375,6 +379,7 @@ export const configSchema = z
         'Handler chain for listeners without one of their own. The first opinion decides; none: refused.',
       ),
     store: storeSchema.prefault({}),
+    cluster: clusterSchema.prefault({}),
     session: sessionSchema.prefault({}),
     retained: retainedSchema.prefault({}),
     limits: limitsSchema.prefault({}),

@@ -87,13 +87,21 @@ export interface PublishWrite {
   readonly retain: boolean
   /** The publisher's QoS 2 identifier, if its session is stored. */
   readonly incoming?: { readonly session: StoredSession; readonly messageId: number }
-  /** The will that this message is: deleted in the same write. */
+  /**
+   * The will that this message is: deleted in the same write. If it is gone, or not of that `claim` (Redis), nothing
+   * is written, and the answer is `duplicate`.
+   */
   readonly willOf?: string
+  /** The number that the will was stored with; undefined: that of this pod. */
+  readonly willClaim?: number
+  /** Other pods that have connected sessions to which it matches (Redis only). */
+  readonly pods?: readonly string[]
 }
 
 /**
  * For each target the sequence number, or 0: the queue's bound was reached and the message dropped there, or
- * the session is gone. `duplicate`: the QoS 2 identifier was taken already; nothing was written, all are 0.
+ * the session is gone. `duplicate`: the QoS 2 identifier was taken already, or
+ * the will is gone; nothing was written, all are 0.
  */
 export type PublishDone = (error: Error | undefined, seqs: readonly number[], duplicate: boolean) => void
 
@@ -129,6 +137,11 @@ export interface StoreStats {
 }
 
 /**
+ * Redis (store/redis) keeps this contract for several pods: `sessions` and `groups` are those of all of them, with
+ * `queuedCount`, `queuedBytes` and `lastSeq` as this pod knows them, exact for sessions that it owns; `wills` are
+ * those of this pod. Sequence numbers of a session have no gaps there, and another pod may have used the next one.
+ * `readQueue` of a group leases what it gives to this pod, in the order of the queue, whatever `afterSeq` says.
+ *
  * The session store: memory, embedded and Redis keep this contract, and one test suite is run on all.
  *
  * Rules: writes are atomic, and are answered in the order in which they were asked. An answer without an

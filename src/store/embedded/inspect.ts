@@ -1,6 +1,6 @@
 import type { Log } from '../../log.ts'
 import type { QueueEntry, SessionKind } from '../contract.ts'
-import { decodeEntry, VERSION } from './codec.ts'
+import { decodeEntry, VERSION } from '../codec.ts'
 import { allOf, describeKey, KeyKind, parseKey, queueRange, versionKey } from './keys.ts'
 import type { Level } from './level.ts'
 import { deleteKeys, setAside } from './load.ts'

@@ -9,7 +9,7 @@ import {
   releasedEntry,
   setEntryQos,
   VERSION,
-} from './codec.ts'
+} from '../codec.ts'
 import type { CommitBatch } from './group-commit.ts'
 import { incomingKey, queueKey, retainedKey, sessionKey, subscriptionKey, willKey } from './keys.ts'
 import type { LevelBatch } from './level.ts'

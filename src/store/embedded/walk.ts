@@ -6,7 +6,7 @@ import {
   decodeSubscription,
   type SessionRecord,
   VERSION,
-} from './codec.ts'
+} from '../codec.ts'
 import { allOf, KeyKind, parseKey } from './keys.ts'
 import type { Level, LevelEntry } from './level.ts'
 

@@ -12,7 +12,7 @@ import {
   encodeSession,
   encodeSubscription,
   releasedEntry,
-} from '../../../src/store/embedded/codec.ts'
+} from '../../../src/store/codec.ts'
 import { SessionHandle } from '../../../src/store/session-index.ts'
 import { message } from '../../support/store-fixtures.ts'
 

@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer'
-import type { QoS } from '../../hooks/types.ts'
-import type { QueueEntry, StoredMessage, StoredSubscription } from '../contract.ts'
-import type { SessionHandle } from '../session-index.ts'
+import type { QoS } from '../hooks/types.ts'
+import type { QueueEntry, StoredMessage, StoredSubscription } from './contract.ts'
+import type { SessionHandle } from './session-index.ts'
 
 /**
- * Values of the embedded store. Each begins with a version byte. Decoders are strict: they give undefined for
+ * Values at rest, in LevelDB and in Redis. Each begins with a version byte. Decoders are strict: they give undefined for
  * anything that the encoders would not have written, and never throw.
  *
  *   message   version, flags (qos 0-1, retain 2, properties 3), publishedAtMs f64, expiresAtMs f64,

@@ -1,0 +1,174 @@
+import type { Store, StoredSession, StoredWill } from '../contract.ts'
+
+/** What goes into a script: strings and numbers as text, payloads as bytes. */
+export type ScriptArgument = string | number | Buffer
+
+/** What comes back: bulk strings as bytes. */
+export type ScriptReply = number | Buffer | null | readonly ScriptReply[]
+
+/**
+ * One change, executed by `apply.lua` in a batch with others, each of them wholly or not at all, in their order.
+ * `name` is a function of that name in a file of lua/.
+ */
+export interface Op {
+  readonly name: string
+  readonly args: readonly ScriptArgument[]
+  /** About what it weighs while it waits. */
+  readonly bytes: number
+  /** It only frees memory: goes on when Redis is out of memory. */
+  readonly frees?: boolean
+  /**
+   * `wait`: held while Redis is away, up to `holdMs`, then fails. `now`: fails at once while Redis is away (CONNECT).
+   * `keep`: never fails; waits for as long as it takes (acknowledgements; their number is bounded by windows).
+   */
+  readonly patience: 'wait' | 'now' | 'keep'
+  /** Once; in the order of `submit`, except for those that fail by time. `reply` is undefined with an error. */
+  readonly settle: (error: Error | undefined, reply: ScriptReply | undefined) => void
+}
+
+export interface Writer {
+  /** `settle` is never called before this has returned. Fails with TMQ_STORE_UNAVAILABLE past the bound of bytes. */
+  submit(op: Op): void
+  /** Called after all that was submitted before, without a round trip if nothing waits. Not within this call. */
+  barrier(settle: () => void): void
+  readonly pendingWrites: number
+  readonly pendingBytes: number
+  readonly commits: number
+  /** Why an op that does not wait would fail now. */
+  readonly failure: string | undefined
+}
+
+export type LogEntry = readonly [kind: string, pod: string, ...rest: unknown[]]
+export type InboxEntry = readonly [kind: string, ...rest: unknown[]]
+
+/** Reads the log and the inbox of this pod, in order, from a blocking connection of its own. */
+export interface Follower {
+  /** Position in the log up to which every handler has been called and has resolved. */
+  readonly position: number
+  /** Where the log is, as far as is known. */
+  readonly head: number
+  /**
+   * `performance.now()` at which it was certain that there was nothing in the log that is not applied; -Infinity
+   * while that is unknown.
+   */
+  readonly freshAtMs: number
+  /** Of that kind. A handler that returns a promise is waited for before the position moves on. Throws: garbage, counted. */
+  onLog(kind: string, handler: (entry: LogEntry) => void | Promise<void>): void
+  /** All of them, after the handlers of a read: the position has moved. */
+  onProgress(listener: (position: number) => void): void
+  onInbox(kind: string, handler: (entry: InboxEntry, message: Buffer | undefined) => void): void
+  /** Entries of the inbox are missing: a bound was reached. */
+  onInboxGap(listener: () => void): void
+  /** Resolves when the position has reached this; rejects after `timeoutMs` with TMQ_TIMEOUT. */
+  reached(position: number, timeoutMs: number): Promise<void>
+  readonly garbage: number
+  readonly logGaps: number
+  readonly inboxGaps: number
+}
+
+/** The connections to Redis. The only importers of ioredis are in store/redis. */
+export interface RedisLink {
+  /** Random at each start, and again after this pod was declared dead. */
+  readonly pod: string
+  /** Undefined: well. */
+  readonly failure: string | undefined
+  readonly writer: Writer
+  readonly follower: Follower
+  /** With the prefix. */
+  key(name: string): string
+  /** A command on the connection for reads. Rejects with TMQ_STORE_UNAVAILABLE after the deadline of commands. */
+  command(name: string, ...args: ScriptArgument[]): Promise<ScriptReply>
+  /** Several, in one round trip. An error of one is the error of all. */
+  pipeline(commands: readonly (readonly [string, ...ScriptArgument[]])[]): Promise<ScriptReply[]>
+  /** A script of lua/ by its file name without `.lua`; the prefix is KEYS[1]. */
+  script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply>
+  /** PUBLISH, on a connection for that alone. False: past its bound of bytes, and not sent. */
+  publish(channel: string, message: Buffer): boolean
+  readonly publishPendingBytes: number
+  /** Some of it was taken. */
+  onPublishDrained(listener: () => void): void
+  /** Messages on a channel, with the prefix; from now on. Channels are known before `start`. */
+  subscribe(channel: string, listener: (message: Buffer) => void): void
+  /**
+   * Loads what this part keeps in memory, at `open` and at each reload: in the order in which they were added. What is
+   * in the log from `position` on is applied afterwards.
+   */
+  onLoad(load: (position: number) => Promise<void>): void
+  /** The data is another: Redis was emptied, or is another Redis. Before the loads. */
+  onEmptied(listener: () => void): void
+  /** This pod was declared dead; `pod` is another from now on. Before the loads. */
+  onExpelled(listener: () => void): void
+  /** Loaded again after Redis was away, or after a gap: all loads are done, and the position is theirs. */
+  onReloaded(listener: () => void): void
+  /** Asks for a reload; not ready meanwhile. */
+  reload(reason: string): void
+  /** Figures for `podinfo`, sent with each beat. */
+  setInfo(info: () => string): void
+  /** Answer of each beat: Redis' time in ms, and the last beat of each pod. */
+  onBeat(listener: (nowMs: number, beats: ReadonlyMap<string, number>) => void): void
+  /**
+   * Connects, and waits for as long as Redis is not there; checks the server and its settings, joins, loads.
+   * Rejects with TMQ_STORE for what waiting does not mend (wrong password, eviction, version).
+   */
+  open(): Promise<void>
+  /** Begins to follow, and to beat. */
+  start(): void
+  /** Says that it has left, and closes. Pending writes are made first, within their deadline. */
+  close(): Promise<void>
+  readonly reloads: number
+  readonly emptied: number
+}
+
+export interface RedisClaimReply {
+  readonly claim: number
+  readonly stored: StoredSession | undefined
+  readonly present: boolean
+  /** The pod that had it until now, if that lives and is another. */
+  readonly previousPod: string | undefined
+  readonly previousClaim: number
+}
+
+/** What the replica tells; the subscriptions of a session that is added are in it already. */
+export interface ReplicaListener {
+  sessionAdded(session: StoredSession): void
+  sessionRemoved(session: StoredSession): void
+  /** These filters of it were set or removed: `session.subscriptions` says what holds. */
+  subscriptionsChanged(session: StoredSession, filters: readonly string[]): void
+  /** All of it was loaded again: compare with `store.sessions` and `store.groups`. */
+  reloaded(): void
+}
+
+/** The store contract, and what the cluster needs beyond it. */
+export interface RedisStore extends Store {
+  readonly kind: 'redis'
+  readonly link: RedisLink
+  /** Changes by other pods, and by this one. Set before `open`. */
+  listen(listener: ReplicaListener): void
+  /** One op: the number, the old owner, session created, found or (clean) removed; the will, if nobody lives who has to publish the old one. */
+  claim(request: {
+    sessionId: string
+    clean: boolean
+    will: StoredWill | undefined
+    username: string | undefined
+    maxSessions: number
+    maxConnectionsPerUser: number
+  }): Promise<RedisClaimReply>
+  /** After a take-over: the will of the new connection, in place of any. Fails with TMQ_STOPPED when the claim is lost. */
+  putClaimedWill(sessionId: string, claim: number, will: StoredWill | undefined): Promise<void>
+  /** Gives a claim up, and tells `releasedTo` (a pod), if that is set. Nothing happens if it is lost already, beside the telling. */
+  releaseClaim(
+    sessionId: string,
+    claim: number,
+    end: { expiresAtMs: number; sentUpToSeq: number; willDueAtMs: number; releasedTo: string | undefined },
+  ): Promise<void>
+  /** After a reload: claims again what is still connected. Resolves to those that are lost. */
+  reclaim(claims: ReadonlyMap<string, number>): Promise<readonly string[]>
+  /** The number of the claim that this pod holds. */
+  claimOf(sessionId: string): number | undefined
+  readonly claimedCount: number
+  readonly fencedWrites: number
+  /** A write of a session was refused because its claim is lost. */
+  onFenced(listener: (sessionId: string) => void): void
+  /** A leased entry of a shared subscription is free again: no member here can take it. */
+  giveBack(group: StoredSession, seqs: readonly number[]): void
+}
