@@ -134,6 +134,21 @@ export interface StoreStats {
   readonly commits: number
   /** Empty while the store works; else why it does not. */
   readonly failure: string
+  /** Sessions that `sweep` has ended because their clients stayed away (Redis only), since start. */
+  readonly expiredSessions: number
+}
+
+/**
+ * What a store that is shared tells of changes, by other brokers and by this one, in their order. A change by this
+ * one is told before its promise resolves. The subscriptions of a session that is added are in it already.
+ */
+export interface ReplicaListener {
+  sessionAdded(session: StoredSession): void
+  sessionRemoved(session: StoredSession): void
+  /** These filters of it were set or removed: `session.subscriptions` says what holds. */
+  subscriptionsChanged(session: StoredSession, filters: readonly string[]): void
+  /** All of it was loaded again: compare with `sessions` and `groups`; handles of sessions that are still there are the same. */
+  reloaded(): void
 }
 
 /**
@@ -216,8 +231,13 @@ export interface Store {
   retainedMatching(filter: string): readonly StoredMessage[]
   /**
    * Takes expired retained messages and queue entries away. Entries that were handed out, or that may have
-   * been sent before, are left: their owner lets go of them with `acknowledge`.
+   * been sent before, are left: their owner lets go of them with `acknowledge`. Redis: and sessions whose time away
+   * is over.
    */
   sweep(nowMs: number): Promise<void>
+  /** Leased entries of a group (`readQueue`) are free again: no member here can take them. Nothing to do elsewhere. */
+  giveBack(group: StoredSession, seqs: readonly number[]): void
+  /** Set before `open`. A store of one broker never calls it. */
+  listen(listener: ReplicaListener): void
   stats(): StoreStats
 }

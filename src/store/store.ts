@@ -238,6 +238,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
       pendingBytes: journal.pendingBytes,
       commits: journal.commits,
       failure: journal.failure ?? '',
+      expiredSessions: 0,
     }
   }
 
@@ -275,6 +276,8 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     retained: retainedMessage,
     retainedMatching: (filter) => retained.matching(filter, now()),
     sweep,
+    giveBack() {},
+    listen() {},
     stats,
   }
 }

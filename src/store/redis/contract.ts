@@ -128,22 +128,10 @@ export interface RedisClaimReply {
   readonly previousClaim: number
 }
 
-/** What the replica tells; the subscriptions of a session that is added are in it already. */
-export interface ReplicaListener {
-  sessionAdded(session: StoredSession): void
-  sessionRemoved(session: StoredSession): void
-  /** These filters of it were set or removed: `session.subscriptions` says what holds. */
-  subscriptionsChanged(session: StoredSession, filters: readonly string[]): void
-  /** All of it was loaded again: compare with `store.sessions` and `store.groups`. */
-  reloaded(): void
-}
-
 /** The store contract, and what the cluster needs beyond it. */
 export interface RedisStore extends Store {
   readonly kind: 'redis'
   readonly link: RedisLink
-  /** Changes by other pods, and by this one. Set before `open`. */
-  listen(listener: ReplicaListener): void
   /** One op: the number, the old owner, session created, found or (clean) removed; the will, if nobody lives who has to publish the old one. */
   claim(request: {
     sessionId: string
@@ -169,6 +157,4 @@ export interface RedisStore extends Store {
   readonly fencedWrites: number
   /** A write of a session was refused because its claim is lost. */
   onFenced(listener: (sessionId: string) => void): void
-  /** A leased entry of a shared subscription is free again: no member here can take it. */
-  giveBack(group: StoredSession, seqs: readonly number[]): void
 }

@@ -17,6 +17,7 @@ export const emptyStoreStats: StoreStats = {
   pendingBytes: 0,
   commits: 0,
   failure: '',
+  expiredSessions: 0,
 }
 
 /** A broker in which nothing happens. */
