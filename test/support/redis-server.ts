@@ -92,9 +92,11 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     async start() {
       const started = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] })
       child = started
+      const printedBefore = output.length
       started.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
       started.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
-      await untilAnswering(port, started, () => output, options.startTimeoutMs ?? 30_000)
+      const printed = (): string => output.slice(printedBefore)
+      await untilAnswering(port, started, printed, options.startTimeoutMs ?? 30_000)
     },
     async flush() {
       await redisCall(port, ['FLUSHALL'])
