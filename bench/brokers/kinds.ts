@@ -50,43 +50,51 @@ function tunnelmq(root: string): BrokerKind {
     name: 'tunnelmq',
     settings: 'embedded store with sync, password-file and acl-file, limits on, metrics on',
     findVersion: () => (existsSync(entry) ? versionIn(join(root, 'package.json')) : undefined),
-    prepare: ({ port, folder, profileFolder }) => {
-      const passwords = join(folder, 'passwords')
-      const acl = join(folder, 'acl')
-      writeFileSync(passwords, passwordLine(credentials))
-      writeFileSync(
-        acl,
-        `user ${credentials.username}\ntopic readwrite bench/#\ntopic read #\npattern readwrite devices/%c/#\n`,
-      )
-      const config = join(folder, 'tunnelmq.yaml')
-      // JSON is YAML. All limits stay at their defaults but one, which is what `connects` measures.
-      writeFileSync(
-        config,
-        JSON.stringify({
-          listeners: [{ type: 'tcp', port }],
-          handlers: [
-            { type: 'password-file', file: passwords },
-            { type: 'acl-file', file: acl },
-          ],
-          store: { type: 'embedded', path: join(folder, 'data'), sync: true },
-          limits: { connectionsPerSecond: 1_000_000 },
-          admin: { port: 0 },
-        }),
-      )
-      const flags = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
-      return {
-        file: process.execPath,
-        args: [
-          '--max-semi-space-size=16',
-          '--initial-old-space-size=64',
-          ...flags,
-          entry,
-          'broker',
-          '--config',
-          config,
-        ],
-      }
-    },
+    prepare: (site) =>
+      tunnelmqCommand(root, site, { type: 'embedded', path: join(site.folder, 'data'), sync: true }),
+  }
+}
+
+/** TunnelMQ with handlers, limits and metrics, on the store that is named. */
+export function tunnelmqCommand(
+  root: string,
+  { port, folder, profileFolder }: Site,
+  store: Readonly<Record<string, unknown>>,
+): Command {
+  const passwords = join(folder, 'passwords')
+  const acl = join(folder, 'acl')
+  writeFileSync(passwords, passwordLine(credentials))
+  writeFileSync(
+    acl,
+    `user ${credentials.username}\ntopic readwrite bench/#\ntopic read #\npattern readwrite devices/%c/#\n`,
+  )
+  const config = join(folder, 'tunnelmq.yaml')
+  // JSON is YAML. All limits stay at their defaults but one, which is what `connects` measures.
+  writeFileSync(
+    config,
+    JSON.stringify({
+      listeners: [{ type: 'tcp', port }],
+      handlers: [
+        { type: 'password-file', file: passwords },
+        { type: 'acl-file', file: acl },
+      ],
+      store,
+      limits: { connectionsPerSecond: 1_000_000 },
+      admin: { port: 0 },
+    }),
+  )
+  const flags = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+  return {
+    file: process.execPath,
+    args: [
+      '--max-semi-space-size=16',
+      '--initial-old-space-size=64',
+      ...flags,
+      join(root, 'dist/cli/index.js'),
+      'broker',
+      '--config',
+      config,
+    ],
   }
 }
 

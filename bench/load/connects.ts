@@ -22,10 +22,10 @@ export async function measureConnects(plan: ConnectsPlan, target: Target): Promi
   const { username, password } = target
   await inGroups(indexes, plan.concurrentCount, async (index) => {
     await Connection.open({
-      port: target.port,
+      port: index % 2 === 0 ? target.port : (target.otherPort ?? target.port),
       connect: {
         clientId: `bench-${index}`,
-        clean: true,
+        clean: plan.clean ?? true,
         keepaliveSeconds: KEEPALIVE_SECONDS,
         username,
         password,

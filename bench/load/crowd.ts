@@ -61,14 +61,18 @@ export class Crowd {
 
   /** Connects all, subscribers first, and lets the publishers go. */
   async open(): Promise<void> {
-    const { topology, qos } = this.#options
+    const { topology, qos, target } = this.#options
     await inGroups(this.#subscribers, OPENED_AT_ONCE, async (subscriber, index) => {
-      const connection = await this.#connect(`bench-sub-${index}`, subscriber)
+      const connection = await this.#connect(
+        `bench-sub-${index}`,
+        subscriber,
+        target.otherPort ?? target.port,
+      )
       await connection.subscribe(filterOf(topology, index), qos)
     })
     const connections: Connection[] = []
     await inGroups(this.publishers, OPENED_AT_ONCE, async (publisher, index) => {
-      connections[index] = await this.#connect(`bench-pub-${index}`, publisher)
+      connections[index] = await this.#connect(`bench-pub-${index}`, publisher, target.port)
     })
     for (const [index, publisher] of this.publishers.entries()) {
       const connection = connections[index]
@@ -104,11 +108,11 @@ export class Crowd {
     return this.publishers.reduce((sum, publisher) => sum + publisher.unacknowledgedCount, 0)
   }
 
-  async #connect(clientId: string, role: Publisher | Subscriber): Promise<Connection> {
+  async #connect(clientId: string, role: Publisher | Subscriber, port: number): Promise<Connection> {
     const { target, clean } = this.#options
     const { username, password } = target
     return await Connection.open({
-      port: target.port,
+      port,
       connect: { clientId, clean, keepaliveSeconds: KEEPALIVE_SECONDS, username, password },
       role,
       turnEnd: this.#turnEnd,

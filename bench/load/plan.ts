@@ -5,6 +5,8 @@ import type { Qos } from './packets.ts'
 
 export interface Target {
   readonly port: number
+  /** Where subscribers go, and every other one of many idle clients, when that is another broker of the same cluster. */
+  readonly otherPort?: number
   /** Whose CPU time and memory are read from /proc. */
   readonly brokerPid: number
   readonly username: string
@@ -44,6 +46,8 @@ export interface ConnectsPlan {
   readonly connectionCount: number
   /** TCP connections that await their CONNACK at once. */
   readonly concurrentCount: number
+  /** Default true. */
+  readonly clean?: boolean
 }
 
 /** Retained messages, then one subscription that matches them all. */
