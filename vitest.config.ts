@@ -1,8 +1,10 @@
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // vitest.faults.config.ts has them.
+    exclude: [...configDefaults.exclude, 'test/faults-long/**'],
     // A process for each file: the broker's sockets, signals and stores do not meet those of another test.
     pool: 'forks',
     // Also on two cores: most of a test is waiting.

@@ -1,8 +1,9 @@
 import { afterEach, expect, it } from 'vitest'
 import { MAX_UNFORGOTTEN_COUNT } from '../../src/store/contract.ts'
 import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
-import { type Delivery, LoadClient } from '../support/load-client.ts'
-import { eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { dupsOf, eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { Publisher } from './publisher.ts'
 
 const kills = 20
 /** Of the broker (limits.maxInflight) and of the publishers. */
@@ -12,48 +13,10 @@ let broker: BrokerProcess
 
 afterEach(() => broker.remove())
 
-/** Publishes without a pause, through every interruption, until `stop`. */
-class Publisher {
-  readonly client: LoadClient
-  readonly #qos: 1 | 2
-  readonly #name: string
-  readonly published: string[] = []
-  stopped = false
-
-  constructor(name: string, qos: 1 | 2, port: number) {
-    this.client = new LoadClient({ port, clientId: name, clean: false, window })
-    this.#name = name
-    this.#qos = qos
-  }
-
-  publishMore(): void {
-    while (!this.stopped && this.client.unfinishedCount < 2 * window) {
-      const number = this.published.length
-      const payload = `${this.#name} ${number}`
-      this.published.push(payload)
-      const message = { topic: `load/${this.#name}/${number % 5}`, payload, qos: this.#qos }
-      void this.client.publish({ ...message, retain: number % 7 === 0 }).then(() => this.publishMore())
-    }
-    // In between, what nobody promises to keep.
-    if (this.client.isOpen) void this.client.publish({ topic: 'noise', payload: 'x', qos: 0 })
-  }
-}
-
-function dupsOf(came: readonly Delivery[], resent: ReadonlySet<string>): { marked: number; wrong: string[] } {
-  const again = repeated(came)
-  return {
-    marked: again.filter(({ dup }) => dup).length,
-    // A publisher that has lost its PUBACK publishes anew: to the broker that is another message.
-    wrong: again
-      .filter(({ dup, payload }) => !dup && !resent.has(payload.toString()))
-      .map(({ payload }) => payload.toString()),
-  }
-}
-
 it('loses nothing when the broker is killed 20 times under load, and doubles no more than was in flight', async () => {
   broker = await startBrokerProcess({ config: { session: { queueMaxMessages: 1_000_000 } } })
   const { port } = broker
-  const publishers = [new Publisher('one', 1, port), new Publisher('two', 2, port)]
+  const publishers = [new Publisher('one', 1, port, { window }), new Publisher('two', 2, port, { window })]
   const exact = new LoadClient({ port, clientId: 'exact', clean: false })
   const lowered = new LoadClient({ port, clientId: 'lowered', clean: false })
   const subscribers = [exact, lowered]

@@ -25,6 +25,21 @@ export function repeated(came: readonly Delivery[]): Delivery[] {
   })
 }
 
+/** Of what came again: how many bore DUP, and which should have. `resent`: sent twice by their publishers. */
+export function dupsOf(
+  came: readonly Delivery[],
+  resent: ReadonlySet<string>,
+): { marked: number; wrong: string[] } {
+  const again = repeated(came)
+  return {
+    marked: again.filter(({ dup }) => dup).length,
+    // A publisher that has lost its PUBACK publishes anew: to the broker that is another message.
+    wrong: again
+      .filter(({ dup, payload }) => !dup && !resent.has(payload.toString()))
+      .map(({ payload }) => payload.toString()),
+  }
+}
+
 /** First deliveries that came after a later one of the same publisher, topic and QoS. [MQTT-4.6.0-6] */
 export function outOfOrder(came: readonly Delivery[]): string[] {
   const last = new Map<string, number>()

@@ -8,6 +8,8 @@ export interface CuttingProxy {
   cut(): void
   /** From now on nothing passes on the connections that stand, and nobody is told; new ones are as good as ever. */
   freeze(): void
+  /** As `freeze`, and new ones are as silent. */
+  isolate(): void
   thaw(): void
 }
 
@@ -15,10 +17,15 @@ export interface CuttingProxy {
 export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
   const sockets = new Set<Socket>()
   const frozen = new WeakSet<Socket>()
+  let isolated = false
   const keep = (socket: Socket): void => {
     sockets.add(socket)
     socket.on('error', () => undefined)
     socket.once('close', () => sockets.delete(socket))
+  }
+  const freeze = (socket: Socket): void => {
+    frozen.add(socket)
+    socket.pause()
   }
   const server = createServer({ noDelay: true }, (socket) => {
     const onward = connect({ port, host: '127.0.0.1', noDelay: true })
@@ -34,6 +41,7 @@ export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
       to.on('drain', () => {
         if (!frozen.has(from)) from.resume()
       })
+      if (isolated) freeze(from)
     }
   })
   server.listen(0, '127.0.0.1')
@@ -48,13 +56,13 @@ export async function openCuttingProxy(port: number): Promise<CuttingProxy> {
   return {
     port: (server.address() as AddressInfo).port,
     cut,
-    freeze: () => {
-      for (const socket of sockets) {
-        frozen.add(socket)
-        socket.pause()
-      }
+    freeze: () => sockets.forEach(freeze),
+    isolate: () => {
+      isolated = true
+      sockets.forEach(freeze)
     },
     thaw: () => {
+      isolated = false
       for (const socket of sockets) {
         frozen.delete(socket)
         socket.resume()

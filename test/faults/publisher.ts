@@ -1,0 +1,39 @@
+import { LoadClient } from '../support/load-client.ts'
+
+export interface PublisherOptions {
+  /** QoS 1 and 2 messages that it has on their way at once. */
+  readonly window?: number
+  /** Begins its topics. */
+  readonly root?: string
+}
+
+/** Publishes without a pause, through every interruption, until it is stopped. */
+export class Publisher {
+  readonly client: LoadClient
+  readonly published: string[] = []
+  stopped = false
+  readonly #qos: 1 | 2
+  readonly #name: string
+  readonly #window: number
+  readonly #root: string
+
+  constructor(name: string, qos: 1 | 2, port: number, { window = 20, root = 'load' }: PublisherOptions = {}) {
+    this.client = new LoadClient({ port, clientId: name, clean: false, window })
+    this.#name = name
+    this.#qos = qos
+    this.#window = window
+    this.#root = root
+  }
+
+  publishMore(): void {
+    while (!this.stopped && this.client.unfinishedCount < 2 * this.#window) {
+      const number = this.published.length
+      const payload = `${this.#name} ${number}`
+      this.published.push(payload)
+      const message = { topic: `${this.#root}/${this.#name}/${number % 5}`, payload, qos: this.#qos }
+      void this.client.publish({ ...message, retain: number % 7 === 0 }).then(() => this.publishMore())
+    }
+    // In between, what nobody promises to keep.
+    if (this.client.isOpen) void this.client.publish({ topic: 'noise', payload: 'x', qos: 0 })
+  }
+}

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config'
+
+/** Fault tests that take longer than a minute: `npm run test:faults`. */
+export default defineConfig({
+  test: {
+    include: ['test/faults-long/**/*.test.ts'],
+    pool: 'forks',
+    // One after another: each measures times and memory, and fills two cores by itself.
+    fileParallelism: false,
+    testTimeout: 300_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+    retry: 0,
+    passWithNoTests: false,
+    allowOnly: false,
+  },
+})
