@@ -107,7 +107,16 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     })
     undo.push(() => Promise.resolve(stopSys()))
 
-    const model = createReadModel({ startedAtMs, notReady, counters, broker, store, admission, tunnels })
+    const model = createReadModel({
+      startedAtMs,
+      notReady,
+      counters,
+      store,
+      admission,
+      cluster: () => undefined,
+      broker: () => broker,
+      tunnels: () => tunnels,
+    })
     const admin = config.admin.enabled
       ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
       : undefined

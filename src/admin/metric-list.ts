@@ -1,6 +1,7 @@
 import { dropReasons, refusals } from '../counters.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
+import { clusterMetrics } from './cluster-metric-list.ts'
 import { byKey, one, type Sample } from './samples.ts'
 import { tunnelMetrics } from './tunnel-metric-list.ts'
 
@@ -203,6 +204,13 @@ const storeMetrics: readonly NumberMetric[] = [
     read: (model) => one(model.storeStats().commits),
   },
   {
+    name: 'tunnelmq_store_expired_sessions_total',
+    type: 'counter',
+    help: 'Stored sessions that this pod has ended because their clients stayed away (Redis only; others end theirs).',
+    labels: [],
+    read: (model) => one(model.storeStats().expiredSessions),
+  },
+  {
     name: 'tunnelmq_store_corrupt_values_total',
     type: 'counter',
     help: 'Stored values that could not be read and were set aside. Anything but 0 is a damaged disk or our bug.',
@@ -292,6 +300,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...sessionMetrics,
   ...storeMetrics,
   ...tunnelMetrics,
+  ...clusterMetrics,
   ...processMetrics,
 ]
 

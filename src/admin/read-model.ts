@@ -1,3 +1,4 @@
+import type { ClusterStats } from '../cluster/contract.ts'
 import type { StoreStats } from '../store/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { TunnelCounters } from '../tunnel/router/counters.ts'
@@ -21,6 +22,15 @@ export interface TunnelFigures {
   readonly shaped: number
 }
 
+/** Of a broker among several on one Redis. */
+export interface ClusterFigures {
+  readonly stats: ClusterStats
+  /** Of the other pod that has been silent for longest; 0: there is none. */
+  readonly silentMs: number
+  /** QoS 0 and frames to other pods that wait here. */
+  readonly pendingBytes: number
+}
+
 /** All that health and metrics need to know of the broker; read when somebody asks, so it may cost a little. */
 export interface BrokerReadModel {
   readonly version: string
@@ -39,4 +49,6 @@ export interface BrokerReadModel {
   bannedCount(): number
   /** Undefined: `$tunnel/` is not routed. */
   tunnels(): TunnelFigures | undefined
+  /** Undefined: it is alone. */
+  cluster(): ClusterFigures | undefined
 }

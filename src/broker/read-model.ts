@@ -1,4 +1,5 @@
-import type { BrokerReadModel } from '../admin/read-model.ts'
+import type { BrokerReadModel, ClusterFigures } from '../admin/read-model.ts'
+import type { Cluster } from '../cluster/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Store } from '../store/contract.ts'
@@ -8,41 +9,60 @@ import type { Broker } from './broker.ts'
 
 export interface ReadModelParts {
   readonly startedAtMs: number
-  /** Why clients should not come, beside the store's own reasons. */
+  /** Why clients should not come, beside the store's and the cluster's own reasons. */
   readonly notReady: ReadonlySet<string>
   readonly counters: BrokerCounters
-  readonly broker: Broker
   readonly store: Store
   readonly admission: Admission
-  readonly tunnels: TunnelRouter | undefined
+  /** These may be made later than the model: health is served before the store is open. */
+  readonly cluster: () => Cluster | undefined
+  readonly broker: () => Broker | undefined
+  readonly tunnels: () => TunnelRouter | undefined
 }
 
 /** What health and metrics read. */
-export function createReadModel({
-  startedAtMs,
-  notReady,
-  counters,
-  broker,
-  store,
-  admission,
-  tunnels,
-}: ReadModelParts): BrokerReadModel {
+export function createReadModel(parts: ReadModelParts): BrokerReadModel {
+  const { startedAtMs, notReady, counters, store, admission } = parts
   return {
     version,
     startedAtMs,
-    notReadyReasons: () =>
-      store.failure === undefined ? [...notReady] : [...notReady, `store: ${store.failure}`],
+    notReadyReasons: () => reasonsOf(notReady, store, parts.cluster()),
     counters,
-    sessions: () => ({ connected: broker.sessions.connectedCount, stored: store.sessions.size }),
-    subscriptionCount: () => broker.subscriptions.count,
-    inflightCount: () => {
-      let count = 0
-      for (const session of broker.sessions.all()) count += session.outbox.inflightCount
-      return count
-    },
+    sessions: () => ({
+      connected: parts.broker()?.sessions.connectedCount ?? 0,
+      stored: store.sessions.size,
+    }),
+    subscriptionCount: () => parts.broker()?.subscriptions.count ?? 0,
+    inflightCount: () => inflightCount(parts.broker()),
     storeStats: () => store.stats(),
     bannedCount: () => admission.bans().length,
-    tunnels: () =>
-      tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() },
+    tunnels: () => {
+      const tunnels = parts.tunnels()
+      return tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() }
+    },
+    cluster: () => clusterFigures(parts.cluster()),
+  }
+}
+
+function reasonsOf(notReady: ReadonlySet<string>, store: Store, cluster: Cluster | undefined): string[] {
+  const reasons = [...notReady]
+  if (store.failure !== undefined) reasons.push(`store: ${store.failure}`)
+  if (cluster?.failure !== undefined) reasons.push(`cluster: ${cluster.failure}`)
+  return reasons
+}
+
+function inflightCount(broker: Broker | undefined): number {
+  let count = 0
+  for (const session of broker?.sessions.all() ?? []) count += session.outbox.inflightCount
+  return count
+}
+
+function clusterFigures(cluster: Cluster | undefined): ClusterFigures | undefined {
+  if (cluster === undefined || !cluster.isShared) return undefined
+  const others = cluster.pods().filter(({ isSelf }) => !isSelf)
+  return {
+    stats: cluster.stats(),
+    silentMs: Math.max(0, ...others.map(({ silentMs }) => silentMs)),
+    pendingBytes: cluster.pendingBytes,
   }
 }

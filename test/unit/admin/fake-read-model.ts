@@ -33,6 +33,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     storeStats: () => emptyStoreStats,
     bannedCount: () => 0,
     tunnels: () => undefined,
+    cluster: () => undefined,
     ...changes,
   }
 }

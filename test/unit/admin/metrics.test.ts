@@ -3,6 +3,7 @@ import { createBrokerCounters } from '../../../src/counters.ts'
 import { createMetrics, type Metrics } from '../../../src/admin/metrics.ts'
 import { eventLoopMetric, latencyMetrics, numberMetrics } from '../../../src/admin/metric-list.ts'
 import type { BrokerReadModel } from '../../../src/admin/read-model.ts'
+import { clusterStats } from './fake-cluster.ts'
 import { emptyStoreStats, fakeReadModel } from './fake-read-model.ts'
 
 let metrics: Metrics | undefined
@@ -53,6 +54,45 @@ describe('metrics', () => {
     expect(lines).toContain('tunnelmq_queued_messages 11')
     expect(lines).toContain('tunnelmq_store_up 0')
     expect(lines).toContain('tunnelmq_banned_addresses 4')
+  })
+
+  it('shows each figure of a cluster, and none when the broker is alone', async () => {
+    const silent = (await render(fakeReadModel())).filter((line) => line.startsWith('tunnelmq_cluster_'))
+    expect(silent.filter((line) => !line.endsWith(' 0'))).toEqual([])
+    const lines = await render(
+      fakeReadModel({ cluster: () => ({ stats: clusterStats, silentMs: 1_500, pendingBytes: 25 }) }),
+    )
+    const values = lines.filter((line) => line.startsWith('tunnelmq_cluster_')).map((line) => line.slice(17))
+    expect(values.toSorted()).toEqual(
+      [
+        'pods 2',
+        'silent_seconds 1.5',
+        'dead_pods_total 21',
+        'log_position 400',
+        'log_lag_entries 3',
+        'fresh 1',
+        'log_gaps_total 5',
+        'inbox_gaps_total 6',
+        'reloads_total 7',
+        'emptied_total 24',
+        'late_settles_total 23',
+        'owned_clients 12',
+        'claims_total 8',
+        'takeovers_total 9',
+        'lost_claims_total 10',
+        'fenced_writes_total 11',
+        'wills_due_total 22',
+        'routed_total{direction="out",kind="qos0"} 13',
+        'routed_total{direction="out",kind="stored"} 14',
+        'routed_total{direction="out",kind="frame"} 15',
+        'routed_total{direction="in",kind="qos0"} 16',
+        'routed_total{direction="in",kind="stored"} 17',
+        'routed_total{direction="in",kind="frame"} 18',
+        'dropped_total 19',
+        'pending_bytes 25',
+        'garbage_total 20',
+      ].toSorted(),
+    )
   })
 
   it('does not add a counter to itself when it is scraped twice', async () => {

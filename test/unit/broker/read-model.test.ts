@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest'
+import { createReadModel } from '../../../src/broker/read-model.ts'
+import { configSchema } from '../../../src/config/schema.ts'
+import { createBrokerCounters } from '../../../src/counters.ts'
+import { createAdmission } from '../../../src/listeners/admission.ts'
+import { createMemoryStore } from '../../../src/store/memory.ts'
+import { createMetrics } from '../../../src/admin/metrics.ts'
+import { fakeCluster } from '../admin/fake-cluster.ts'
+import { testLimits } from '../../support/store-fixtures.ts'
+
+function partsOf() {
+  return {
+    startedAtMs: Date.now(),
+    notReady: new Set(['starting']),
+    counters: createBrokerCounters(),
+    store: createMemoryStore(testLimits),
+    admission: createAdmission(configSchema.parse({}).limits, () => performance.now()),
+    broker: () => undefined,
+    cluster: () => undefined,
+    tunnels: () => undefined,
+  }
+}
+
+describe('the read model', () => {
+  it('can be read before the store is open and the broker made: health is asked for then, too', async () => {
+    const model = createReadModel(partsOf())
+    expect(model.notReadyReasons()[0]).toBe('starting')
+    const metrics = createMetrics(model)
+    expect(await metrics.render()).toContain('tunnelmq_sessions{state="connected"} 0')
+    metrics.close()
+  })
+
+  it('names what is wrong with the store and the cluster, each with its part', async () => {
+    const parts = partsOf()
+    parts.notReady.clear()
+    const cluster = fakeCluster({ failure: 'loading' })
+    await parts.store.open()
+    expect(createReadModel({ ...parts, cluster: () => cluster }).notReadyReasons()).toEqual([
+      'cluster: loading',
+    ])
+    await parts.store.close()
+    const away = { ...parts.store, failure: 'Redis is away' }
+    expect(createReadModel({ ...parts, store: away, cluster: () => cluster }).notReadyReasons()).toEqual([
+      'store: Redis is away',
+      'cluster: loading',
+    ])
+  })
+
+  it('has no figures of a cluster when the broker is alone', () => {
+    const cluster = fakeCluster({ isShared: false })
+    expect(createReadModel({ ...partsOf(), cluster: () => cluster }).cluster()).toBeUndefined()
+  })
+
+  it('tells the silence of the other pods, not its own', () => {
+    const cluster = fakeCluster({
+      pendingBytes: 5,
+      pods: () => [
+        { id: 'a', isSelf: true, silentMs: 9_000, figures: undefined },
+        { id: 'b', isSelf: false, silentMs: 200, figures: undefined },
+        { id: 'c', isSelf: false, silentMs: 1_500, figures: undefined },
+      ],
+    })
+    const figures = createReadModel({ ...partsOf(), cluster: () => cluster }).cluster()
+    expect(figures).toMatchObject({ silentMs: 1_500, pendingBytes: 5 })
+  })
+})
