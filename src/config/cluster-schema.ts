@@ -42,7 +42,7 @@ export const redisSchema = z
       .string()
       .regex(/^rediss?:\/\/[^\s]+$/)
       .default('redis://127.0.0.1:6379/0')
-      .meta({ secret: true })
+      .meta({ secret: true, secretUrl: true })
       .describe('`redis://[user[:password]@]host[:port][/database]`; `rediss://` for TLS.'),
     username: z.string().min(1).optional().describe('User, instead of in the URL.'),
     password: secret().optional().describe('Password, instead of in the URL.'),

@@ -35,6 +35,12 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
   for (const [index, handler] of config.handlers.entries()) {
     if (handler.type !== 'anonymous') want(['handlers', index, 'file'], handler.file)
   }
+  if (config.store.type === 'redis') {
+    const { ca, cert, key } = config.store.redis.tls ?? {}
+    want(['store', 'redis', 'tls', 'ca'], ca)
+    want(['store', 'redis', 'tls', 'cert'], cert)
+    want(['store', 'redis', 'tls', 'key'], key)
+  }
   const files = wanted.map(async ({ path, file }) => problem(path, await whyUnreadable(file)))
   const folders = config.listeners.map(async (listener, index) => {
     if (listener.type !== 'unix') return []

@@ -5,8 +5,10 @@ export function configSchemaText(): string {
   return `${JSON.stringify(configJsonSchema(), withoutOurMarks, 2)}\n`
 }
 
+const marks = new Set(['secret', 'secretUrl', 'filePath'])
+
 // Strict validators refuse keywords that they do not know.
 function withoutOurMarks(key: string, value: unknown): unknown {
-  const isMark = (key === 'secret' || key === 'filePath') && typeof value === 'boolean'
+  const isMark = marks.has(key) && typeof value === 'boolean'
   return isMark ? undefined : value
 }

@@ -12,6 +12,7 @@ export function printConfig(config: Config): string {
 /** A copy in which secrets cannot be read. */
 export function withoutSecrets(value: unknown, node: SchemaNode | undefined): unknown {
   if (node === undefined || value === undefined) return value
+  if (node.secretUrl && typeof value === 'string') return withoutPassword(value)
   if (node.secret) return isRecord(value) ? maskValues(value) : MASK
   if (Array.isArray(value) && node.kind === 'list')
     return value.map((item) => withoutSecrets(item, node.items))
@@ -24,4 +25,12 @@ export function withoutSecrets(value: unknown, node: SchemaNode | undefined): un
 
 function maskValues(value: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(Object.keys(value).map((key) => [key, MASK]))
+}
+
+/** Of a URL only the password is secret; what is none that we can read is so as a whole. */
+export function withoutPassword(text: string): string {
+  if (!URL.canParse(text)) return MASK
+  const url = new URL(text)
+  if (url.password !== '') url.password = MASK
+  return url.href
 }

@@ -7,6 +7,8 @@ interface NodeFacts {
   readonly description: string
   readonly default: unknown
   readonly secret: boolean
+  /** A secret of which only the password in the URL is kept from readers. */
+  readonly secretUrl: boolean
   readonly filePath: boolean
 }
 
@@ -168,6 +170,7 @@ function factsOf(schema: JsonSchema): NodeFacts {
     description: schema.description ?? '',
     default: schema.default,
     secret: schema['secret'] === true,
+    secretUrl: schema['secretUrl'] === true,
     filePath: schema['filePath'] === true,
   }
 }

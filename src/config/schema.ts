@@ -5,7 +5,8 @@ import { tunnelSchema } from './tunnel-schema.ts'
 /**
  * The whole configuration: every key with its unit (in the name), default, and one line of documentation.
  * docs/configuration.md, config/tunnelmq.schema.json and `tunnelmq config` are generated from it.
- * Secrets are marked with `meta({ secret: true })` and never printed. Paths are marked with `filePath`:
+ * Secrets are marked with `meta({ secret: true })` and never printed; with
+ * `secretUrl` beside it, without the password only. Paths are marked with `filePath`:
  * relative ones start from the folder of the configuration file.
  */
 

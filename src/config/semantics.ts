@@ -1,3 +1,4 @@
+import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
 import { listenerName } from './listener-name.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import { mountpointFault } from './mountpoint.ts'
@@ -29,6 +30,7 @@ export function checkMeaning(config: Config): Findings {
     ...checkPorts(config),
     ...checkDurations(config),
     ...checkTunnel(config.tunnel),
+    ...checkCluster(config),
   ]
   if (!isHost(config.admin.host))
     mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })
@@ -36,6 +38,7 @@ export function checkMeaning(config: Config): Findings {
     ...config.listeners.flatMap((listener, index) => warnOfListener(listener, index, config)),
     ...warnOfSizes(config),
     ...warnOfTunnel(config),
+    ...warnOfCluster(config),
   ]
   return { mistakes, warnings }
 }
