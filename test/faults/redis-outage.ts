@@ -7,10 +7,10 @@ import { Publisher } from './publisher.ts'
 
 export interface Outage {
   readonly test: string
-  begin(): Promise<void>
+  readonly begin: () => Promise<void>
   /** From the moment at which everybody has noticed it. */
   readonly lastsMs: number
-  end(): Promise<void>
+  readonly end: () => Promise<void>
 }
 
 const NOT_READY_WITHIN_MS = 3_000

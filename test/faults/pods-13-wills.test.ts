@@ -1,0 +1,143 @@
+import { expect, it } from 'vitest'
+import { LoadClient } from '../support/load-client.ts'
+import { freeze, type Pods, startPods, startReady, thaw } from '../support/pods.ts'
+import { eventually, report, texts } from './ledger.ts'
+
+/** As promised: after the death of the pod that held it. */
+const PUBLISHED_WITHIN_MS = 15_000
+
+class Wills {
+  readonly pods: Pods
+  /** Each at the pod of its index. */
+  readonly watchers: LoadClient[] = []
+
+  constructor(pods: Pods) {
+    this.pods = pods
+  }
+
+  /** At QoS 2, one persistent session and the others clean, at these pods. */
+  async watchAt(...pods: readonly number[]): Promise<void> {
+    for (const pod of pods) {
+      const watcher = this.#client(pod, `watcher-${pod}`, this.watchers.length > 0)
+      await watcher.connect()
+      await watcher.subscribe(['will/#', 2])
+      this.watchers.push(watcher)
+    }
+  }
+
+  async mortal(pod: number, clientId: string, payload: string, qos: 0 | 1 | 2 = 2): Promise<LoadClient> {
+    const will = { topic: `will/${clientId}`, payload, qos, retain: qos === 1 }
+    const client = new LoadClient({ port: this.pods.ports[pod]!, clientId, will })
+    expect((await client.connect()).code).toBe(0)
+    return client
+  }
+
+  /** Every watcher gets these, and no others; resolves to the ms that it took. */
+  async came(...due: string[]): Promise<number> {
+    const startedAt = performance.now()
+    await eventually(() =>
+      this.watchers.every(({ received }) => due.every((payload) => texts(received).includes(payload))),
+    )
+    const tookMs = performance.now() - startedAt
+    await Promise.all(this.watchers.map((watcher) => watcher.ping()))
+    for (const { received } of this.watchers) expect(texts(received).sort()).toEqual(due.sort())
+    return tookMs
+  }
+
+  #client(pod: number, clientId: string, clean: boolean): LoadClient {
+    return new LoadClient({ port: this.pods.ports[pod]!, clientId, clean })
+  }
+}
+
+// With the leases as they are by default: this is the promise to operators.
+const byDefault = { config: { cluster: { leaseMs: 8_000 } } }
+
+it('three survivors publish the wills of a killed pod once, and none of those that are back', async () => {
+  const pods = await startPods(4, byDefault)
+  const wills = new Wills(pods)
+  await wills.watchAt(1, 2, 3)
+  await wills.mortal(0, 'away', 'away 1')
+  await wills.mortal(0, 'away-retained', 'retained 1', 1)
+  await wills.mortal(0, 'returning', 'returning 1')
+  await wills.mortal(0, 'late', 'late 1')
+  const polite = await wills.mortal(0, 'polite', 'polite 1')
+  await polite.disconnect()
+  const elsewhere = await wills.mortal(1, 'elsewhere', 'elsewhere 1')
+  await pods.all[0]!.kill()
+  const returned = await wills.mortal(2, 'returning', 'returning 2')
+  // Just before the pod is declared dead.
+  const late = new Promise((resolve) => setTimeout(resolve, 6_000)).then(() =>
+    wills.mortal(3, 'late', 'late 2'),
+  )
+  const tookMs = await wills.came('away 1', 'retained 1')
+  expect(tookMs).toBeLessThan(PUBLISHED_WITHIN_MS)
+  await late
+
+  // No second time, not even by a pod that starts now; and those that are back die anew, each its own death.
+  await startReady(pods.all[0]!)
+  await returned.vanish()
+  await elsewhere.vanish()
+  await wills.came('away 1', 'retained 1', 'returning 2', 'elsewhere 1')
+  const reader = new LoadClient({ port: pods.ports[0]!, clientId: 'reader' })
+  await reader.connect()
+  await reader.subscribe(['will/#', 1])
+  await reader.ping()
+  expect(texts(reader.received)).toEqual(['retained 1'])
+  report(
+    '13 (pod killed)',
+    4,
+    `4 wills delivered to each of 3, the dead pod's after ${Math.round(tookMs)} ms; 3 not due, and not published`,
+  )
+}, 60_000)
+
+it('a rolling stop loses no will, and publishes none of a client that is back', async () => {
+  const pods = await startPods(3, byDefault)
+  const wills = new Wills(pods)
+  const watcher = new LoadClient({ port: 0, clientId: 'watcher', clean: false })
+  await watcher.connect(pods.ports[2])
+  await watcher.subscribe(['will/#', 2])
+  wills.watchers.push(watcher)
+  for (const [index, pod] of pods.all.entries()) {
+    const next = (index + 1) % 3
+    await wills.mortal(index, `away-${index}`, `away ${index}`)
+    const returning = await wills.mortal(index, `returning-${index}`, `returning ${index}`)
+    expect(await pod.stop()).toBe(0)
+    await returning.closed
+    const returned = await wills.mortal(next, `returning-${index}`, `returned ${index}`)
+    await returned.disconnect()
+    if (!watcher.isOpen) expect((await watcher.connect(pods.ports[next])).sessionPresent).toBe(true)
+    await startReady(pod)
+  }
+  expect(await wills.came('away 0', 'away 1', 'away 2')).toBeLessThan(PUBLISHED_WITHIN_MS)
+  report('13 (rolling stop)', 3, '3 wills delivered, once each; 3 not due, and not published')
+}, 60_000)
+
+it('a pod that was stopped for longer than its lease has its wills published once, by others', async () => {
+  const pods = await startPods(3)
+  const wills = new Wills(pods)
+  await wills.watchAt(1, 2)
+  const frozen = await wills.mortal(0, 'frozen', 'frozen 1')
+  const moved = await wills.mortal(0, 'moved', 'moved 1')
+  freeze(pods.all[0]!)
+  await wills.mortal(1, 'moved', 'moved 2')
+  await wills.came('frozen 1')
+  thaw(pods.all[0]!)
+  await Promise.all([frozen.closed, moved.closed])
+  const last = await wills.mortal(2, 'last', 'last 1')
+  await last.vanish()
+  await wills.came('frozen 1', 'last 1')
+  report('13 (pod stopped)', 2, '2 wills delivered to each of 2')
+}, 60_000)
+
+it('a client that is taken over by one at another pod has its will published once, and its successor another', async () => {
+  const pods = await startPods(2)
+  const wills = new Wills(pods)
+  await wills.watchAt(0, 1)
+  const first = await wills.mortal(0, 'same', 'first')
+  const second = await wills.mortal(1, 'same', 'second')
+  await first.closed
+  await wills.came('first')
+  await second.vanish()
+  await wills.came('first', 'second')
+  report('13 (taken over)', 2, '2 wills delivered to each of 2')
+}, 60_000)
