@@ -1,0 +1,280 @@
+import { TunnelMQError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { RedisClaimReply, RedisStore } from '../store/redis/contract.ts'
+import type { Claim, ClaimLoss, ClaimRequest, PodId } from './contract.ts'
+import { Hold } from './hold.ts'
+import { MemoryOfLast } from './memory-of-last.ts'
+
+/** Releases that are remembered, for a take-over that crossed one on its way: 100 bytes each. */
+const REMEMBERED_RELEASES = 10_000
+/** Pods that are remembered to be gone: their names are not used again. */
+const REMEMBERED_PODS = 1_000
+
+export interface OwnershipOptions {
+  readonly store: RedisStore
+  readonly takeoverMs: number
+  /** Of stored sessions, ms; 0: never. */
+  readonly sessionExpiryMs: number
+  readonly log: Log
+}
+
+/**
+ * The client ids whose connections are here. Redis numbers the claims of a client id, and the highest is the owner
+ * (docs/decisions/0009-pods.md); this is where a pod learns that it was outbid, and waits until the one that it has
+ * outbid has closed its connection.
+ */
+export class Ownership {
+  readonly #store: RedisStore
+  readonly #takeoverMs: number
+  readonly #sessionExpiryMs: number
+  readonly #log: Log
+  readonly #holds = new Map<string, Set<Hold>>()
+  readonly #releases = new MemoryOfLast<string, number>(REMEMBERED_RELEASES)
+  readonly #gonePods = new MemoryOfLast<PodId, true>(REMEMBERED_PODS)
+  #claims = 0
+  #takeovers = 0
+  #lostClaims = 0
+  /** Claims are to be made again, and were not yet. */
+  #reclaims: 'done' | 'due' | 'asked' = 'done'
+
+  constructor(options: OwnershipOptions) {
+    this.#store = options.store
+    this.#takeoverMs = options.takeoverMs
+    this.#sessionExpiryMs = options.sessionExpiryMs
+    this.#log = options.log
+    const { follower } = this.#store.link
+    follower.onInbox('taken', ([, sessionId, number, pod]) => {
+      if (typeof sessionId !== 'string' || typeof number !== 'number' || typeof pod !== 'string')
+        throw new TunnelMQError('TMQ_STORE', 'not a take-over')
+      this.#taken(sessionId, number, pod)
+    })
+    follower.onInbox('released', ([, sessionId, number]) => {
+      if (typeof sessionId !== 'string' || typeof number !== 'number')
+        throw new TunnelMQError('TMQ_STORE', 'not a release')
+      for (const hold of this.#holdsOf(sessionId)) {
+        hold.released.add(number)
+        hold.recheck?.()
+      }
+    })
+    follower.onInbox('kick', ([, sessionId, number]) => {
+      if (typeof sessionId !== 'string' || typeof number !== 'number')
+        throw new TunnelMQError('TMQ_STORE', 'not a kick')
+      for (const hold of this.#holdsOf(sessionId)) {
+        // A later connection was not meant.
+        if (hold.number !== undefined && hold.number <= number) this.#lose(hold, 'kicked')
+      }
+    })
+    this.#store.onFenced((sessionId) => void this.#fenced(sessionId))
+  }
+
+  async claim(request: ClaimRequest): Promise<Claim> {
+    const hold = new Hold(request)
+    this.#add(hold)
+    let reply: RedisClaimReply
+    try {
+      const { sessionId, clean, will, username, maxSessions, maxConnectionsPerUser } = request
+      reply = await this.#store.claim({
+        sessionId,
+        clean,
+        will,
+        username,
+        maxSessions,
+        maxConnectionsPerUser,
+      })
+    } catch (error) {
+      this.#end(hold)
+      throw error
+    }
+    this.#claims++
+    if (hold.numbered(reply.claim)) this.#lostClaims++
+    const { sessionId, will } = request
+    const tookOver = await this.#formerOwnersGone(hold, reply)
+    // The will of the former connection was its former owner's to publish; what is there now is nobody's.
+    if (tookOver && hold.lost === undefined) {
+      try {
+        await this.#store.putClaimedWill(sessionId, reply.claim, will)
+      } catch (error) {
+        void this.#giveUp(hold, reply)
+        throw error
+      }
+    }
+    if (hold.lost !== undefined) {
+      void this.#giveUp(hold, reply)
+      throw new TunnelMQError('TMQ_STOPPED', `client id claimed by another connection: ${hold.lost}`)
+    }
+    hold.state = 'held'
+    return { stored: reply.stored, present: reply.present, release: (end) => this.#release(hold, end) }
+  }
+
+  /** It will not say `released` any more. */
+  podGone(pod: PodId): void {
+    this.#gonePods.set(pod, true)
+    for (const holds of this.#holds.values()) for (const hold of holds) hold.recheck?.()
+  }
+
+  /** Declared dead: other pods own what was owned here. */
+  expelled(): void {
+    for (const hold of this.#all()) this.#lose(hold, 'fenced')
+  }
+
+  /** After a reload: Redis may have forgotten, or given to others, what is held here. Never rejects. */
+  async reclaim(): Promise<void> {
+    this.#reclaims = 'asked'
+    const numbers = new Map<string, number>()
+    for (const hold of this.#all()) {
+      if (hold.number === undefined || hold.lost !== undefined) continue
+      numbers.set(hold.request.sessionId, Math.max(hold.number, numbers.get(hold.request.sessionId) ?? 0))
+    }
+    try {
+      const lost = await this.#store.reclaim(numbers)
+      for (const sessionId of lost)
+        for (const hold of this.#holdsOf(sessionId))
+          if (hold.number !== undefined && hold.number <= (numbers.get(sessionId) ?? 0))
+            this.#lose(hold, 'fenced')
+      if (this.#reclaims === 'asked') this.#reclaims = 'done'
+      if (numbers.size > 0)
+        this.#log.info({ claims: numbers.size, lost: lost.length }, 'sessions claimed again')
+    } catch (error) {
+      this.#reclaims = 'due'
+      this.#log.warn({ err: error, claims: numbers.size }, 'sessions not claimed again yet')
+    }
+  }
+
+  /** Now and then: what could not be done at once. */
+  tick(): void {
+    if (this.#reclaims === 'due') void this.reclaim()
+  }
+
+  /** Not all that is held here is known to be ours. */
+  get isReclaiming(): boolean {
+    return this.#reclaims !== 'done'
+  }
+
+  stats(): { claims: number; takeovers: number; lostClaims: number } {
+    return { claims: this.#claims, takeovers: this.#takeovers, lostClaims: this.#lostClaims }
+  }
+
+  /**
+   * Resolves when no earlier connection of this client id can be sent anything any more, or the time for that is
+   * over; to false if there was none.
+   */
+  #formerOwnersGone(hold: Hold, reply: RedisClaimReply): Promise<boolean> {
+    const { previousPod, previousClaim, claim } = reply
+    const earlier = [...this.#holdsOf(hold.request.sessionId)].filter(
+      (other) => other.number !== undefined && other.number < claim,
+    )
+    if (previousPod === undefined && earlier.length === 0) return Promise.resolve(false)
+    this.#takeovers++
+    for (const other of earlier) this.#lose(other, 'taken-over')
+    const isGone = (): boolean =>
+      earlier.every(({ state }) => state === 'ended') &&
+      (previousPod === undefined ||
+        hold.released.has(previousClaim) ||
+        this.#gonePods.get(previousPod) === true)
+    if (isGone()) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer)
+        hold.recheck = undefined
+        resolve(true)
+      }
+      const timer = setTimeout(() => {
+        this.#log.info(
+          { previousPod, claim, waitedMs: this.#takeoverMs },
+          'take-over without a word from the former owner',
+        )
+        done()
+      }, this.#takeoverMs)
+      // Also when it is lost meanwhile: whoever has outbid this one must not be told that the place is free
+      // while the connection that this one has outbid may still be open.
+      hold.recheck = () => {
+        if (isGone()) done()
+      }
+    })
+  }
+
+  #taken(sessionId: string, number: number, pod: PodId): void {
+    const holds = [...this.#holdsOf(sessionId)]
+    let lostCount = 0
+    for (const hold of holds) if (hold.taken(number, pod)) lostCount++
+    this.#lostClaims += lostCount
+    const released = this.#releases.get(sessionId)
+    // The release and the claim of the other pod have crossed: it waits for a word.
+    if (lostCount === 0 && released !== undefined && released < number) {
+      const end = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: pod }
+      this.#store.releaseClaim(sessionId, released, end).catch((error: unknown) => this.#notReleased(error))
+    }
+  }
+
+  /** A write of this session was refused. Perhaps one with the number of an earlier connection here. */
+  async #fenced(sessionId: string): Promise<void> {
+    const holds = [...this.#holdsOf(sessionId)].filter(({ number }) => number !== undefined)
+    if (holds.length === 0) return
+    const { link } = this.#store
+    try {
+      const owner = await link.command('HGET', link.key('owner'), sessionId)
+      const [number, pod] = Buffer.isBuffer(owner) ? owner.toString().split(':') : []
+      for (const hold of holds)
+        if (String(hold.number) !== number || pod !== link.pod) this.#lose(hold, 'fenced')
+    } catch (error) {
+      // Redis is away again: the claims are made again when it is back.
+      this.#log.debug({ err: error }, 'owner of a fenced session not known')
+    }
+  }
+
+  /** The connection never began. */
+  #giveUp(hold: Hold, reply: RedisClaimReply): Promise<void> {
+    const expiresAtMs = this.#sessionExpiryMs === 0 ? 0 : Date.now() + this.#sessionExpiryMs
+    return this.#release(hold, { expiresAtMs, sentUpToSeq: reply.stored?.sentUpToSeq ?? 0, willDueAtMs: 0 })
+  }
+
+  async #release(
+    hold: Hold,
+    end: { expiresAtMs: number; sentUpToSeq: number; willDueAtMs: number },
+  ): Promise<void> {
+    if (hold.state === 'ended' || hold.number === undefined) return
+    const { sessionId } = hold.request
+    const releasedTo = hold.takenBy?.pod
+    const released = this.#store.releaseClaim(sessionId, hold.number, { ...end, releasedTo })
+    this.#end(hold)
+    // Told already, if it is known to whom.
+    if (releasedTo === undefined) this.#releases.set(sessionId, hold.number)
+    try {
+      await released
+    } catch (error) {
+      this.#notReleased(error)
+    }
+  }
+
+  #notReleased(error: unknown): void {
+    this.#log.debug({ err: error }, 'claim not released')
+  }
+
+  #lose(hold: Hold, loss: ClaimLoss): void {
+    if (hold.lose(loss)) this.#lostClaims++
+  }
+
+  #add(hold: Hold): void {
+    const { sessionId } = hold.request
+    const holds = this.#holds.get(sessionId)
+    if (holds === undefined) this.#holds.set(sessionId, new Set([hold]))
+    else holds.add(hold)
+  }
+
+  #end(hold: Hold): void {
+    hold.state = 'ended'
+    const { sessionId } = hold.request
+    const holds = this.#holds.get(sessionId)
+    holds?.delete(hold)
+    if (holds?.size === 0) this.#holds.delete(sessionId)
+    else for (const other of holds ?? []) other.recheck?.()
+  }
+
+  #holdsOf(sessionId: string): Iterable<Hold> {
+    return this.#holds.get(sessionId) ?? []
+  }
+
+  #all(): Hold[] {
+    return [...this.#holds.values()].flatMap((holds) => [...holds])
+  }
+}
