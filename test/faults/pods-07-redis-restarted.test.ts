@@ -86,7 +86,7 @@ it.each(losses)(
     await Promise.all(stored.map(({ closed }) => closed))
     await Promise.all(pods.all.map((pod) => waitReady(pod)))
     for (const pod of pods.all) {
-      await eventually(async () => (await pod.metric('tunnelmq_redis_emptied_total')) === 1)
+      await eventually(async () => (await pod.metric('tunnelmq_cluster_emptied_total')) === 1)
       expect(
         pod.events.some(({ msg, level }) => Number(level) >= 50 && /lost|emptied/i.test(String(msg))),
       ).toBe(true)

@@ -1,0 +1,67 @@
+import { expect } from 'vitest'
+import type { BrokerProcess } from '../support/broker-process.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { eventually, report } from './ledger.ts'
+
+const allowedBytes = 100 * 1024 * 1024
+const filler = 'x'.repeat(90)
+
+/** A session that takes what comes in order, and keeps nothing of it. */
+class Receiver {
+  readonly client: LoadClient
+  count = 0
+  firstWrong: string | undefined
+
+  constructor(port: number) {
+    this.client = new LoadClient({
+      port,
+      clientId: 'receiver',
+      clean: false,
+      onDelivery: ({ payload }) => this.#take(payload.toString()),
+    })
+  }
+
+  #take(text: string): void {
+    if (text !== `${this.count} ${filler}`) this.firstWrong ??= `${text} in place of ${this.count}`
+    this.count++
+  }
+}
+
+/**
+ * So many messages are queued at one broker, and delivered by the other (or the same), which is started anew before:
+ * what publishing has left in memory is not in the figure.
+ */
+export async function longQueue(
+  test: string,
+  messageCount: number,
+  [taking, giving]: readonly [BrokerProcess, BrokerProcess],
+): Promise<void> {
+  const receiver = new Receiver(taking.port)
+  await receiver.client.connect()
+  await receiver.client.subscribe(['queue', 1])
+  await receiver.client.disconnect()
+  const publisher = new LoadClient({ port: taking.port, clientId: 'publisher', window: 1_000 })
+  await publisher.connect()
+  for (let from = 0; from < messageCount; from += 5_000) {
+    const numbers = Array.from({ length: 5_000 }, (_, i) => from + i)
+    await Promise.all(
+      numbers.map((number) => publisher.publish({ topic: 'queue', payload: `${number} ${filler}`, qos: 1 })),
+    )
+  }
+  expect(publisher.acknowledged.size).toBe(messageCount)
+  expect(await taking.metric('tunnelmq_queued_messages')).toBe(messageCount)
+  await publisher.disconnect()
+
+  expect(await giving.stop()).toBe(0)
+  await giving.start()
+  const beforeBytes = giving.residentBytes()
+  expect(await receiver.client.connect(giving.port)).toEqual({ code: 0, sessionPresent: true })
+  await eventually(() => receiver.count >= messageCount, 60_000)
+  await receiver.client.ping()
+  const moreBytes = giving.peakResidentBytes() - beforeBytes
+  expect(receiver.firstWrong).toBeUndefined()
+  expect(receiver.count).toBe(messageCount)
+  await eventually(async () => (await giving.metric('tunnelmq_queued_messages')) === 0)
+  expect(moreBytes).toBeLessThan(allowedBytes)
+  report(test, messageCount, `${receiver.count} delivered, +${Math.round(moreBytes / 1e6)} MB`)
+}
