@@ -80,6 +80,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
           config: config.tunnel,
           log,
           publishStatus: (mountpoint, agent, status) => broker.publishStatus(mountpoint, agent, status),
+          statusOf: (mountpoint, agent) => broker.statusOf(mountpoint, agent),
+          graceMs: config.session.willGraceMs,
         })
       : undefined
     const broker: Broker = new Broker({ config, store, counters, admission, tunnels, log })

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
-import { offlineStatus, parseStatus } from '../tunnel/router/presence.ts'
+import { parseStatus } from '../tunnel/router/presence.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { addMountpoint } from './client-session.ts'
 import { Connecting } from './connecting.ts'
@@ -62,7 +62,6 @@ export class Broker implements PacketHandler {
   readonly #wills: Wills
   #engine: Engine | undefined
   #timers: NodeJS.Timeout[] = []
-  #agentGrace: NodeJS.Timeout | undefined
   #sysRetained: (filter: string) => readonly Message[] = () => []
 
   constructor(context: BrokerContext) {
@@ -161,7 +160,7 @@ export class Broker implements PacketHandler {
       },
       new EnginePersistence(this.#context.store, this.sessions),
     )
-    this.#expectAgents(this.#context.config.session.willGraceMs)
+    this.#expectAgents()
     this.#context.tunnels?.start()
     this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
     this.#timers = [
@@ -179,21 +178,20 @@ export class Broker implements PacketHandler {
     })
   }
 
+  statusOf(mountpoint: string, agent: string): Buffer | undefined {
+    return this.#context.store.retained(addMountpoint(statusTopic(agent), mountpoint))?.payload
+  }
+
   /** Agents of the last run are not connected now. Those that live come back within the grace, and were not missed. */
-  #expectAgents(graceMs: number): void {
+  #expectAgents(): void {
     const { store, tunnels } = this.#context
     if (tunnels === undefined) return
     for (const { topic, payload } of store.retainedMatching(`${TUNNEL_ROOT}#`)) {
       const place = parseTunnelStatus(topic)
       const status = parseStatus(payload)
       if (place === undefined || typeof status === 'string' || status['online'] !== true) continue
-      tunnels.expected.expect({ ...place, status })
+      tunnels.expect(place)
     }
-    this.#agentGrace = setTimeout(() => {
-      for (const { mountpoint, agent, status } of tunnels.expected.takeMissing()) {
-        this.publishStatus(mountpoint, agent, offlineStatus(status, new Date()))
-      }
-    }, graceMs)
   }
 
   /** `$SYS` values, for new subscriptions. */
@@ -372,7 +370,6 @@ export class Broker implements PacketHandler {
 
   async close(): Promise<void> {
     this.#context.tunnels?.stop()
-    clearTimeout(this.#agentGrace)
     for (const timer of this.#timers) clearInterval(timer)
     this.#wills.stop()
     await this.#engine?.close()

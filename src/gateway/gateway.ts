@@ -40,7 +40,10 @@ const GRACE_MS = 1_000
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, router, mountpoints, isBanned, log } = options
-  for (const mountpoint of mountpoints) router.reserve(mountpoint, config.name)
+  for (const mountpoint of mountpoints) {
+    router.reserve(mountpoint, config.name)
+    router.reserve(mountpoint, router.ownClientName)
+  }
   const agents = startServices(options)
   const clients = new Clients(options)
   const ports: TunnelPort[] = []
@@ -86,9 +89,10 @@ class Clients {
     const known = this.#clients.get(key)
     if (known !== undefined) return known
     const { config, router, log } = this.#options
+    const name = router.ownClientName
     let end = this.#ends.get(mountpoint)
     if (end === undefined) {
-      end = new LocalEnd({ router, mountpoint, name: config.name, role: 'answers' })
+      end = new LocalEnd({ router, mountpoint, name, role: 'answers' })
       this.#ends.set(mountpoint, end)
     }
     const link = new LocalLink({ end, agent })
@@ -113,7 +117,13 @@ function startServices({ config, router, publishStatus, log }: GatewayOptions): 
   }
   return [...byMountpoint].map(([mountpoint, services]) => {
     const end = new LocalEnd({ router, mountpoint, name, role: 'serve' })
-    const link = new LocalLink({ end, publishStatus: (status) => publishStatus(mountpoint, name, status) })
+    const link = new LocalLink({
+      end,
+      publishStatus: (status, isOnline) => {
+        // Others offer them under the same name.
+        if (isOnline || !router.hasOthers) publishStatus(mountpoint, name, status)
+      },
+    })
     const agent = new AgentEndpoint(
       { services, log: quiet(log) },
       { link, streams: streamsOf('agent', config) },

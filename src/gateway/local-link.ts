@@ -11,7 +11,7 @@ export interface LocalLinkOptions {
   /** Client: the one agent that it leads to, for whose connection its DATA waits. */
   readonly agent?: string
   /** Makes this the retained status of the broker as an agent. */
-  readonly publishStatus?: (status: Buffer) => void
+  readonly publishStatus?: (status: Buffer, isOnline: boolean) => void
 }
 
 /** DATA beyond this waits with its streams, where the interactive ones come first; as in an MQTT link. */
@@ -77,7 +77,8 @@ export class LocalLink implements Link {
   publishStatus(status: string): void {
     const { end, publishStatus } = this.#options
     const payload = Buffer.from(status)
-    if (end.router.takeStatus(end, end.name, payload) === undefined) publishStatus?.(payload)
+    if (end.router.takeStatus(end, end.name, payload) !== undefined) return
+    publishStatus?.(payload, end.router.isOnline(end))
   }
 
   // The router answers an OPEN to an agent that is away at once: no status is needed to know that.

@@ -1,10 +1,13 @@
+import type { PodId, Seat as PodSeat } from '../../cluster/contract.ts'
 import type { DisconnectReason } from '../../hooks/types.ts'
-import { answersFilter, parseFrameTopic, serveFilter } from '../protocol/names.ts'
+import { answersFilter, isTunnelName, parseFrameTopic, serveFilter } from '../protocol/names.ts'
 import { ResetCode } from '../protocol/reset-code.ts'
 import type { Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
 import type { ExpectedAgents } from './expected-agents.ts'
+import { isAnnounced, seatOf, type TunnelPods } from './pods.ts'
 import { offlineStatus, parseStatus } from './presence.ts'
+import { RemoteEnd } from './remote-end.ts'
 import type { Rights } from './rights.ts'
 import type { RoutedStream } from './routed-stream.ts'
 import type { Lane, Namespaces, Seat, TunnelRole } from './seats.ts'
@@ -16,10 +19,14 @@ export interface AttendanceContext {
   readonly streams: StreamTable
   readonly rights: Rights
   readonly audit: Audit
+  /** Undefined: there are no others. */
+  readonly pods: TunnelPods | undefined
   readonly now: () => number
   /** Makes this the retained status of an agent. */
   readonly publishStatus: (mountpoint: string, agent: string, status: Buffer) => void
 }
+
+type Reason = DisconnectReason['kind']
 
 const ROLES = ['serve', 'answers'] as const
 const RIGHTS_CHANGED = 'rights have changed'
@@ -39,65 +46,49 @@ export class Attendance {
     this.#context = context
   }
 
+  // --- connections here
+
   /** The connection has subscribed. Streams of an earlier one of the same name and user go on. */
   attach(end: TunnelEnd, role: TunnelRole): void {
     const seat = this.#context.namespaces.at(end.mountpoint).named(end.name)[role]
-    if (seat.end === end) return
-    if (role === 'serve') this.#context.expected.arrived(end.mountpoint, end.name)
-    const { lastUser } = seat
-    seat.end = end
-    seat.lastUser = { username: end.username }
-    if (lastUser !== undefined && lastUser.username !== end.username) {
-      for (const stream of [...seat.streams]) this.#takeAway(stream, role)
-      return
-    }
-    // 9.5: one that was restarted does not know them.
-    for (const stream of seat.streams) this.#context.streams.probe(stream, role === 'serve' ? 'up' : 'down')
+    if (seat.local === end) return
+    if (isAnnounced(end, role)) this.#context.pods?.announceSeat(seatOf(end, role))
+    seat.local = end
+    this.#seated(seat, role, end)
   }
 
-  /** Another user has the name of one of its ends now: what the one before has had is none of its business. */
-  #takeAway(stream: RoutedStream, role: TunnelRole): void {
-    const { streams } = this.#context
-    const { lane, id } = stream
-    const detail = `another user has become ${role === 'serve' ? 'the agent' : 'the client'}`
-    streams.tell(role === 'serve' ? lane.down : lane.up, id, ResetCode.forbidden, detail)
-    streams.remove(stream, ResetCode.forbidden, detail, true)
-  }
-
-  /** It has unsubscribed. */
-  detach(end: TunnelEnd, role: TunnelRole): void {
+  /** It has unsubscribed, or has no right to the place any more. */
+  detach(end: TunnelEnd, role: TunnelRole, reason: Reason = 'client'): void {
     const seat = this.#seatOf(end, role)
     if (seat === undefined) return
-    seat.end = undefined
-    seat.awaySinceMs = this.#context.now()
-    this.#correctStatus(seat)
-    this.#context.namespaces.at(end.mountpoint).tidyName(end.name)
+    if (isAnnounced(end, role)) this.#context.pods?.withdrawSeat(seatOf(end, role), reason)
+    seat.local = undefined
+    seat.dismissed = reason === 'revoked' ? end : undefined
+    if (role === 'serve') this.#correctStatus(seat, reason)
+    this.#left(seat, role)
   }
 
   /** The connection has ended. */
-  gone(end: TunnelEnd, reason: DisconnectReason['kind']): void {
+  gone(end: TunnelEnd, reason: Reason): void {
     if (reason === 'revoked') {
       for (const role of ROLES) {
         const streams = this.#seatOf(end, role)?.streams
         if (streams !== undefined) this.#context.streams.endAll(streams, ResetCode.revoked, RIGHTS_CHANGED)
       }
     }
-    if (reason === 'shutdown') {
-      // The broker stops: it says nothing of agents, which are expected back when it starts again.
-      const seat = this.#seatOf(end, 'serve')
-      if (seat !== undefined) seat.status = undefined
-    }
-    for (const role of ROLES) this.detach(end, role)
+    for (const role of ROLES) this.detach(end, role, reason)
+    const seat = this.#context.namespaces.seat(end.mountpoint, 'serve', end.name)
+    if (seat?.dismissed === end) seat.dismissed = undefined
   }
 
   /** Rights have changed: asks again for all that this connection does. */
   async recheck(end: TunnelEnd): Promise<void> {
     const { namespaces, streams, rights, audit } = this.#context
     const agent = this.#seatOf(end, 'serve')
-    if (agent !== undefined && !(await rights.mayServe(end)) && agent.end === end) {
+    if (agent !== undefined && !(await rights.mayServe(end)) && agent.local === end) {
       audit.revoked(end, 'serve', agent.streams.size)
       streams.endAll(agent.streams, ResetCode.revoked, RIGHTS_CHANGED)
-      this.detach(end, 'serve')
+      this.detach(end, 'serve', 'revoked')
     }
     const client = namespaces.seat(end.mountpoint, 'answers', end.name)
     if (client === undefined) return
@@ -119,6 +110,83 @@ export class Attendance {
     streams.endAll(ofLane, ResetCode.revoked, RIGHTS_CHANGED)
   }
 
+  // --- connections at other pods
+
+  seatTaken(pod: PodId, taken: PodSeat): void {
+    const { namespaces, pods } = this.#context
+    const { mountpoint, name, role } = taken
+    if (pods === undefined || !isTunnelName(name)) return
+    const seat = namespaces.at(mountpoint).named(name)[role]
+    const end = new RemoteEnd(pods, pod, taken)
+    seat.remote = end
+    // One that is connected here is newer, or else is about to be closed: its client id has one owner.
+    if (seat.isElsewhere) this.#seated(seat, role, end)
+  }
+
+  seatLeft(pod: PodId, { mountpoint, name, role }: PodSeat, reason: Reason): void {
+    const { namespaces, expected, streams } = this.#context
+    const seat = namespaces.seat(mountpoint, role, name)
+    if (seat?.remote?.pod !== pod) return
+    // A client's own pod has seen to it.
+    if (reason === 'revoked' && seat.isElsewhere)
+      streams.endAll(seat.streams, ResetCode.revoked, RIGHTS_CHANGED)
+    if (role === 'serve' && isMoving(reason)) expected.expect({ mountpoint, agent: name })
+    this.#remoteLeft(seat, role)
+  }
+
+  /** Its agents are expected elsewhere, whether it was stopped or has died. */
+  podGone(pod: PodId): void {
+    const { namespaces, expected } = this.#context
+    for (const { seat, role } of [...namespaces.seatsAt(pod)]) {
+      if (role === 'serve') expected.expect({ mountpoint: seat.mountpoint, agent: seat.name })
+      this.#remoteLeft(seat, role)
+    }
+  }
+
+  #remoteLeft(seat: Seat, role: TunnelRole): void {
+    const { isElsewhere } = seat
+    seat.remote = undefined
+    if (isElsewhere) this.#left(seat, role)
+  }
+
+  // --- both
+
+  #seated(seat: Seat, role: TunnelRole, end: TunnelEnd): void {
+    if (role === 'serve') this.#context.expected.arrived(seat.mountpoint, seat.name)
+    const { lastUser } = seat
+    seat.lastUser = { username: end.username }
+    seat.dismissed = undefined
+    if (lastUser !== undefined && lastUser.username !== end.username) {
+      for (const stream of [...seat.streams]) this.#takeAway(stream, role)
+    } else if (role === 'answers' && seat.isElsewhere) {
+      for (const stream of [...seat.streams]) this.#context.streams.moved(stream)
+    } else {
+      // 9.5: one that was restarted does not know them.
+      for (const stream of seat.streams) this.#context.streams.probe(stream, role === 'serve' ? 'up' : 'down')
+    }
+  }
+
+  /** The end that had the place has gone: another may have come meanwhile. */
+  #left(seat: Seat, role: TunnelRole): void {
+    if (seat.remote !== undefined) {
+      this.#seated(seat, role, seat.remote)
+      return
+    }
+    seat.awaySinceMs = this.#context.now()
+    this.#context.namespaces.at(seat.mountpoint).tidyName(seat.name)
+  }
+
+  /** Another user has the name of one of its ends now: what the one before has had is none of its business. */
+  #takeAway(stream: RoutedStream, role: TunnelRole): void {
+    const { streams } = this.#context
+    const { lane, id } = stream
+    const detail = `another user has become ${role === 'serve' ? 'the agent' : 'the client'}`
+    streams.tell(role === 'serve' ? lane.down : lane.up, id, ResetCode.forbidden, detail)
+    streams.remove(stream, ResetCode.forbidden, detail, true)
+  }
+
+  // --- statuses
+
   /** An agent says what it offers. @returns why that is refused. */
   takeStatus(end: TunnelEnd, agent: string, payload: Buffer): string | undefined {
     const seat = this.#seatOf(end, 'serve')
@@ -133,16 +201,25 @@ export class Attendance {
     return undefined
   }
 
-  #correctStatus(seat: Seat): void {
-    const { status } = seat
-    if (status === undefined) return
+  #correctStatus(seat: Seat, reason: Reason): void {
+    const { status, mountpoint, name } = seat
     seat.status = undefined
-    this.#context.publishStatus(seat.mountpoint, seat.name, offlineStatus(status, new Date()))
+    // The broker stops: it says nothing of agents, which are expected back when it starts again, or elsewhere.
+    if (status === undefined || reason === 'shutdown' || seat.remote !== undefined) return
+    const { pods, expected, publishStatus } = this.#context
+    // It may be there long since: a pod can learn late what it has lost.
+    if (pods !== undefined && isMoving(reason)) expected.expect({ mountpoint, agent: name })
+    else publishStatus(mountpoint, name, offlineStatus(status, new Date()))
   }
 
-  /** The place that it has in this role. */
+  /** The place that this connection has in this role. */
   #seatOf(end: TunnelEnd, role: TunnelRole): Seat | undefined {
     const seat = this.#context.namespaces.seat(end.mountpoint, role, end.name)
-    return seat?.end === end ? seat : undefined
+    return seat?.local === end ? seat : undefined
   }
+}
+
+/** Whoever leaves so is there again in a moment, or at another pod already. */
+function isMoving(reason: Reason): boolean {
+  return reason === 'shutdown' || reason === 'taken-over' || reason === 'error'
 }

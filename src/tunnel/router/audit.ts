@@ -97,6 +97,7 @@ export class Audit {
 function described({ lane, id, client }: AskedStream): Record<string, unknown> {
   return {
     agent: lane.agent.name,
+    ...(lane.agent.isElsewhere && { agentPod: lane.agent.remote?.pod }),
     service: lane.service,
     client: lane.client.name,
     stream: id,

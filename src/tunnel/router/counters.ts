@@ -12,9 +12,9 @@ export const tunnelDropReasons = [
 ] as const
 export type TunnelDropReason = (typeof tunnelDropReasons)[number]
 
-/** How a stream ended: `closed` is in order. */
-export type StreamEnd = 'closed' | ResetName
-export const streamEnds: readonly StreamEnd[] = ['closed', ...resetNames]
+/** How a stream ended: `closed` is in order; `moved`: it goes on at another pod, where its client is now. */
+export type StreamEnd = 'closed' | 'moved' | ResetName
+export const streamEnds: readonly StreamEnd[] = ['closed', 'moved', ...resetNames]
 
 /** Since the start; only growing. */
 export interface TunnelCounters {

@@ -1,34 +1,93 @@
+import type { AttendanceContext } from './attendance.ts'
+import { offlineStatus, parseStatus } from './presence.ts'
+
 export interface ExpectedAgent {
   readonly mountpoint: string
   readonly agent: string
-  /** What it has said of itself last. */
-  readonly status: Record<string, unknown>
+}
+
+interface Expectation extends ExpectedAgent {
+  readonly untilMs: number
+  /** It has been said that it is gone, and that is not stored yet. */
+  isTold: boolean
+}
+
+export interface ExpectedAgentsContext extends Pick<
+  AttendanceContext,
+  'namespaces' | 'now' | 'publishStatus'
+> {
+  /** `session.willGraceMs`. */
+  readonly graceMs: number
+  /** The retained status of an agent. */
+  readonly statusOf: (mountpoint: string, agent: string) => Buffer | undefined
+  /** It is for this broker to say that an agent has not come back. */
+  readonly isSpokesman: () => boolean
+  /** There are other brokers: an agent can be connected to one, which has not told yet. */
+  readonly hasPods: boolean
 }
 
 /**
- * Agents that were connected when the broker ended: until they have had time to come back, nobody is told that they
- * are gone, and clients that want them are not refused.
+ * Agents whose last status says that they are there, and whose broker has gone, or does not have them any more: until
+ * they have had time to come back, nobody is told that they are gone, and clients that want them are not refused.
  */
 export class ExpectedAgents {
-  readonly #agents = new Map<string, ExpectedAgent>()
+  readonly #context: ExpectedAgentsContext
+  readonly #agents = new Map<string, Expectation>()
 
-  expect(expected: ExpectedAgent): void {
-    this.#agents.set(keyOf(expected.mountpoint, expected.agent), expected)
+  constructor(context: ExpectedAgentsContext) {
+    this.#context = context
   }
 
+  get count(): number {
+    return this.#agents.size
+  }
+
+  /** From now on, for the grace. */
+  expect({ mountpoint, agent }: ExpectedAgent): void {
+    const { now, graceMs } = this.#context
+    const expected = { mountpoint, agent, untilMs: now() + graceMs, isTold: false }
+    this.#agents.set(keyOf(mountpoint, agent), expected)
+  }
+
+  /** Of an agent that is not there, and that somebody wants. */
   isExpected(mountpoint: string, agent: string): boolean {
-    return this.#agents.has(keyOf(mountpoint, agent))
+    const { now, hasPods } = this.#context
+    const expected = this.#agents.get(keyOf(mountpoint, agent))
+    if (expected === undefined ? !hasPods : expected.untilMs <= now()) return false
+    if (this.#onlineStatus({ mountpoint, agent }) === undefined) return false
+    if (expected === undefined) this.expect({ mountpoint, agent })
+    return true
   }
 
   arrived(mountpoint: string, agent: string): void {
     this.#agents.delete(keyOf(mountpoint, agent))
   }
 
-  /** Their time is over. */
-  takeMissing(): readonly ExpectedAgent[] {
-    const missing = [...this.#agents.values()]
-    this.#agents.clear()
-    return missing
+  /** Every second: says of those whose time is over that they are gone. */
+  sweep(): void {
+    if (this.#agents.size === 0) return
+    const { now, isSpokesman, publishStatus } = this.#context
+    const nowMs = now()
+    for (const [key, expected] of this.#agents) {
+      if (expected.untilMs > nowMs) continue
+      const { mountpoint, agent } = expected
+      const status = this.#onlineStatus(expected)
+      if (status === undefined) this.#agents.delete(key)
+      // Who is to say so may end before it does: it is known when it can be read.
+      else if (isSpokesman() && !expected.isTold) {
+        expected.isTold = true
+        publishStatus(mountpoint, agent, offlineStatus(status, new Date()))
+      }
+    }
+  }
+
+  /** What it says of itself, when that is that it is there, and it is not. */
+  #onlineStatus({ mountpoint, agent }: ExpectedAgent): Record<string, unknown> | undefined {
+    const { namespaces, statusOf } = this.#context
+    if (namespaces.seat(mountpoint, 'serve', agent)?.end !== undefined) return undefined
+    const payload = statusOf(mountpoint, agent)
+    const status = payload && parseStatus(payload)
+    return typeof status === 'object' && status['online'] === true ? status : undefined
   }
 }
 

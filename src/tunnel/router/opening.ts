@@ -12,7 +12,7 @@ import { resetName, ResetCode } from '../protocol/reset-code.ts'
 import type { AskedStream, Audit } from './audit.ts'
 import type { TunnelEnd } from './end.ts'
 import type { ExpectedAgents } from './expected-agents.ts'
-import { Flow, resumedFlows, RoutedStream, type StreamClient } from './routed-stream.ts'
+import { Flow, resumedFlows, RoutedStream, tolerateResumed, type StreamClient } from './routed-stream.ts'
 import type { Rights } from './rights.ts'
 import type { Lane, Way } from './seats.ts'
 import type { Shaper } from './shaper.ts'
@@ -25,6 +25,8 @@ export interface OpeningContext {
   readonly rights: Rights
   readonly audit: Audit
   readonly shaper: Shaper
+  /** There are other brokers: a client that comes back may have been at one. */
+  readonly hasPods: boolean
   readonly now: () => number
   readonly forward: (way: Way, frame: Buffer, packet: Buffer | undefined) => void
 }
@@ -150,6 +152,7 @@ export class Opening {
   /** RESUME of a new connection of its client, on a stream that the broker knows: `pass` lets it go on. */
   resumeAgain(end: TunnelEnd, stream: RoutedStream, view: FrameView, frame: Buffer, pass: () => void): void {
     const { lane } = stream
+    const { offset, limit } = view
     if (stream.phase === 'provisional') {
       // Only the agent has spoken of it so far.
       this.resume(end, lane, view, frame)
@@ -162,6 +165,7 @@ export class Opening {
         return
       }
       stream.authorized = end
+      if (this.#context.hasPods) tolerateResumed(stream, { offset, limit })
       pass()
     })
   }

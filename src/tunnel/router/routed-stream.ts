@@ -5,8 +5,8 @@ import type { TunnelEnd } from './end.ts'
 import type { Lane } from './seats.ts'
 
 /**
- * What the sender may send when it has come back to a broker that was restarted, until its peer's credit is known:
- * windows are not larger (docs/tunnel-protocol.md 10).
+ * What the sender may send when it has come back to a broker that was restarted, or to another one, until its peer's
+ * credit is known: windows are not larger (docs/tunnel-protocol.md 10).
  */
 const RESUMED_CREDIT_BYTES = 8_388_608
 
@@ -30,7 +30,7 @@ export class Flow {
   endAt = -1
   /** New payload bytes that have passed. */
   bytes = 0
-  /** Credit that the sender may have had before the broker was restarted; 0: none beside `granted`. */
+  /** Credit that the sender may have from elsewhere: a broker that was restarted, another pod; 0: none beside `granted`. */
   tolerated = 0
   /** The broker's tokens decide on `granted`. */
   readonly #shaped: boolean
@@ -159,4 +159,10 @@ export function resumedFlows(view: FrameView, shaped: boolean): { up: Flow; down
   if (shaped) down.tolerated = view.limit
   down.sentTo = down.acked = view.acked
   return { up, down }
+}
+
+/** RESUME of a client that may have been at another pod: both ends can have been given credit that is not known here. */
+export function tolerateResumed({ up, down }: RoutedStream, view: Pick<FrameView, 'offset' | 'limit'>): void {
+  up.tolerated = Math.max(up.tolerated, view.offset + RESUMED_CREDIT_BYTES)
+  down.tolerated = Math.max(down.tolerated, view.limit)
 }

@@ -1,3 +1,4 @@
+import type { PodId, Seat as PodSeat } from '../../cluster/contract.ts'
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import type { DisconnectReason } from '../../hooks/types.ts'
 import type { Log } from '../../log.ts'
@@ -8,9 +9,11 @@ import { Attendance, roleOf } from './attendance.ts'
 import { Audit } from './audit.ts'
 import { createTunnelCounters, type TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
-import { ExpectedAgents } from './expected-agents.ts'
+import { ExpectedAgents, type ExpectedAgent } from './expected-agents.ts'
 import { Opening } from './opening.ts'
 import { wrapFrame } from './packet.ts'
+import { PodFrames } from './pod-frames.ts'
+import { clientNameOf, isClientNameOfPod, isSpokesman, type TunnelPods } from './pods.ts'
 import { Rights } from './rights.ts'
 import type { RoutedStream, Verdict } from './routed-stream.ts'
 import { Namespaces, opposite, type TunnelRole, type Way } from './seats.ts'
@@ -22,6 +25,12 @@ export interface TunnelRouterOptions {
   readonly log: Log
   /** Makes this the retained status of an agent. */
   readonly publishStatus: (mountpoint: string, agent: string, status: Buffer) => void
+  /** The retained status of an agent. */
+  readonly statusOf: (mountpoint: string, agent: string) => Buffer | undefined
+  /** `session.willGraceMs`: for so long agents are expected back when their broker has gone. */
+  readonly graceMs: number
+  /** Undefined: there are no others. */
+  readonly pods?: TunnelPods | undefined
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
@@ -37,8 +46,9 @@ const SHAPER_TICK_MS = 50
  */
 export class TunnelRouter {
   readonly counters: TunnelCounters = createTunnelCounters()
-  /** Of the last run of the broker. */
-  readonly expected = new ExpectedAgents()
+  readonly #expected: ExpectedAgents
+  readonly #podFrames: PodFrames
+  readonly #pods: TunnelPods | undefined
   readonly #config: TunnelConfig
   readonly #now: () => number
   readonly #namespaces = new Namespaces()
@@ -51,8 +61,7 @@ export class TunnelRouter {
   #timers: NodeJS.Timeout[] = []
 
   constructor(options: TunnelRouterOptions) {
-    const { config, log, publishStatus, now = () => performance.now() } = options
-    const { expected } = this
+    const { config, log, publishStatus, statusOf, graceMs, pods, now = () => performance.now() } = options
     const namespaces = this.#namespaces
     const audit = new Audit(this.counters, log, now)
     const shaper = new Shaper({
@@ -61,13 +70,41 @@ export class TunnelRouter {
       perAgent: config.bytesPerSecondPerAgent,
     })
     const rights = new Rights(namespaces)
+    const hasPods = pods !== undefined
+    const expected = new ExpectedAgents({
+      namespaces,
+      now,
+      publishStatus,
+      statusOf,
+      graceMs,
+      hasPods,
+      isSpokesman: () => isSpokesman(pods),
+    })
     const streams = new StreamTable({ config, namespaces, audit, shaper, now })
     this.#config = config
     this.#now = now
+    this.#pods = pods
+    this.#expected = expected
+    this.#podFrames = new PodFrames({
+      config,
+      namespaces,
+      counters: this.counters,
+      hasRoom: (end, frame) => this.#hasRoom(end, frame),
+      receive: (end, topic, frame) => this.receive(end, topic, frame, undefined),
+    })
     this.#audit = audit
     this.#shaper = shaper
     this.#streams = streams
-    this.#attendance = new Attendance({ namespaces, expected, streams, rights, audit, now, publishStatus })
+    this.#attendance = new Attendance({
+      namespaces,
+      expected,
+      streams,
+      rights,
+      audit,
+      pods,
+      now,
+      publishStatus,
+    })
     this.#opening = new Opening({
       config,
       streams,
@@ -75,6 +112,7 @@ export class TunnelRouter {
       rights,
       audit,
       shaper,
+      hasPods,
       now,
       forward: (way, frame, packet) => this.#forward(way, frame, packet),
     })
@@ -92,6 +130,8 @@ export class TunnelRouter {
   /** Every second: limits of time. */
   sweep(): void {
     this.#streams.sweep()
+    this.#podFrames.sweep()
+    this.#expected.sweep()
   }
 
   /** Where a rate is kept to: tells senders of the credit that time has brought. */
@@ -103,15 +143,21 @@ export class TunnelRouter {
     return this.#streams.count
   }
 
-  /** Agents that serve, and clients that may open, now. */
+  /** Agents that serve, and clients that may open, now and here. */
   counts(): { agents: number; clients: number; shaped: number } {
     return { ...this.#namespaces.counts(), shaped: this.#shaper.waitingCount }
   }
 
   /** What it remembers: each of it comes down to what is connected. */
-  held(): { seats: number; lanes: number; streams: number; ended: number; shaped: number } {
+  held(): Record<'seats' | 'lanes' | 'streams' | 'ended' | 'shaped' | 'expected', number> {
     const { count: streams, endedCount: ended } = this.#streams
-    return { ...this.#namespaces.held(), streams, ended, shaped: this.#shaper.count }
+    return {
+      ...this.#namespaces.held(),
+      streams,
+      ended,
+      shaped: this.#shaper.count,
+      expected: this.#expected.count,
+    }
   }
 
   // --- who is there
@@ -126,7 +172,18 @@ export class TunnelRouter {
   }
 
   isReserved(mountpoint: string, name: string): boolean {
-    return this.#namespaces.get(mountpoint)?.names.get(name)?.reserved === true
+    if (this.#namespaces.get(mountpoint)?.names.get(name)?.reserved === true) return true
+    return this.#pods !== undefined && isClientNameOfPod(this.#config.name, name)
+  }
+
+  /** The name of this broker as a client of tunnels: {@link clientNameOf}. */
+  get ownClientName(): string {
+    return clientNameOf(this.#config.name, this.#pods)
+  }
+
+  /** An agent was connected when its broker ended. */
+  expect(agent: ExpectedAgent): void {
+    this.#expected.expect(agent)
   }
 
   /** Who has the place of that name now. */
@@ -155,6 +212,39 @@ export class TunnelRouter {
     return this.#attendance.takeStatus(end, agent, payload)
   }
 
+  /** Its last status says that it is there. */
+  isOnline(end: TunnelEnd): boolean {
+    const seat = this.#namespaces.seat(end.mountpoint, 'serve', end.name)
+    return seat?.local === end && seat.status !== undefined
+  }
+
+  // --- who is at other pods
+
+  /** Other brokers live, now. */
+  get hasOthers(): boolean {
+    return this.#pods?.pods().some(({ isSelf }) => !isSelf) === true
+  }
+
+  seatTaken(pod: PodId, seat: PodSeat): void {
+    this.#attendance.seatTaken(pod, seat)
+  }
+
+  seatLeft(pod: PodId, seat: PodSeat, reason: DisconnectReason['kind']): void {
+    this.#attendance.seatLeft(pod, seat, reason)
+  }
+
+  /** Stopped or dead: for its agents it is the same. */
+  podGone(pod: PodId): void {
+    this.#attendance.podGone(pod)
+  }
+
+  // --- frames
+
+  /** A frame that another pod has passed on: of a client there to an agent here, or of an agent there to a client here. */
+  frameFromPod(pod: PodId, mountpoint: string, topic: string, frame: Buffer): void {
+    this.#podFrames.receive(pod, mountpoint, topic, frame)
+  }
+
   // --- frames
 
   /**
@@ -169,6 +259,10 @@ export class TunnelRouter {
     }
     if (way.from.end !== end) {
       this.#forbid(end, topic, frame)
+      return
+    }
+    if (way.lane.client.isElsewhere) {
+      this.#podFrames.relay(way, frame)
       return
     }
     const isUp = way.direction === 'up'
@@ -219,25 +313,30 @@ export class TunnelRouter {
     if (stream.phase !== 'closed' && stream.ended) this.#streams.remove(stream, 'closed', '')
   }
 
-  #forward({ direction, topic, to: { end } }: Way, frame: Buffer, packet: Buffer | undefined): void {
+  #forward({ direction, topic, to }: Way, frame: Buffer, packet: Buffer | undefined): void {
     const { counters } = this
+    const { end } = to
     if (end === undefined) {
       counters.dropped.away++
       return
     }
-    const cap = this.#config.maxPendingBytes
-    // 9.7: answers are small, and make the sender send less; but they have a bound as well.
-    if (end.pendingBytes > (frame[0] === FrameType.data ? cap : 2 * cap)) {
-      counters.dropped.slow++
-      return
-    }
+    if (!this.#hasRoom(end, frame)) return
     counters.frames[direction]++
     counters.bytes[direction] += frame.length - HEADER_BYTES
     if (packet !== undefined) end.deliver(topic, packet, frame)
+    else if (to.isElsewhere) to.remote?.send(topic, frame)
     else {
       const made = wrapFrame(topic, frame)
       end.deliver(topic, made.packet, made.frame)
     }
+  }
+
+  /** 9.7: answers are small, and make the sender send less; but they have a bound as well. */
+  #hasRoom(end: TunnelEnd, frame: Buffer): boolean {
+    const cap = this.#config.maxPendingBytes
+    if (end.pendingBytes <= (frame[0] === FrameType.data ? cap : 2 * cap)) return true
+    this.counters.dropped.slow++
+    return false
   }
 
   /**
@@ -314,8 +413,16 @@ export class TunnelRouter {
   /** The client may know it and come back: the agent's frames are not refused, but wait for it. */
   #unknownOfAgent({ lane, to }: Way, frame: Buffer, packet: Buffer | undefined): void {
     const { type, stream: id } = this.#view
+    if (to.end === undefined && this.#isOfGonePod(to.name) && isQuestion(type)) {
+      this.#streams.tell(lane.up, id, ResetCode.timeout, 'the broker that had this client is gone')
+    }
     if (type !== FrameType.resume || to.end === undefined) this.counters.dropped['unknown-stream']++
     else this.#opening.resumeOfAgent(to.end, lane, id, frame, packet)
+  }
+
+  /** A broker's own client never comes back: its name was that of its pod. */
+  #isOfGonePod(client: string): boolean {
+    return this.#pods !== undefined && isClientNameOfPod(this.#config.name, client)
   }
 
   #malformed(way: Way, frame: Buffer, fault: string): void {
@@ -341,6 +448,11 @@ export class TunnelRouter {
     const reason = 'this place belongs to another client'
     this.#streams.answer(end, `${TUNNEL_PREFIX}/${own}`, id, ResetCode.forbidden, reason)
   }
+}
+
+/** What an end that does not know the stream answers (8.5). */
+function isQuestion(type: FrameType): boolean {
+  return type === FrameType.data || type === FrameType.resume || type === FrameType.ping
 }
 
 /** What an agent may send on a stream that its client has not spoken of. */

@@ -1,5 +1,7 @@
+import type { PodId } from '../../cluster/contract.ts'
 import { TUNNEL_PREFIX, type Direction } from '../protocol/names.ts'
 import type { TunnelEnd } from './end.ts'
+import type { RemoteEnd } from './remote-end.ts'
 import type { RoutedStream } from './routed-stream.ts'
 import type { Bucket } from './shaper.ts'
 
@@ -11,7 +13,9 @@ export class Seat {
   readonly mountpoint: string
   readonly name: string
   /** The connection that has subscribed to the topics that lead here. */
-  end: TunnelEnd | undefined
+  #end: TunnelEnd | undefined
+  #local: TunnelEnd | undefined
+  #remote: RemoteEnd | undefined
   /** Who had the place last, if anybody: streams do not pass to another user. */
   lastUser: { readonly username: string | undefined } | undefined
   readonly streams = new Set<RoutedStream>()
@@ -19,6 +23,8 @@ export class Seat {
   laneCount = 0
   /** When the last connection went. */
   awaySinceMs = 0
+  /** The connection that has lost its right to the place: it is still told that its streams are reset. */
+  dismissed: TunnelEnd | undefined
   /** Of an agent: its last status, when that says that it is online. */
   status: Record<string, unknown> | undefined
   /** Rates of all its streams together. */
@@ -29,8 +35,36 @@ export class Seat {
     this.name = name
   }
 
+  get end(): TunnelEnd | undefined {
+    return this.#end
+  }
+
+  /** The connection here, if there is one. Whoever takes its client id elsewhere has it closed first. */
+  get local(): TunnelEnd | undefined {
+    return this.#local
+  }
+
+  set local(end: TunnelEnd | undefined) {
+    this.#local = end
+    this.#end = end ?? this.#remote
+  }
+
+  /** What the pods have said last. */
+  get remote(): RemoteEnd | undefined {
+    return this.#remote
+  }
+
+  set remote(end: RemoteEnd | undefined) {
+    this.#remote = end
+    this.#end = this.#local ?? end
+  }
+
+  get isElsewhere(): boolean {
+    return this.#remote !== undefined && this.#local === undefined
+  }
+
   get isEmpty(): boolean {
-    return this.end === undefined && this.laneCount === 0
+    return this.#local === undefined && this.#remote === undefined && this.laneCount === 0
   }
 }
 
@@ -50,6 +84,8 @@ export class Lane {
   readonly streams = new Map<number, RoutedStream>()
   /** Handlers that are being asked about streams on it. */
   askingCount = 0
+  /** Its streams are at home at another pod: `relays.ts`. */
+  relay: 'none' | 'used' | 'idle' = 'none'
 
   constructor(agent: Seat, service: string, client: Seat) {
     this.agent = agent
@@ -111,7 +147,7 @@ class Namespace {
 
   /** What is not needed any more is forgotten: names can be made up. */
   tidy(lane: Lane): void {
-    if (lane.streams.size > 0 || lane.askingCount > 0) return
+    if (lane.streams.size > 0 || lane.askingCount > 0 || lane.relay !== 'none') return
     if (this.ways.get(lane.up.topic) !== lane.up) return
     this.ways.delete(lane.up.topic)
     this.ways.delete(lane.down.topic)
@@ -151,17 +187,27 @@ export class Namespaces {
     this.at(lane.agent.mountpoint).tidy(lane)
   }
 
-  /** Agents that serve, and clients that may open, now. */
+  /** Agents that serve, and clients that may open, now and here. */
   counts(): { agents: number; clients: number } {
     let agents = 0
     let clients = 0
     for (const { names } of this.#byMountpoint.values()) {
       for (const { serve, answers } of names.values()) {
-        if (serve.end !== undefined) agents++
-        if (answers.end !== undefined) clients++
+        if (serve.local !== undefined) agents++
+        if (answers.local !== undefined) clients++
       }
     }
     return { agents, clients }
+  }
+
+  /** The places that connections of another pod have. */
+  *seatsAt(pod: PodId): Generator<{ readonly seat: Seat; readonly role: TunnelRole }> {
+    for (const { names } of this.#byMountpoint.values()) {
+      for (const named of names.values()) {
+        for (const role of ['serve', 'answers'] as const)
+          if (named[role].remote?.pod === pod) yield { seat: named[role], role }
+      }
+    }
   }
 
   /** What is remembered. */

@@ -79,9 +79,20 @@ export class StreamTable {
     this.remove(stream, ResetCode.reset, detail, false)
   }
 
+  /** Its client is connected to another pod, where it goes on: the agent is not told, and what is known here is old. */
+  moved(stream: RoutedStream): void {
+    const { lane, id, phase } = stream
+    const { local } = lane.agent
+    // Each pod has services of its own: the client does not reach this one from there.
+    if (local?.isBroker === true) this.tell(lane.up, id, ResetCode.reset, 'the client is at another pod')
+    if (phase === 'open') this.#context.audit.ended(stream, 'moved', '', this.#context.now())
+    this.#detach(stream)
+    this.#forget(stream)
+  }
+
   /** `isMissed`: an end does not know, and is to be told when it comes back. Default: when one is away. */
   remove(stream: RoutedStream, how: ResetCode | 'closed', detail: string, isMissed?: boolean): void {
-    const { audit, shaper, now } = this.#context
+    const { audit, now } = this.#context
     const { agent, client } = stream.lane
     const { phase } = stream
     if (phase === 'closed') return
@@ -89,17 +100,21 @@ export class StreamTable {
     const nowMs = now()
     if (phase === 'opening' && reason !== 'closed') audit.refused(stream, reason, detail)
     else if (phase !== 'provisional') audit.ended(stream, reason, detail, nowMs)
-    stream.phase = 'closed'
-    this.#streams.delete(stream)
-    agent.streams.delete(stream)
-    client.streams.delete(stream)
-    shaper.end(stream)
+    this.#detach(stream)
     const isAway = agent.end === undefined || client.end === undefined
     if (how === 'closed') this.#ended.add(stream, nowMs)
     else if (phase !== 'provisional' && stream.isKnownToAgent && (isMissed ?? isAway)) {
       stream.verdict = { code: how, reason: detail }
       this.#ended.add(stream, nowMs)
     } else this.#forget(stream)
+  }
+
+  #detach(stream: RoutedStream): void {
+    stream.phase = 'closed'
+    this.#streams.delete(stream)
+    stream.lane.agent.streams.delete(stream)
+    stream.lane.client.streams.delete(stream)
+    this.#context.shaper.end(stream)
   }
 
   #forget(stream: RoutedStream): void {

@@ -61,6 +61,8 @@ function openWorld() {
     config: configSchema.parse({}).tunnel,
     log: createSilentLog(),
     publishStatus: (_mountpoint, agent, status) => statuses.push(`${agent} ${status.toString()}`),
+    statusOf: () => undefined,
+    graceMs: 0,
   })
   onTestFinished(() => router.stop())
   const client = new LocalEnd({ router, mountpoint: '', name: 'broker', role: 'answers' })

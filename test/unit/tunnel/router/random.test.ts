@@ -220,7 +220,7 @@ describe('whatever comes, in whatever order', () => {
             expect(router.streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
           }
           await crowd.finish()
-          expect(router.held()).toEqual({ seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0 })
+          expect(router.held()).toEqual({ seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0, expected: 0 })
           expect(crowd.all.map(({ holdCount }) => holdCount)).toEqual(crowd.all.map(() => 0))
           const { opened, ended } = router.counters
           const endedCount = Object.values(ended).reduce((sum, count) => sum + count, 0)

@@ -40,7 +40,7 @@ function closeStream(agent: FakeEnd, client: FakeEnd, id: number): void {
   client.send(UP, frames.ack(id, { offset: 1, acked: 1, fin: true }))
 }
 
-const nothing = { seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0 }
+const nothing = { seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0, expected: 0 }
 
 describe('a stream', () => {
   it('goes from OPEN to the last acknowledgement, is counted and logged, and leaves nothing behind', () => {

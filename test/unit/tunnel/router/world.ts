@@ -120,6 +120,8 @@ export function createRouterWorld(config: Partial<TunnelConfig> = {}): RouterWor
         agent,
         status: JSON.parse(status.toString()) as Record<string, unknown>,
       }),
+    statusOf: () => undefined,
+    graceMs: 10_000,
     now: () => nowMs,
   })
   return {
