@@ -1,0 +1,75 @@
+import type { ClusterConfig } from '../config/cluster-schema.ts'
+import type { RedisLink } from '../store/redis/contract.ts'
+import type { PodId } from './contract.ts'
+
+const CHANNEL = 'applied'
+/** Pod, epoch of the data, position. */
+const HINT = /^([0-9a-f]{16}) (\S{1,64}) (\d{1,15})$/
+
+export interface AppliedOptions {
+  readonly link: RedisLink
+  readonly beatMs: ClusterConfig['beatMs']
+  readonly others: () => readonly PodId[]
+  /** Another pod has said something new. */
+  readonly onHint: () => void
+  readonly garbage: () => void
+}
+
+/**
+ * Pods tell each other up to where they have applied the log. By pub/sub: a hint that is lost delays, and is said
+ * again with the next beat.
+ */
+export interface Applied {
+  /** -1: nothing is known. */
+  by(pod: PodId): number
+  forget(pod: PodId): void
+  start(): void
+  close(): void
+}
+
+export function createApplied({ link, beatMs, others, onHint, garbage }: AppliedOptions): Applied {
+  const { follower } = link
+  const positions = new Map<PodId, number>()
+  /** Of the data whose positions are meant. */
+  let epoch = ''
+  let saying: NodeJS.Immediate | undefined
+  let timer: NodeJS.Timeout | undefined
+
+  const say = (): void => {
+    saying = undefined
+    if (epoch === '' || others().length === 0) return
+    // What is not sent is said again.
+    link.publish(CHANNEL, Buffer.from(`${link.pod} ${epoch} ${follower.position}`))
+  }
+  const saySoon = (): void => {
+    saying ??= setImmediate(say)
+  }
+
+  link.subscribe(CHANNEL, (message) => {
+    const [, pod, ofEpoch, position] = HINT.exec(message.toString('latin1')) ?? []
+    if (pod === undefined) return garbage()
+    if (pod === link.pod || ofEpoch !== epoch || !others().includes(pod)) return
+    positions.set(pod, Number(position))
+    onHint()
+  })
+  // The entries of one pod are told, too: others wait for positions, whoever wrote what is there.
+  follower.onProgress(saySoon)
+  link.onLoad(async () => {
+    epoch = String(await link.command('GET', link.key('epoch')))
+    positions.clear()
+  })
+  link.onReloaded(saySoon)
+
+  return {
+    by: (pod) => positions.get(pod) ?? -1,
+    forget: (pod) => void positions.delete(pod),
+    start() {
+      timer = setInterval(say, beatMs).unref()
+      saySoon()
+    },
+    close() {
+      clearInterval(timer)
+      if (saying !== undefined) clearImmediate(saying)
+    },
+  }
+}
