@@ -7,6 +7,7 @@ import { DueWills } from './due-wills.ts'
 import { Membership } from './membership.ts'
 import { Ownership } from './ownership.ts'
 import { PodDeath } from './pod-death.ts'
+import { createRouting, type Routing } from './routing.ts'
 import { submitted } from './submitted.ts'
 
 /** How often it is looked for what no message tells of: wills that are due, burials left half done. */
@@ -14,43 +15,20 @@ const TICK_MS = 1_000
 /** Groups of this pod that one run of a script lets go of. */
 const GROUPS_PORTION = 500
 
-/** The part of the cluster that carries messages, and knows who wants them. */
-export interface Routing extends Pick<
-  Cluster,
-  | 'want'
-  | 'unwant'
-  | 'joinGroup'
-  | 'quitGroup'
-  | 'settled'
-  | 'isFresh'
-  | 'onceFresh'
-  | 'send'
-  | 'sendToGroup'
-  | 'announceSeat'
-  | 'withdrawSeat'
-  | 'sendFrame'
-  | 'pendingBytes'
-  | 'onceDrained'
-> {
-  start(events: ClusterEvents): void | Promise<void>
-  /** Nothing is wanted here any more. */
-  leave(): void | Promise<void>
-  stats(): Pick<ClusterStats, 'routed' | 'routedDropped' | 'lateSettles' | 'garbage'>
-}
-
 export interface ClusterOptions {
   readonly store: RedisStore
-  /** The part that carries messages; made before, as it hears of a pod's end first. */
-  readonly routing: Routing
-  readonly config: Pick<Config, 'cluster' | 'limits' | 'session'>
+  readonly config: Pick<Config, 'cluster' | 'limits' | 'session' | 'store'>
   readonly log: Log
 }
 
 /** Several brokers on one Redis: docs/decisions/0009-pods.md. Made before the store is opened. */
-export function createCluster({ store, routing, config, log }: ClusterOptions): Cluster {
+export function createCluster({ store, config, log }: ClusterOptions): Cluster {
   const { link } = store
   const { leaseMs, takeoverMs } = config.cluster
   const sessionExpiryMs = config.session.expiryMs
+  const { holdMs } = config.store.redis
+  // First: what a pod wanted goes before the word that the pod is gone.
+  const routing = createRouting({ store, config: config.cluster, holdMs, log })
   const ownership = new Ownership({ store, takeoverMs, sessionExpiryMs, log })
   const wills = new DueWills({ link, log })
   const death = new PodDeath({ link, leaseMs, sessionExpiryMs, log, onWillsDue: () => wills.tick() })
@@ -93,18 +71,20 @@ export function createCluster({ store, routing, config, log }: ClusterOptions): 
       if (ownership.isReclaiming) return 'sessions are being claimed again'
       return routing.isFresh ? undefined : 'not heard from Redis for too long'
     },
-    async start(given, figures) {
+    start(given, figures) {
       events = given
-      await routing.start(given)
       membership.start(given, figures)
+      routing.start(given)
       bans.start((address, untilMs) => given.banned(address, untilMs))
       wills.start((will, claim) => given.willDue(will, claim))
+      link.start()
       timer = setInterval(tick, TICK_MS)
+      return Promise.resolve()
     },
     async leave() {
       clearInterval(timer)
       wills.stop()
-      await routing.leave()
+      routing.leave()
       try {
         let more: unknown = 1
         while (more === 1)
@@ -170,7 +150,7 @@ function clusterStats(parts: {
     deadPods: members.deadPods,
     willsDue,
     lateSettles: routed.lateSettles,
-    fresh: routing.isFresh ? 1 : 0,
+    fresh: routed.fresh,
     emptied,
   }
 }

@@ -13,14 +13,14 @@ export interface MembershipOptions {
   readonly log: Log
   /** Has been silent for too long. Called with each beat for as long as that holds. */
   readonly onSilent: (pod: PodId) => void
-  readonly onGone: (pod: PodId, how: 'stopped' | 'dead') => void
+  readonly onGone: (pod: PodId) => void
 }
 
 /** Who else is there: the pods that beat in Redis, and what they say of themselves. */
 export class Membership {
   readonly #link: RedisLink
   readonly #options: MembershipOptions
-  /** Other pods → last beat; with this one, but not before it has joined. */
+  /** Other pods → last beat. */
   readonly #beats = new Map<PodId, number>()
   readonly #figures = new Map<PodId, PodFigures>()
   #events: ClusterEvents | undefined
@@ -65,7 +65,9 @@ export class Membership {
   /** All are compared with what was known: those that went while the log was not read are told as dead. */
   async #load(): Promise<void> {
     const reply = await this.#link.command('HKEYS', this.#link.key('pods'))
-    const present = new Set(Array.isArray(reply) ? reply.filter(Buffer.isBuffer).map(String) : [])
+    const present = new Set(
+      Array.isArray(reply) ? reply.filter((name) => Buffer.isBuffer(name)).map(String) : [],
+    )
     for (const pod of this.#others()) if (!present.has(pod)) this.#gone(pod, 'dead')
     for (const pod of present) this.#joined(pod)
   }
@@ -77,11 +79,11 @@ export class Membership {
   }
 
   #gone(pod: PodId, how: 'left' | 'dead'): void {
-    if (!this.#beats.delete(pod) || pod === this.#link.pod) return
+    if (!this.#beats.delete(pod)) return
     this.#figures.delete(pod)
     if (how === 'dead') this.#deadPods++
     this.#options.log.info({ pod, how }, 'pod is gone')
-    this.#options.onGone(pod, how === 'left' ? 'stopped' : 'dead')
+    this.#options.onGone(pod)
     this.#events?.podGone(pod, how === 'left' ? 'stopped' : 'dead')
   }
 
@@ -114,7 +116,6 @@ export class Membership {
   }
 
   #others(): PodId[] {
-    const self = this.#link.pod
-    return [...this.#beats.keys()].filter((pod) => pod !== self)
+    return [...this.#beats.keys()]
   }
 }

@@ -25,46 +25,47 @@ ops['dead'] = function(a)
 end
 
 -- What it has leased of a group is free again, for members elsewhere.
-local function bury_leases(name, group)
+local function buryLeases(name, group)
   local leases = call('HGETALL', key('gl:' .. group))
-  local isFilled = false
+  local seqs = {}
   for i = 1, #leases, 2 do
-    if leases[i + 1] == name then
-      call('HDEL', key('gl:' .. group), leases[i])
-      call('ZADD', key('gr:' .. group), leases[i], leases[i])
-      isFilled = true
-    end
+    if leases[i + 1] == name then seqs[#seqs + 1] = leases[i] end
   end
-  if not isFilled then return end
-  for _, other in ipairs(call('HKEYS', key('pods'))) do
-    if call('HEXISTS', key('groups:' .. other), group) == 1 then inbox(other, { 'filled', group }) end
+  if #seqs == 0 then return end
+  local isKnown = call('EXISTS', key('gr:' .. group)) == 1
+  for _, seq in ipairs(seqs) do call('HDEL', key('gl:' .. group), seq) end
+  fillGroup(group, seqs)
+  -- fillGroup tells the others.
+  if not isKnown and name ~= pod and call('SISMEMBER', key('gm:' .. group), 'p' .. pod) == 1 then
+    inbox(pod, { 'filled', group })
   end
 end
 
 -- Some of its groups. True if there are more.
-local function bury_groups(name, portion)
+local function buryGroups(name, portion)
   local groups = key('groups:' .. name)
   local found = call('HSCAN', groups, 0, 'COUNT', portion)[2]
   for i = 1, #found, 2 do
-    bury_leases(name, found[i])
-    call('SREM', key('gm:' .. found[i]), 'p' .. name)
+    buryLeases(name, found[i])
     call('HDEL', groups, found[i])
+    leaveGroup(found[i], 'p' .. name)
   end
   return call('EXISTS', groups) == 1
 end
 
--- Some of its claims. True if there may be more.
-local function bury_claims(name, expiry, portion)
+-- Some of its claims. True if there are more. The field `claim` of a session stays: its end was not told (op-claim.lua).
+local function buryClaims(name, expiry, portion)
   local owned = key('owned:' .. name)
   for _, id in ipairs(call('SPOP', owned, portion)) do
     local _, owner = ownerOf(id)
     if owner == name then
       call('HDEL', key('owner'), id)
-      if call('HEXISTS', key('wills'), id) == 1 then call('ZADD', key('willdue'), nowMs(), id) end
-      local kid = 'c' .. id
-      if expiry > 0 and call('HEXISTS', key('sessions'), kid) == 1 then
-        call('HSET', key('s:' .. kid), 'expires', nowMs() + expiry)
-        call('ZADD', key('expiry'), nowMs() + expiry, kid)
+      forgetUser(id)
+      if call('HEXISTS', key('wills'), id) == 1 then call('ZADD', key('willdue'), text(nowMs()), id) end
+      if expiry > 0 and hasSession('c' .. id) then
+        local expires = text(nowMs() + expiry)
+        call('HSET', key('s:c' .. id), 'expires', expires)
+        call('ZADD', key('expiry'), expires, 'c' .. id)
       end
     end
   end
@@ -76,12 +77,12 @@ end
 ops['bury'] = function(a)
   local name, portion = a[1], tonumber(a[3])
   if isMember(name) then return 0 end
-  if bury_claims(name, tonumber(a[2]), portion) or bury_groups(name, portion) then return 1 end
+  if buryClaims(name, tonumber(a[2]), portion) or buryGroups(name, portion) then return 1 end
   call('SREM', key('dying'), name)
   return 0
 end
 
 -- leaving <portion>: this pod ends in order: it lets go of groups. Reply: 1 if there is more, else 0.
 ops['leaving'] = function(a)
-  return bury_groups(pod, tonumber(a[1])) and 1 or 0
+  return buryGroups(pod, tonumber(a[1])) and 1 or 0
 end
