@@ -1,6 +1,6 @@
 import { tunnelSchema, type TunnelConfig } from '../../../../src/config/tunnel-schema.ts'
 import { allowedBy, type Decision } from '../../../../src/hooks/decision.ts'
-import type { TunnelRequest } from '../../../../src/hooks/types.ts'
+import type { DisconnectReason, TunnelRequest } from '../../../../src/hooks/types.ts'
 import { createLog } from '../../../../src/log.ts'
 import type { TunnelEnd } from '../../../../src/tunnel/router/end.ts'
 import { TunnelRouter } from '../../../../src/tunnel/router/router.ts'
@@ -11,7 +11,7 @@ type Answer = Decision | Promise<Decision>
 export const refused: Decision = { allowed: false, handler: 'test', reason: 'not in the list' }
 export const allowed: Decision = allowedBy('test')
 
-interface EndFacts {
+export interface EndFacts {
   readonly mountpoint?: string
   readonly username?: string | undefined
 }
@@ -77,7 +77,7 @@ export class FakeEnd implements TunnelEnd {
     for (const frame of frames) this.#router.receive(this, topic, Buffer.from(frame), undefined)
   }
 
-  leave(reason: 'lost' | 'revoked' = 'lost'): void {
+  leave(reason: DisconnectReason['kind'] = 'lost'): void {
     this.#router.gone(this, reason)
   }
 
