@@ -1,6 +1,7 @@
 import type { ClusterConfig } from '../config/cluster-schema.ts'
 import type { RedisLink } from '../store/redis/contract.ts'
 import type { PodId } from './contract.ts'
+import type { OtherPods } from './other-pods.ts'
 
 const CHANNEL = 'applied'
 /** Pod, epoch of the data, position. */
@@ -9,7 +10,7 @@ const HINT = /^([0-9a-f]{16}) (\S{1,64}) (\d{1,15})$/
 export interface AppliedOptions {
   readonly link: RedisLink
   readonly beatMs: ClusterConfig['beatMs']
-  readonly others: () => readonly PodId[]
+  readonly others: OtherPods
   /** Another pod has said something new. */
   readonly onHint: () => void
   readonly garbage: () => void
@@ -22,7 +23,6 @@ export interface AppliedOptions {
 export interface Applied {
   /** -1: nothing is known. */
   by(pod: PodId): number
-  forget(pod: PodId): void
   start(): void
   close(): void
 }
@@ -37,7 +37,7 @@ export function createApplied({ link, beatMs, others, onHint, garbage }: Applied
 
   const say = (): void => {
     saying = undefined
-    if (epoch === '' || others().length === 0) return
+    if (epoch === '' || others.ids.size === 0) return
     // What is not sent is said again.
     link.publish(CHANNEL, Buffer.from(`${link.pod} ${epoch} ${follower.position}`))
   }
@@ -48,10 +48,11 @@ export function createApplied({ link, beatMs, others, onHint, garbage }: Applied
   link.subscribe(CHANNEL, (message) => {
     const [, pod, ofEpoch, position] = HINT.exec(message.toString('latin1')) ?? []
     if (pod === undefined) return garbage()
-    if (pod === link.pod || ofEpoch !== epoch || !others().includes(pod)) return
+    if (pod === link.pod || ofEpoch !== epoch || !others.ids.has(pod)) return
     positions.set(pod, Number(position))
     onHint()
   })
+  others.onGone((pod) => positions.delete(pod))
   // The entries of one pod are told, too: others wait for positions, whoever wrote what is there.
   follower.onProgress(saySoon)
   link.onLoad(async () => {
@@ -62,7 +63,6 @@ export function createApplied({ link, beatMs, others, onHint, garbage }: Applied
 
   return {
     by: (pod) => positions.get(pod) ?? -1,
-    forget: (pod) => void positions.delete(pod),
     start() {
       timer = setInterval(say, beatMs).unref()
       saySoon()

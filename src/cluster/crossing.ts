@@ -4,9 +4,11 @@ import type { RedisLink } from '../store/redis/contract.ts'
 import { createBlobWriter, type BlobWriter } from './blob-writer.ts'
 import type { ClusterEvents, PodId } from './contract.ts'
 import { createArrivals } from './crossing-arrivals.ts'
+import type { OtherPods } from './other-pods.ts'
 
 export interface CrossingOptions {
   readonly link: RedisLink
+  readonly others: OtherPods
   /** Bytes that have come and are not delivered yet; above it they are dropped, and counted. */
   readonly maxWaitingBytes: number
   readonly log: Log
@@ -30,12 +32,11 @@ export interface Crossing {
   sendFrame(pod: PodId, mountpoint: string, topic: string, frame: Buffer): void
   readonly pendingBytes: number
   onceDrained(listener: () => void): void
-  forget(pod: PodId): void
   close(): void
   readonly counts: CrossingCounts
 }
 
-export function createCrossing({ link, maxWaitingBytes, log, garbage }: CrossingOptions): Crossing {
+export function createCrossing({ link, others, maxWaitingBytes, log, garbage }: CrossingOptions): Crossing {
   const writers = new Map<PodId, BlobWriter>()
   const gathering = new Set<BlobWriter>()
   const counts = { out: { qos0: 0, frame: 0 }, in: { qos0: 0, frame: 0 }, dropped: 0 }
@@ -77,6 +78,12 @@ export function createCrossing({ link, maxWaitingBytes, log, garbage }: Crossing
     for (const listener of listeners) listener()
   }
   link.onPublishDrained(tellDrained)
+
+  others.onGone((pod) => {
+    const writer = writers.get(pod)
+    if (writer !== undefined) gathering.delete(writer)
+    writers.delete(pod)
+  })
 
   const arrivals = createArrivals({
     maxWaitingBytes,
@@ -131,12 +138,6 @@ export function createCrossing({ link, maxWaitingBytes, log, garbage }: Crossing
       drained.push(listener)
       // Nothing waits: then nothing would be told.
       if (link.publishPendingBytes === 0) flushing ??= setImmediate(flush)
-    },
-    forget(pod) {
-      const writer = writers.get(pod)
-      if (writer === undefined) return
-      writers.delete(pod)
-      gathering.delete(writer)
     },
     close() {
       if (flushing !== undefined) clearImmediate(flushing)

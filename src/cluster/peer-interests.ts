@@ -1,6 +1,8 @@
 import type { DisconnectReason } from '../hooks/types.ts'
 import type { LogEntry, RedisLink, ScriptReply } from '../store/redis/contract.ts'
 import type { ClusterEvents, PodId, Seat } from './contract.ts'
+import type { OtherPods } from './other-pods.ts'
+import { decodePairs, decodeTexts } from './reply-texts.ts'
 import { decodeSeat } from './seat-codec.ts'
 
 /** What one other pod has told of itself. */
@@ -28,8 +30,7 @@ const REASONS: Readonly<Record<DisconnectReason['kind'], true>> = {
 
 export interface PeerInterestsOptions {
   readonly link: RedisLink
-  /** Other pods that have joined and are not gone: in the order of the log, before these handlers and loads. */
-  readonly others: () => readonly PodId[]
+  readonly others: OtherPods
   readonly garbage: () => void
 }
 
@@ -37,18 +38,16 @@ export interface PeerInterestsOptions {
 export interface PeerInterests {
   /** Tells what is known, and from then on what changes. */
   start(events: ClusterEvents): void
-  /** Nothing is told of it: `podGone` says it all. */
-  forget(pod: PodId): void
 }
 
 export function createPeerInterests({ link, others, garbage }: PeerInterestsOptions): PeerInterests {
-  let peers = new Map<PodId, Peer>()
+  const peers = new Map<PodId, Peer>()
   let events: ClusterEvents | undefined
 
   /** Undefined: what this pod has written itself, or one that is dead. */
   const peerOf = (pod: PodId): Peer | undefined => {
     const known = peers.get(pod)
-    if (known !== undefined || pod === link.pod || !others().includes(pod)) return known
+    if (known !== undefined || !others.ids.has(pod)) return known
     const peer: Peer = { wants: new Set(), groups: new Map(), seats: new Map() }
     peers.set(pod, peer)
     return peer
@@ -145,8 +144,10 @@ export function createPeerInterests({ link, others, garbage }: PeerInterestsOpti
     return { wants: new Set(decodeTexts(wants)), groups: decodePairs(groups), seats: decoded }
   }
 
+  // Nothing is told of what it wanted: `podGone` says it all.
+  others.onGone((pod) => peers.delete(pod))
   link.onLoad(async () => {
-    const pods = others().filter((pod) => pod !== link.pod)
+    const pods = [...others.ids]
     const replies = await link.pipeline(
       pods.flatMap((pod) => [
         ['SMEMBERS', link.key(`wants:${pod}`)] as const,
@@ -160,8 +161,6 @@ export function createPeerInterests({ link, others, garbage }: PeerInterestsOpti
       const [wants = null, groups = null, seats = null] = replies.slice(3 * index, 3 * index + 3)
       if (peer !== undefined) replace(pod, peer, decodePeer(wants, groups, seats))
     })
-    const left = new Set(pods)
-    peers = new Map([...peers].filter(([pod]) => left.has(pod)))
   })
 
   return {
@@ -173,25 +172,9 @@ export function createPeerInterests({ link, others, garbage }: PeerInterestsOpti
         for (const seat of peer.seats.values()) listener.seatTaken(pod, seat)
       }
     },
-    forget(pod) {
-      peers.delete(pod)
-    },
   }
 }
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== ''
-}
-
-/** Members of a set. */
-export function decodeTexts(reply: ScriptReply): string[] {
-  return Array.isArray(reply) ? reply.map(String) : []
-}
-
-/** Fields of a hash. */
-export function decodePairs(reply: ScriptReply): Map<string, string> {
-  const texts = decodeTexts(reply)
-  const pairs = new Map<string, string>()
-  for (let at = 0; at + 1 < texts.length; at += 2) pairs.set(texts[at] ?? '', texts[at + 1] ?? '')
-  return pairs
 }

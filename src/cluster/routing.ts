@@ -3,12 +3,14 @@ import type { Log } from '../log.ts'
 import type { RedisStore } from '../store/redis/contract.ts'
 import { createAnnouncer, type Announcer } from './announcer.ts'
 import { createApplied } from './applied.ts'
-import type { Cluster, ClusterEvents, ClusterStats, PodId } from './contract.ts'
+import type { Cluster, ClusterEvents, ClusterStats } from './contract.ts'
 import { createCrossing } from './crossing.ts'
 import { createFreshness } from './freshness.ts'
 import { createInbox } from './inbox.ts'
 import { createInterest } from './interest.ts'
-import { createPeerInterests, decodePairs, decodeTexts } from './peer-interests.ts'
+import { createOtherPods } from './other-pods.ts'
+import { createPeerInterests } from './peer-interests.ts'
+import { decodePairs, decodeTexts } from './reply-texts.ts'
 import { encodeSeat, seatKeyOf } from './seat-codec.ts'
 import { createSettling } from './settling.ts'
 
@@ -17,11 +19,6 @@ export interface RoutingOptions {
   readonly config: ClusterConfig
   /** `store.redis.holdMs`. */
   readonly holdMs: number
-  /**
-   * Other pods that have joined and are not gone: kept by handlers and loads that were added to the link before
-   * those of the routing, as the order of the log counts.
-   */
-  readonly others: () => readonly PodId[]
   readonly log: Log
 }
 
@@ -45,22 +42,21 @@ export interface Routing extends Pick<
 > {
   /** Tells, within this call, what is known of other pods; from then on what changes. Before `link.start`. */
   start(events: ClusterEvents): void
-  /** Before the event. */
-  podGone(pod: PodId, how: 'stopped' | 'dead'): void
-  /** Whoever waits is told that it failed. */
-  close(): void
+  /** What is gathered is sent; whoever waits is told that it failed. */
+  leave(): void
   /** `routed.out.stored` is 0: the store writes those. `garbage` is what the follower has not counted. */
   stats(): Pick<ClusterStats, 'routed' | 'routedDropped' | 'lateSettles' | 'fresh' | 'garbage'>
 }
 
-/** Before `store.open`: its parts load with the link. */
-export function createRouting({ store, config, holdMs, others, log }: RoutingOptions): Routing {
+/** Before `store.open`, as it loads with the link; and before whoever tells the broker that a pod is gone. */
+export function createRouting({ store, config, holdMs, log }: RoutingOptions): Routing {
   const { link } = store
   let garbageCount = 0
   const garbage = (): void => {
     garbageCount++
   }
 
+  const others = createOtherPods(link)
   const { wants, groups, seats } = createAnnouncers(store)
   const interest = createInterest({ wants, groups })
   const freshness = createFreshness({ follower: link.follower, freshMs: config.freshMs, holdMs })
@@ -85,7 +81,13 @@ export function createRouting({ store, config, holdMs, others, log }: RoutingOpt
     untold: () => wants.failure ?? groups.failure,
   })
   link.follower.onProgress(() => settling.check())
-  const crossing = createCrossing({ link, maxWaitingBytes: config.crossingMaxBytes, log, garbage })
+  const crossing = createCrossing({
+    link,
+    others,
+    maxWaitingBytes: config.crossingMaxBytes,
+    log,
+    garbage,
+  })
   const inbox = createInbox({ store, garbage })
 
   return {
@@ -95,13 +97,7 @@ export function createRouting({ store, config, holdMs, others, log }: RoutingOpt
       inbox.start(events)
       applied.start()
     },
-    podGone(pod, how) {
-      peers.forget(pod)
-      crossing.forget(pod)
-      settling.podGone(pod, how)
-      applied.forget(pod)
-    },
-    close() {
+    leave() {
       settling.close()
       freshness.close()
       interest.close()

@@ -2,13 +2,13 @@ import { TunnelMQError } from '../errors.ts'
 import type { RedisLink } from '../store/redis/contract.ts'
 import type { PodId } from './contract.ts'
 import { SETTLE_PART } from './freshness.ts'
+import type { OtherPods } from './other-pods.ts'
 
 export interface SettlingOptions {
   readonly link: RedisLink
   readonly freshMs: number
   readonly holdMs: number
-  /** Other pods that have joined and are not gone, as of the position of the follower. */
-  readonly others: () => readonly PodId[]
+  readonly others: OtherPods
   /** Up to which position another pod has applied the log, as far as it has said so. */
   readonly appliedBy: (pod: PodId) => number
   /** Submits what has not been told yet. */
@@ -28,11 +28,6 @@ export interface Settling {
   settled(): Promise<void>
   /** Somebody has applied more. */
   check(): void
-  /**
-   * It does not answer any more. `dead`: it may not know that yet, and is waited for until it cannot be fresh; one
-   * that has left in order does not dispatch.
-   */
-  podGone(pod: PodId, how: 'stopped' | 'dead'): void
   close(): void
   /** Calls that were answered because the time was over. */
   readonly lateCount: number
@@ -99,7 +94,7 @@ export function createSettling(options: SettlingOptions): Settling {
   /** Those that may act on older routes: whoever has joined later has loaded newer ones. */
   function notYet(nowMs: number): Set<PodId> {
     for (const [pod, untilMs] of dying) if (untilMs <= nowMs) dying.delete(pod)
-    return new Set([...others(), ...dying.keys()])
+    return new Set([...others.ids, ...dying.keys()])
   }
 
   function check(): void {
@@ -149,6 +144,13 @@ export function createSettling(options: SettlingOptions): Settling {
     ask()
   }
 
+  // One that was declared dead may not know that yet: it is waited for until it cannot be fresh any more. One that
+  // has left in order does not dispatch.
+  others.onGone((pod, how) => {
+    if (how === 'dead') dying.set(pod, performance.now() + lateAfterMs)
+    else for (const round of rounds) round.waitingFor?.delete(pod)
+    check()
+  })
   link.onEmptied(askAgain)
   link.onReloaded(askAgain)
 
@@ -163,11 +165,6 @@ export function createSettling(options: SettlingOptions): Settling {
       })
     },
     check,
-    podGone(pod, how) {
-      if (how === 'dead') dying.set(pod, performance.now() + lateAfterMs)
-      else for (const round of rounds) round.waitingFor?.delete(pod)
-      check()
-    },
     close() {
       clearTimeout(timer)
       timer = undefined
