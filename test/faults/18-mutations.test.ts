@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 import { Broker } from '../../src/broker/broker.ts'
+import { createSingleCluster } from '../../src/cluster/single.ts'
 import { configSchema } from '../../src/config/schema.ts'
 import { createBrokerCounters } from '../../src/counters.ts'
 import { createChain } from '../../src/hooks/chain.ts'
@@ -52,7 +53,8 @@ async function createWorld() {
   await store.open()
   const counters = createBrokerCounters()
   const admission = createAdmission(limits, () => performance.now())
-  const broker = new Broker({ config, store, counters, admission, log: createSilentLog() })
+  const cluster = createSingleCluster(store, { expiryMs: config.session.expiryMs })
+  const broker = new Broker({ config, store, cluster, counters, admission, log: createSilentLog() })
   await broker.start()
   const failures: unknown[] = []
   const everyone = { authConnect: () => undefined }

@@ -1,0 +1,56 @@
+import { expect, it } from 'vitest'
+import { eventually, missing, outOfOrder, repeated, report, texts } from '../faults/ledger.ts'
+import { Publisher } from '../faults/publisher.ts'
+import { LoadClient } from '../support/load-client.ts'
+import { createPod, startReady, waitReady } from '../support/pods.ts'
+import { RoamingClient } from '../support/roaming-client.ts'
+import { PRIMARY_NAME, startSentinelWorld } from '../support/sentinel.ts'
+
+it('loses nothing when the primary is killed, twice under load, with replicas that are waited for', async () => {
+  const world = await startSentinelWorld(2)
+  // What is acknowledged is on a replica: the sentinels choose the one that is furthest.
+  const storeRedis = { sentinel: { name: PRIMARY_NAME, nodes: world.nodes }, waitReplicas: 1 }
+  const pods = await Promise.all([0, 1].map((index) => createPod(world.servers[0]!, index, { storeRedis })))
+  await Promise.all(pods.map((pod) => startReady(pod)))
+  const ports = pods.map(({ port }) => port)
+  const publishers = [new Publisher('one', 1, 0), new Publisher('two', 2, 0)]
+  const subscriber = new LoadClient({ port: 0, clientId: 'subscriber', clean: false })
+  const clients = [subscriber, ...publishers.map(({ client }) => client)]
+  const roaming = clients.map((client, i) => new RoamingClient(client, { ports: () => ports, first: i % 2 }))
+  await Promise.all(roaming.map(({ opened }) => opened))
+  await subscriber.subscribe(['load/#', 2])
+  for (const publisher of publishers) publisher.publishMore()
+  const acknowledgedCount = (): number =>
+    publishers.reduce((sum, { client }) => sum + client.acknowledged.size, 0)
+
+  const tookMs: number[] = []
+  for (let round = 0; round < 2; round++) {
+    const enough = acknowledgedCount() + 300
+    await eventually(() => acknowledgedCount() > enough)
+    const old = await world.primary()
+    await old.kill()
+    const killedAt = performance.now()
+    await world.failedOverFrom(old)
+    await Promise.all(pods.map((pod) => waitReady(pod)))
+    tookMs.push(performance.now() - killedAt)
+    // It comes back as a replica of the new one.
+    await old.start()
+  }
+  const enough = acknowledgedCount() + 300
+  await eventually(() => acknowledgedCount() > enough)
+  for (const publisher of publishers) publisher.stopped = true
+  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
+  await eventually(() => missing(acknowledged, texts(subscriber.received)).length === 0)
+  await subscriber.ping()
+  expect(outOfOrder(subscriber.received)).toEqual([])
+  expect(repeated(subscriber.received.filter(({ qos }) => qos === 2))).toEqual([])
+  expect(roaming.map(({ absentCount }) => absentCount)).toEqual([0, 0, 0])
+  expect(pods.every(({ isRunning }) => isRunning)).toBe(true)
+  report(
+    'Sentinel',
+    acknowledged.length,
+    `${new Set(texts(subscriber.received)).size} delivered; ready again after ${tookMs.map(Math.round).join(' and ')} ms`,
+  )
+  await Promise.all(roaming.map((client) => client.end()))
+}, 180_000)

@@ -1,0 +1,121 @@
+import { expect, it } from 'vitest'
+import { LoadClient } from '../support/load-client.ts'
+import { type Pods, startPods, startReady } from '../support/pods.ts'
+import { eventually, missing, report, texts } from './ledger.ts'
+
+const expiryMs = 2_000
+/** A lease, what it takes to notice its end, the time away, and a sweep. */
+const WIPED_WITHIN_MS = 10_000
+
+const start = (count: number): Promise<Pods> => startPods(count, { config: { session: { expiryMs } } })
+
+async function enter(port: number, clientId: string): Promise<LoadClient> {
+  const client = new LoadClient({ port, clientId, clean: false })
+  await client.connect()
+  await client.subscribe([`to/${clientId}`, 1], ['to/all', 1])
+  return client
+}
+
+/** Every pod has dropped what is not stored any more. */
+async function storedEverywhere(pods: Pods, count: number): Promise<void> {
+  const running = pods.all.filter(({ isRunning }) => isRunning)
+  await eventually(async () => {
+    const counts = await Promise.all(running.map((pod) => pod.metric('tunnelmq_sessions', 'state="stored"')))
+    return counts.every((stored) => stored === count)
+  }, WIPED_WITHIN_MS)
+}
+
+it('removes sessions whose clients stay away, and never one that is connected or came back at another pod', async () => {
+  const pods = await start(2)
+  const [first = 0, second = 0] = pods.ports
+  const stayer = await enter(first, 'stayer')
+  const commuter = await enter(second, 'commuter')
+  const publisher = new LoadClient({ port: second, clientId: 'publisher' })
+  await publisher.connect()
+  for (let round = 0; round < 4; round++) {
+    const brief = await enter(pods.ports[round % 2]!, `brief-${round}`)
+    await brief.disconnect()
+    // Its time away begins anew each time, and ends at another pod than the one that began it.
+    await commuter.vanish()
+    await publisher.publish({ topic: 'to/all', payload: `all ${round}`, qos: 1 })
+    expect((await commuter.connect(pods.ports[round % 2])).sessionPresent).toBe(true)
+    await storedEverywhere(pods, 2)
+    expect((await brief.connect(pods.ports[(round + 1) % 2])).sessionPresent).toBe(false)
+    await brief.ping()
+    expect(brief.received).toEqual([])
+    await brief.disconnect()
+    await storedEverywhere(pods, 2)
+  }
+  await eventually(() => commuter.received.length >= 4 && stayer.received.length >= 4)
+  expect(missing(publisher.acknowledged, texts(stayer.received))).toEqual([])
+  expect(missing(publisher.acknowledged, texts(commuter.received))).toEqual([])
+  report(
+    '12 (pods, away)',
+    publisher.acknowledged.size,
+    `${stayer.received.length} delivered to each that stayed`,
+  )
+}, 60_000)
+
+it('either keeps a session whole or removes it whole when its client is back, at another pod, just as it ends', async () => {
+  const pods = await start(2)
+  const publisher = new LoadClient({ port: pods.ports[0]!, clientId: 'publisher' })
+  await publisher.connect()
+  const outcomes = { kept: 0, removed: 0 }
+  let acknowledgedCount = 0
+  let deliveredCount = 0
+  const returnAt = async (i: number): Promise<void> => {
+    const clientId = `edge-${i}`
+    const client = await enter(pods.ports[i % 2]!, clientId)
+    await client.disconnect()
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
+    // Around the moment of expiry and of the sweeps behind it, from a little before on.
+    await new Promise((resolve) => setTimeout(resolve, expiryMs * 0.8 + i * 40))
+    const { sessionPresent } = await client.connect(pods.ports[(i + 1) % 2])
+    outcomes[sessionPresent ? 'kept' : 'removed']++
+    if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
+    const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
+    await eventually(() => client.received.length >= due.length)
+    // Still there after the sweeps that saw it as ended.
+    await new Promise((resolve) => setTimeout(resolve, expiryMs))
+    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
+    due.push(`${clientId} 2`)
+    await eventually(() => client.received.length >= due.length)
+    expect(texts(client.received)).toEqual(due)
+    acknowledgedCount += due.length
+    deliveredCount += client.received.length
+  }
+  await Promise.all(Array.from({ length: 60 }, (_, i) => returnAt(i)))
+  expect(outcomes.kept).toBeGreaterThan(0)
+  expect(outcomes.removed).toBeGreaterThan(0)
+  report(
+    '12 (pods, back)',
+    acknowledgedCount,
+    `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
+  )
+}, 60_000)
+
+it('sessions of a pod that died end in time, but those of clients that are back at another do not', async () => {
+  const pods = await start(3)
+  const lost = await enter(pods.ports[0]!, 'lost')
+  const back = await enter(pods.ports[0]!, 'back')
+  const stayer = await enter(pods.ports[1]!, 'stayer')
+  const publisher = new LoadClient({ port: pods.ports[1]!, clientId: 'publisher' })
+  await publisher.connect()
+  await publisher.publish({ topic: 'to/all', payload: 'p 1', qos: 1 })
+  await pods.all[0]!.kill()
+  await Promise.all([lost.closed, back.closed])
+  expect((await back.connect(pods.ports[2])).sessionPresent).toBe(true)
+  await storedEverywhere(pods, 2)
+  await startReady(pods.all[0]!)
+  await publisher.publish({ topic: 'to/all', payload: 'p 2', qos: 1 })
+  for (const client of [back, stayer])
+    await eventually(() => missing(publisher.acknowledged, texts(client.received)).length === 0)
+  expect(back.isOpen && stayer.isOpen).toBe(true)
+  expect((await lost.connect()).sessionPresent).toBe(false)
+  report(
+    '12 (pod died)',
+    publisher.acknowledged.size,
+    `${new Set(texts(back.received)).size} delivered to each of 2`,
+  )
+}, 60_000)

@@ -1,0 +1,112 @@
+import { expect, it } from 'vitest'
+import { LoadClient } from '../support/load-client.ts'
+import { type Pods, startPods } from '../support/pods.ts'
+import { eventually, report, texts } from './ledger.ts'
+
+const bound = 1_000
+const sentCount = 1_600
+const payloadBytes = 100
+const payloads = Array.from({ length: sentCount }, (_, number) => `p ${number} `.padEnd(payloadBytes, 'x'))
+
+/** At the first pod. */
+async function publishAll(
+  pods: Pods,
+  qos: 1 | 2,
+  topicOf: (number: number) => string,
+  retain = false,
+): Promise<number> {
+  const publisher = new LoadClient({ port: pods.ports[0]!, clientId: 'publisher', window: 100 })
+  await publisher.connect()
+  await Promise.all(
+    payloads.map((payload, number) => publisher.publish({ topic: topicOf(number), payload, qos, retain })),
+  )
+  await publisher.disconnect()
+  return publisher.acknowledged.size
+}
+
+const droppedCount = (pods: Pods, reason: string): Promise<number> =>
+  pods.metric('tunnelmq_messages_dropped_total', `reason="${reason}"`)
+
+const bounds = [
+  { what: 'messages', session: { queueMaxMessages: bound }, kept: bound },
+  { what: 'bytes', session: { queueMaxBytes: 700 * payloadBytes + 50 }, kept: 700 },
+]
+
+it.each(bounds)(
+  'drops the newest at the bound by $what of a queue that another pod fills, and counts each',
+  async ({ what, session, kept }) => {
+    const pods = await startPods(2, { config: { session } })
+    const away = new LoadClient({ port: pods.ports[1]!, clientId: 'away', clean: false })
+    await away.connect()
+    await away.subscribe(['q', 2])
+    await away.disconnect()
+    const acknowledgedCount = await publishAll(pods, 2, () => 'q')
+    expect(acknowledgedCount).toBe(sentCount)
+    const dropped = await droppedCount(pods, 'queue-full')
+    expect(dropped).toBe(sentCount - kept)
+    await away.connect()
+    await eventually(() => away.received.length >= kept)
+    await away.ping()
+    expect(texts(away.received)).toEqual(payloads.slice(0, kept))
+    // There is room again, and what finds none is counted once.
+    await publishAll(pods, 1, () => 'q')
+    await eventually(
+      async () => away.received.length + (await droppedCount(pods, 'queue-full')) === 2 * sentCount,
+    )
+    report(`16 (pods, ${what})`, acknowledgedCount, `${kept} delivered, ${dropped} dropped and counted`)
+  },
+  60_000,
+)
+
+it.each(bounds)(
+  'drops the newest at the bound by $what for a session that is connected at another pod and acknowledges nothing',
+  async ({ what, session, kept }) => {
+    const pods = await startPods(2, { config: { session } })
+    const slow = new LoadClient({ port: pods.ports[1]!, clientId: 'slow', clean: false, acknowledges: false })
+    await slow.connect()
+    await slow.subscribe(['q', 1])
+    const acknowledgedCount = await publishAll(pods, 1, () => 'q')
+    const dropped = await droppedCount(pods, 'queue-full')
+    expect(dropped).toBe(sentCount - kept)
+    expect(slow.received.length).toBeLessThanOrEqual(20)
+    slow.settle()
+    await eventually(() => slow.received.length >= kept)
+    await slow.ping()
+    expect(texts(slow.received)).toEqual(payloads.slice(0, kept))
+    report(`16 (pods, slow, ${what})`, acknowledgedCount, `${kept} delivered, ${dropped} dropped and counted`)
+  },
+  60_000,
+)
+
+it('drops the newest at the bound of a clean session at another pod that acknowledges nothing, and counts each', async () => {
+  const pods = await startPods(2, { config: { session: { queueMaxMessages: bound } } })
+  const slow = new LoadClient({ port: pods.ports[1]!, clientId: 'slow', acknowledges: false })
+  await slow.connect()
+  await slow.subscribe(['q', 1])
+  const acknowledgedCount = await publishAll(pods, 1, () => 'q')
+  // They are behind the PUBACK, on their way to the other pod.
+  const kept = bound + 20
+  await eventually(async () => (await droppedCount(pods, 'queue-full')) === sentCount - kept)
+  slow.settle()
+  await eventually(() => slow.received.length >= kept)
+  await slow.ping()
+  expect(texts(slow.received)).toEqual(payloads.slice(0, kept))
+  report('16 (pods, clean)', acknowledgedCount, `${kept} delivered, ${sentCount - kept} dropped and counted`)
+}, 60_000)
+
+it('retains no new topic beyond the bound, whichever pod sets it, and counts each', async () => {
+  const pods = await startPods(2, { config: { retained: { maxMessages: bound } } })
+  const acknowledgedCount = await publishAll(pods, 1, (number) => `kept/${number}`, true)
+  expect(await droppedCount(pods, 'retained-full')).toBe(sentCount - bound)
+  const reader = new LoadClient({ port: pods.ports[1]!, clientId: 'reader' })
+  await reader.connect()
+  await reader.subscribe(['kept/+', 1])
+  await eventually(() => reader.received.length >= bound)
+  await reader.ping()
+  expect(new Set(texts(reader.received))).toEqual(new Set(payloads.slice(0, bound)))
+  report(
+    '16 (pods, retained)',
+    acknowledgedCount,
+    `${bound} retained, ${sentCount - bound} dropped and counted`,
+  )
+}, 60_000)
