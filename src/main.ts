@@ -1,5 +1,7 @@
 import { listenerName } from './config/listener-name.ts'
 import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
+import { createSingleCluster } from './cluster/single.ts'
+import type { Cluster } from './cluster/contract.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
 import { startAdminServer, type AdminServer } from './admin/server.ts'
 import { Broker } from './broker/broker.ts'
@@ -39,8 +41,11 @@ export interface RunningBroker {
   publish(message: LocalPublish): Promise<void>
   /** Each message that matches, as it is published; returns what ends it. */
   subscribe(filter: string, listener: (topic: string, payload: Buffer) => void): () => void
-  /** Ends the connection of a client; client ids are names within their mountpoint. False: it has none. */
-  disconnect(clientId: string, mountpoint?: string): boolean
+  /**
+   * Ends the connection of a client, at whichever pod it is; client ids are names within their mountpoint.
+   * Resolves to false: it has none.
+   */
+  disconnect(clientId: string, mountpoint?: string): Promise<boolean>
   /** Certificates, password and ACL files; then live sessions are asked again. Rejects with the first that failed. */
   reload(): Promise<void>
   /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
@@ -71,10 +76,13 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
   const undo: (() => Promise<unknown> | undefined)[] = []
   const notReady = new Set(['starting'])
   try {
-    const store = createStore(config, log)
-    await store.open()
-    undo.push(() => store.close())
+    const chains: Chain[] = []
+    undo.push(() => closeHandlers(chains))
+    for (const listener of config.listeners) {
+      chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
+    }
 
+    const { store, cluster } = createStoreAndCluster(config, log)
     const tunnels = config.tunnel.enabled
       ? new TunnelRouter({
           config: config.tunnel,
@@ -82,17 +90,34 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
           publishStatus: (mountpoint, agent, status) => broker.publishStatus(mountpoint, agent, status),
           statusOf: (mountpoint, agent) => broker.statusOf(mountpoint, agent),
           graceMs: config.session.willGraceMs,
+          pods: cluster.isShared ? cluster : undefined,
         })
       : undefined
-    const broker: Broker = new Broker({ config, store, counters, admission, tunnels, log })
-    await broker.start()
-    undo.push(() => broker.close())
+    const broker: Broker = new Broker({ config, store, cluster, counters, admission, tunnels, log })
 
-    const chains: Chain[] = []
-    undo.push(() => closeHandlers(chains))
-    for (const listener of config.listeners) {
-      chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
-    }
+    // Before the store: while that waits for Redis, somebody wants to know why nothing goes on.
+    const model = createReadModel({
+      startedAtMs,
+      notReady,
+      counters,
+      store,
+      admission,
+      cluster: () => cluster,
+      broker: () => broker,
+      tunnels: () => tunnels,
+    })
+    const admin = config.admin.enabled
+      ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
+      : undefined
+    undo.push(() => admin?.close())
+
+    undo.push(() => store.close())
+    await store.open()
+    undo.push(() => broker.close())
+    await broker.start()
+    undo.push(() => cluster.leave())
+    await cluster.start(broker.podEvents, () => broker.figures())
+
     for (const { profile, handlers } of chains) {
       for (const handler of handlers) {
         handler.onChange?.(() => {
@@ -103,26 +128,11 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     const stopSys = publishSysTopics({
       intervalMs: config.sysIntervalMs,
       broker,
-      counters,
+      cluster,
       store,
       startedAtMs,
     })
     undo.push(() => Promise.resolve(stopSys()))
-
-    const model = createReadModel({
-      startedAtMs,
-      notReady,
-      counters,
-      store,
-      admission,
-      cluster: () => undefined,
-      broker: () => broker,
-      tunnels: () => tunnels,
-    })
-    const admin = config.admin.enabled
-      ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
-      : undefined
-    undo.push(() => admin?.close())
 
     const gateway =
       tunnels &&
@@ -159,6 +169,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       broker,
       counters,
       store,
+      cluster,
       admin,
       gateway,
       listeners,
@@ -172,7 +183,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
   }
 }
 
-function createStore(config: Config, log: Log): Store {
+function createStoreAndCluster(config: Config, log: Log): { store: Store; cluster: Cluster } {
   const limits: StoreLimits = {
     queueMaxMessages: config.session.queueMaxMessages,
     queueMaxBytes: config.session.queueMaxBytes,
@@ -180,9 +191,12 @@ function createStore(config: Config, log: Log): Store {
     retainedMaxBytes: config.retained.maxBytes,
     maxInflight: config.limits.maxInflight,
   }
-  if (config.store.type === 'memory') return createMemoryStore(limits)
   const { path, sync, cacheBytes } = config.store
-  return createEmbeddedStore({ path, sync, cacheBytes, limits, log })
+  const store =
+    config.store.type === 'memory'
+      ? createMemoryStore(limits)
+      : createEmbeddedStore({ path, sync, cacheBytes, limits, log })
+  return { store, cluster: createSingleCluster(store, { expiryMs: config.session.expiryMs }) }
 }
 
 interface ChainContext {
@@ -246,6 +260,7 @@ interface RunningParts {
   readonly broker: Broker
   readonly counters: BrokerCounters
   readonly store: Store
+  readonly cluster: Cluster
   readonly admin: AdminServer | undefined
   readonly gateway: Gateway | undefined
   readonly listeners: readonly Listener[]
@@ -255,7 +270,20 @@ interface RunningParts {
 }
 
 function createRunning(parts: RunningParts): RunningBroker {
-  const { config, log, broker, counters, store, admin, gateway, listeners, chains, notReady, stopSys } = parts
+  const {
+    config,
+    log,
+    broker,
+    counters,
+    store,
+    cluster,
+    admin,
+    gateway,
+    listeners,
+    chains,
+    notReady,
+    stopSys,
+  } = parts
   let stopping: Promise<void> | undefined
   let resolveClosed!: () => void
   const closed = new Promise<void>((resolve) => (resolveClosed = resolve))
@@ -271,7 +299,9 @@ function createRunning(parts: RunningParts): RunningBroker {
     await untilGone(listeners)
     await Promise.all(listeners.map((listener) => listener.close()))
     stopSys()
+    await broker.departed()
     await broker.close()
+    await cluster.leave()
     await store.close()
     await closeHandlers(chains)
     await admin?.close()
@@ -284,11 +314,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     tunnelPorts: gateway?.ports.map(({ bind, port, to }) => ({ bind, port, to })) ?? [],
     publish: (message) => broker.local.publish(message),
     subscribe: (filter, listener) => broker.local.subscribe(filter, listener),
-    disconnect(clientId, mountpoint = '') {
-      const connection = broker.sessions.get(sessionIdOf(clientId, mountpoint))?.connection
-      connection?.close({ kind: 'kicked' })
-      return connection !== undefined
-    },
+    disconnect: (clientId, mountpoint = '') => cluster.kick(sessionIdOf(clientId, mountpoint)),
     async reload() {
       const handlers = chains.flatMap((chain) => chain.handlers.map((handler) => handler.reload?.()))
       const results = await Promise.allSettled([

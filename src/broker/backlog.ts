@@ -35,6 +35,7 @@ const MEMORY_COUNT = 200
  * So 200,000 waiting messages cost no more memory than 200.
  */
 export class Backlog {
+  readonly #isGapless: boolean
   readonly #store: Store
   readonly #onReadFailure: (error: unknown) => void
   #stored: StoredSession | undefined
@@ -52,7 +53,12 @@ export class Backlog {
   /** Reads of an earlier connection are thrown away. */
   #generation = 0
 
-  constructor(store: Store, onReadFailure: (error: unknown) => void) {
+  /**
+   * `gapless`: sequence numbers have no gaps, and may be told of out of order, because others write as well. `gaps`:
+   * they come in order, and some may be missing.
+   */
+  constructor(store: Store, onReadFailure: (error: unknown) => void, numbers: 'gapless' | 'gaps' = 'gaps') {
+    this.#isGapless = numbers === 'gapless'
     this.#store = store
     this.#onReadFailure = onReadFailure
   }
@@ -103,8 +109,7 @@ export class Backlog {
   stored(entry: Entry): void {
     if (entry.seq <= this.#loadedSeq) return
     if (this.#reading) this.#arrived = true
-    // One that was seen before may be acknowledged by now: the store knows.
-    else if (this.#complete && entry.seq > this.#seenSeq && this.count < MEMORY_COUNT) {
+    else if (this.#complete && this.#isNext(entry.seq) && this.count < MEMORY_COUNT) {
       this.#loadedSeq = this.#seenSeq = entry.seq
       if (this.#stored !== undefined) this.#store.handedOut(this.#stored, entry.seq)
       this.push(entry)
@@ -113,12 +118,23 @@ export class Backlog {
     this.#complete = false
   }
 
+  #isNext(seq: number): boolean {
+    // One that was seen before may be acknowledged by now: the store knows.
+    return this.#isGapless ? seq === this.#loadedSeq + 1 : seq > this.#seenSeq
+  }
+
+  /** More may be stored than was told of. */
+  rescan(): void {
+    if (this.#reading) this.#arrived = true
+    this.#complete = false
+  }
+
   /** Starts at the front of a stored queue (or of none), forgetting what was in memory. */
   restart(stored: StoredSession | undefined): void {
     this.clear()
     this.#stored = stored
     this.#complete = stored === undefined || stored.queuedCount === 0
-    this.#loadedSeq = 0
+    this.#loadedSeq = this.#isGapless && this.#complete ? (stored?.lastSeq ?? 0) : 0
   }
 
   clear(): void {

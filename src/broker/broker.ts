@@ -1,3 +1,5 @@
+import { hostname } from 'node:os'
+import type { Cluster, ClusterEvents, PodFigures } from '../cluster/contract.ts'
 import type { Config } from '../config/schema.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
@@ -22,6 +24,7 @@ import type { ConnectPacket } from './packets/connect.ts'
 import type { PublishFields } from './packets/publish.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import type { PacketType } from './packets/types.ts'
+import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
@@ -31,7 +34,9 @@ import { Wills } from './wills.ts'
 
 export interface BrokerContext {
   readonly config: Config
+  /** Not open yet, if it is shared: what other pods have stored is told while it opens. */
   readonly store: Store
+  readonly cluster: Cluster
   readonly counters: BrokerCounters
   readonly admission: Admission
   /** Undefined: `$tunnel/` is refused. */
@@ -52,6 +57,8 @@ export class Broker implements PacketHandler {
   readonly subscriptions: Subscriptions
   /** The program around it, as a client. */
   readonly local: LocalClient
+  /** What other pods do. */
+  readonly podEvents: ClusterEvents
   readonly #context: BrokerContext
   readonly #events: ConnectionEvents
   readonly #topics: { readonly maxBytes: number; readonly maxLevels: number }
@@ -66,7 +73,7 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, counters, admission, tunnels, log } = context
+    const { config, store, cluster, counters, admission, tunnels, log } = context
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
     const queueLimits = {
@@ -77,6 +84,7 @@ export class Broker implements PacketHandler {
     }
     this.subscriptions = new Subscriptions({
       store,
+      cluster,
       counters,
       limits: queueLimits,
       onStoreFailure: (what, error) => log.warn({ err: error, what }, 'store failed'),
@@ -85,6 +93,8 @@ export class Broker implements PacketHandler {
       this.subscriptions,
       {
         store,
+        cluster,
+        isShared: cluster.isShared,
         counters,
         limits: queueLimits,
         // What it has not been sent stays in the store: the client comes again and gets it.
@@ -94,10 +104,21 @@ export class Broker implements PacketHandler {
             detail: error instanceof Error ? error.message : String(error),
           }),
       },
-      { expiryMs: session.expiryMs, maxSessions: session.maxSessions },
+      {
+        expiryMs: session.expiryMs,
+        maxSessions: session.maxSessions,
+        maxConnectionsPerUser: limits.maxConnectionsPerUser,
+        willGraceMs: session.willGraceMs,
+      },
       log,
     )
-    this.#dispatcher = new Dispatcher(store, this.subscriptions, counters.storeCommit)
+    this.#dispatcher = new Dispatcher({
+      store,
+      cluster,
+      subscriptions: this.subscriptions,
+      commitLatency: counters.storeCommit,
+      maxHeldBytes: config.store.redis.maxPendingBytes,
+    })
     this.#publishing = new Publishing(
       { store, dispatcher: this.#dispatcher, tunnels, counters, log },
       {
@@ -112,6 +133,7 @@ export class Broker implements PacketHandler {
     this.#subscribing = new Subscribing(
       {
         store,
+        cluster,
         subscriptions: this.subscriptions,
         dispatcher: this.#dispatcher,
         tunnels,
@@ -132,19 +154,31 @@ export class Broker implements PacketHandler {
         topics: this.#topics,
         maxClientIdBytes: limits.maxClientIdBytes,
         maxKeepaliveSeconds: limits.maxKeepaliveSeconds,
-        maxConnectionsPerUser: limits.maxConnectionsPerUser,
+        // Of a shared store, the claim counts those of all pods.
+        maxConnectionsPerUser: cluster.isShared ? 0 : limits.maxConnectionsPerUser,
         onRefusedWill: auth.onRefusedWill,
         tunnels: tunnels !== undefined,
       },
     )
     this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
-    this.#events = new ConnectionEvents({ counters, admission, log })
+    this.#events = new ConnectionEvents({ counters, admission, cluster, banMs: limits.banMs, log })
     this.local = new LocalClient({
       dispatcher: this.#dispatcher,
       subscriptions: this.subscriptions,
       topics: this.#topics,
       log,
     })
+    const podEvents = new PodEvents({
+      sessions: this.sessions,
+      subscriptions: this.subscriptions,
+      dispatcher: this.#dispatcher,
+      wills: this.#wills,
+      admission,
+      tunnels,
+      connections: this.connections,
+    })
+    this.podEvents = podEvents
+    store.listen(podEvents)
   }
 
   /** After the store was opened, before the first transport. */
@@ -162,7 +196,9 @@ export class Broker implements PacketHandler {
     )
     this.#expectAgents()
     this.#context.tunnels?.start()
-    this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
+    if (!this.#context.cluster.isShared) {
+      this.#wills.publishOrphansAfter(this.#context.config.session.willGraceMs)
+    }
     this.#timers = [
       setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS),
       setInterval(() => this.#sweep(), sweepIntervalMs(this.#context.config.session)),
@@ -241,7 +277,6 @@ export class Broker implements PacketHandler {
     this.sessions.detach(connection)
     const { session } = connection
     if (session === undefined) return
-    if (reason.kind === 'client' && session.will !== undefined) void this.#wills.discard(connection.sessionId)
     this.#events.disconnected(connection, reason)
     session.end()
     connection.profile.guard.disconnect(session, reason)
@@ -368,6 +403,30 @@ export class Broker implements PacketHandler {
     for (const connection of [...this.connections]) connection.close({ kind: 'shutdown' })
   }
 
+  /** For other pods, and for `$SYS`: totals since the start. */
+  figures(): PodFigures {
+    const { counters, store, config } = this.#context
+    const total = (field: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'accepted'): number =>
+      sum(counters.listeners.map((listener) => listener[field]))
+    return {
+      name: config.cluster.podName === '' ? hostname() : config.cluster.podName,
+      connected: this.sessions.connectedCount,
+      packetsReceived: total('packetsIn'),
+      packetsSent: total('packetsOut'),
+      publishReceived: sum(counters.messagesIn),
+      publishSent: sum(counters.messagesOut),
+      publishDropped: sum(Object.values(counters.dropped)) + store.stats().droppedMessages,
+      bytesReceived: total('bytesIn'),
+      bytesSent: total('bytesOut'),
+      connectionsAccepted: total('accepted'),
+    }
+  }
+
+  /** Resolves when the claims of all connections that are gone have been given up. */
+  departed(): Promise<void> {
+    return this.sessions.departed()
+  }
+
   async close(): Promise<void> {
     this.#context.tunnels?.stop()
     for (const timer of this.#timers) clearInterval(timer)
@@ -377,6 +436,10 @@ export class Broker implements PacketHandler {
 }
 
 const DRAIN_STEP_MS = 50
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
 
 /** What ends by itself does so at most a quarter of its time late. */
 function sweepIntervalMs({ expiryMs, messageExpiryMs }: Config['session']): number {

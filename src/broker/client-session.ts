@@ -19,6 +19,8 @@ export interface Subscription extends StoredSubscription {
   readonly session: ClientSession
   /** Set for members of a shared subscription, which are not in the router themselves. */
   readonly group: ShareGroup | undefined
+  /** Other pods are told of it: it has a connection. */
+  isWanted: boolean
 }
 
 /**

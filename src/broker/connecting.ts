@@ -211,7 +211,7 @@ export class Connecting {
     if (limit === 0 || username === undefined || connection.phase === 'closed') return true
     const count = this.#byUser.get(username) ?? 0
     // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
-    const replaces = this.#sessions.get(connection.sessionId)?.connection?.countedUser === username
+    const replaces = this.#sessions.connectionOf(connection.sessionId)?.countedUser === username
     if (count >= limit && !replaces) return false
     this.#byUser.set(username, count + 1)
     connection.countedUser = username

@@ -1,12 +1,16 @@
+import type { Cluster } from '../cluster/contract.ts'
 import type { BrokerCounters, Refusal } from '../counters.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
-import type { Admission } from '../listeners/admission.ts'
+import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
 import type { Log } from '../log.ts'
 import type { Connection } from './connection.ts'
 
 export interface ConnectionEventsContext {
   readonly counters: BrokerCounters
   readonly admission: Admission
+  readonly cluster: Cluster
+  /** `limits.banMs` */
+  readonly banMs: number
   readonly log: Log
 }
 
@@ -32,18 +36,28 @@ export class ConnectionEvents {
 
   /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
-    const { log, counters, admission } = this.#context
+    const { log, counters } = this.#context
     const { session } = connection
     const { address, port, listener } = connection.transport.peer
     counters.refused[REFUSALS[reason] ?? 'malformed']++
     const isGuess = reason === 'bad-credentials' || reason === 'not-authorized'
-    const isBanned = isGuess && admission.credentialsRefused(address)
+    const isBanned = isGuess && this.#credentialsRefused(address)
     const who = session && { client: session.id, username: session.username }
     log.info(
       { address, port, listener, reason, detail, ...(handler && { handler }), ...who },
       'connection refused',
     )
     if (isBanned) log.warn({ address }, 'address banned')
+  }
+
+  /** True: that has led to a ban, here and at other pods. */
+  #credentialsRefused(address: string): boolean {
+    const { admission, cluster, banMs } = this.#context
+    if (address === UNIX_ADDRESS) return false
+    cluster.credentialsRefused(address)
+    const isBanned = admission.credentialsRefused(address)
+    if (isBanned) cluster.ban(address, Date.now() + banMs)
+    return isBanned
   }
 
   /** A connection with a session has ended. */

@@ -1,3 +1,4 @@
+import type { Claim } from '../cluster/contract.ts'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
@@ -75,6 +76,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   session: ConnectionSession | undefined
   /** Set when authConnect has accepted. */
   clientSession: ClientSession | undefined
+  /** That this pod is the one where its client id is connected; set with the session. */
+  claim: Claim | undefined
   engineClient: EngineClient | undefined
   /** What Aedes takes for the socket; from CONNECT on. */
   engineStream: EngineStream | undefined

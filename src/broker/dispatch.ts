@@ -1,10 +1,13 @@
+import type { Cluster } from '../cluster/contract.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { PublishTarget, PublishWrite, Store, StoredSession } from '../store/contract.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { ClientSession } from './client-session.ts'
+import { HeldPublishes } from './held-publishes.ts'
 import type { Message } from './message.ts'
+import { Receivers } from './receivers.ts'
 import type { ShareGroup } from './share-group.ts'
-import type { LocalSubscription, Subscriptions } from './subscriptions.ts'
+import type { LocalSubscription, Route, Subscriptions } from './subscriptions.ts'
 
 /** What belongs to the same atomic write as the message. */
 export interface DispatchOptions {
@@ -14,90 +17,145 @@ export interface DispatchOptions {
   readonly incoming?: { readonly session: StoredSession; readonly messageId: number }
   /** Client id whose will this is. */
   readonly willOf?: string
+  /** The claim that the will was stored with; undefined: that of this pod. */
+  readonly willClaim?: number
 }
 
 /** Called when the message is safe; or with why it is not, and then nothing of it was stored. */
 export type DispatchDone = (error: Error | undefined) => void
 
+export interface DispatcherContext {
+  readonly store: Store
+  readonly cluster: Cluster
+  readonly subscriptions: Subscriptions
+  readonly commitLatency: LatencyHistogram
+  /** Payload bytes at QoS 1 and 2 that wait until other pods' subscriptions are known. */
+  readonly maxHeldBytes: number
+}
+
 /**
  * From one message to everyone who gets it.
  *
- * Live sessions without a stored queue get it at once. For stored sessions (and retained values, and QoS 2
- * identifiers) there is one atomic write; they get it when that is safe, and only then is it acknowledged.
+ * Live sessions without a stored queue get it at once. For stored sessions (and retained values, QoS 2 identifiers,
+ * and other pods) there is one atomic write; they get it when that is safe, and only then is it acknowledged.
+ * What the write may show to be there already (QoS 2 sent again, a will) goes to everybody after it.
  */
 export class Dispatcher {
   readonly #store: Store
+  readonly #cluster: Cluster
   readonly #subscriptions: Subscriptions
+  readonly #commitLatency: LatencyHistogram
+  readonly #held: HeldPublishes
   #mark = 0
 
-  readonly #commitLatency: LatencyHistogram
-
-  constructor(store: Store, subscriptions: Subscriptions, commitLatency: LatencyHistogram) {
-    this.#commitLatency = commitLatency
+  constructor({ store, cluster, subscriptions, commitLatency, maxHeldBytes }: DispatcherContext) {
     this.#store = store
+    this.#cluster = cluster
     this.#subscriptions = subscriptions
+    this.#commitLatency = commitLatency
+    this.#held = new HeldPublishes(cluster, maxHeldBytes)
   }
 
   /** True: nothing had to be stored, `done` is not called. */
   dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
-    const routes = this.#subscriptions.match(message.topic)
-    const write = new Receivers()
-    if (routes.length > 1) {
-      // A session with several matching subscriptions gets one message, at the highest QoS. [MQTT-3.3.5-1]
-      const mark = ++this.#mark
-      const locals: LocalSubscription[] = []
-      for (const route of routes) {
-        if (route.kind !== 'session') continue
-        const { session, qos } = route
-        if (session.mark !== mark) {
-          session.mark = mark
-          session.markedQos = qos
-        } else if (qos > session.markedQos) session.markedQos = qos
-      }
-      for (const route of routes) {
-        if (route.kind === 'group') this.#toGroup(route, message, write)
-        else if (route.kind === 'local') locals.push(route)
-        else if (route.session.mark === mark) {
-          route.session.mark = 0
-          this.#toSession(route.session, lower(message.qos, route.session.markedQos), message, write)
+    if (message.qos === 0 || !this.#held.mustWait) return this.#dispatch(message, options, done)
+    message.detach()
+    this.#held.add(message.payload.length, (error) => {
+      if (error !== undefined) done(error)
+      else if (this.#dispatch(message, options, done)) done(undefined)
+    })
+    return false
+  }
+
+  #dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
+    const { retain, incoming, willOf } = options
+    const isOnce = incoming !== undefined || willOf !== undefined
+    const receivers = new Receivers(isOnce ? 'when-new' : 'at-once')
+    this.#route(this.#subscriptions.match(message.topic), message, receivers)
+    const { targets, pods } = receivers
+    if (pods !== undefined && message.qos === 0 && !isOnce) this.#cluster.send(pods, message)
+    const isForPods = pods !== undefined && message.qos > 0
+    if (targets === undefined && !isForPods && !retain && !isOnce) return true
+    const askedMs = performance.now()
+    this.#store.publish(toWrite(message, options, receivers), (error, seqs, duplicate) => {
+      this.#commitLatency.observe(performance.now() - askedMs)
+      if (error === undefined) {
+        receivers.stored(seqs, message)
+        if (isOnce && !duplicate) {
+          receivers.isNew()
+          if (pods !== undefined && message.qos === 0) this.#cluster.send(pods, message)
         }
       }
-      // Last, because a listener may publish, subscribe and unsubscribe.
-      for (const { listener } of locals) listener(message)
-    } else if (routes.length === 1) {
-      const route = routes[0]!
-      if (route.kind === 'session')
-        this.#toSession(route.session, lower(message.qos, route.qos), message, write)
-      else if (route.kind === 'group') this.#toGroup(route, message, write)
-      else route.listener(message)
-    }
-    if (
-      write.targets === undefined &&
-      !options.retain &&
-      options.incoming === undefined &&
-      options.willOf === undefined
-    ) {
-      return true
-    }
-    const askedMs = performance.now()
-    this.#store.publish(toWrite(message, options, write), (error, seqs) => {
-      this.#commitLatency.observe(performance.now() - askedMs)
-      if (error === undefined) write.stored(seqs, message)
       done(error)
     })
     return false
   }
 
-  #toSession(session: ClientSession, qos: QoS, message: Message, write: Receivers): void {
-    if (qos === 0) session.deliver0(message)
-    else if (session.stored === undefined) session.outbox.enqueue(message, qos)
-    else write.add({ session: session.stored, qos }, session)
+  /**
+   * For those who are connected here, and get it from no stored queue: a message of another pod, which has written
+   * what had to be; or one that is never stored.
+   */
+  deliver(message: Message): void {
+    this.#route(this.#subscriptions.match(message.topic), message, new Receivers('here'))
   }
 
-  #toGroup(group: ShareGroup, message: Message, write: Receivers): void {
-    if (message.qos === 0) group.deliver0(message)
-    else if (group.stored === undefined) group.enqueue(message)
-    else write.add({ session: group.stored, qos: 1 }, group)
+  #route(routes: readonly Route[], message: Message, receivers: Receivers): void {
+    if (routes.length === 1) {
+      const route = routes[0]!
+      if (route.kind === 'session') {
+        this.#toSession(route.session, lower(message.qos, route.qos), message, receivers)
+      } else if (route.kind === 'group') this.#toGroup(route, message, receivers)
+      else if (route.kind === 'pod') receivers.addPod(route.pod)
+      else this.#toLocal(route, message, receivers)
+      return
+    }
+    if (routes.length === 0) return
+    // A session with several matching subscriptions gets one message, at the highest QoS. [MQTT-3.3.5-1]
+    const mark = ++this.#mark
+    const locals: LocalSubscription[] = []
+    for (const route of routes) {
+      if (route.kind !== 'session') continue
+      const { session, qos } = route
+      if (session.mark !== mark) {
+        session.mark = mark
+        session.markedQos = qos
+      } else if (qos > session.markedQos) session.markedQos = qos
+    }
+    for (const route of routes) {
+      if (route.kind === 'group') this.#toGroup(route, message, receivers)
+      else if (route.kind === 'local') locals.push(route)
+      else if (route.kind === 'pod') receivers.addPod(route.pod)
+      else if (route.session.mark === mark) {
+        route.session.mark = 0
+        this.#toSession(route.session, lower(message.qos, route.session.markedQos), message, receivers)
+      }
+    }
+    // Last, because a listener may publish, subscribe and unsubscribe.
+    for (const route of locals) this.#toLocal(route, message, receivers)
+  }
+
+  #toSession(session: ClientSession, qos: QoS, message: Message, receivers: Receivers): void {
+    if (qos > 0 && session.stored !== undefined) {
+      if (receivers.when !== 'here') {
+        receivers.add({ session: session.stored, qos: qos as 1 | 2 }, session)
+      }
+    } else if (receivers.when === 'when-new') {
+      receivers.later(() => deliverNow(session, qos, message))
+    } else deliverNow(session, qos, message)
+  }
+
+  #toGroup(group: ShareGroup, message: Message, receivers: Receivers): void {
+    // Which one of all its members gets it, the publisher's pod decides.
+    if (receivers.when === 'here') return
+    if (message.qos > 0 && group.stored !== undefined) {
+      receivers.add({ session: group.stored, qos: 1 }, group)
+    } else if (receivers.when === 'when-new') receivers.later(() => group.deliver(message))
+    else group.deliver(message)
+  }
+
+  #toLocal({ listener }: LocalSubscription, message: Message, receivers: Receivers): void {
+    if (receivers.when === 'when-new') receivers.later(() => listener(message))
+    else listener(message)
   }
 
   /**
@@ -132,43 +190,25 @@ export class Dispatcher {
   }
 }
 
-/** Those who get a message when it is stored. */
-class Receivers {
-  targets: PublishTarget[] | undefined
-  #receivers: (ClientSession | ShareGroup)[] | undefined
-
-  add(target: PublishTarget, receiver: ClientSession | ShareGroup): void {
-    if (this.targets === undefined) {
-      this.targets = [target]
-      this.#receivers = [receiver]
-    } else {
-      this.targets.push(target)
-      this.#receivers!.push(receiver)
-    }
-  }
-
-  stored(seqs: readonly number[], message: Message): void {
-    const targets = this.targets
-    if (targets === undefined) return
-    for (let i = 0; i < targets.length; i++) {
-      const seq = seqs[i]!
-      if (seq === 0) continue
-      const receiver = this.#receivers![i]!
-      if ('outbox' in receiver) receiver.outbox.stored(seq, message, targets[i]!.qos)
-      else receiver.committed(seq, message)
-    }
-  }
+function deliverNow(session: ClientSession, qos: QoS, message: Message): void {
+  if (qos === 0) session.deliver0(message)
+  else session.outbox.enqueue(message, qos)
 }
 
-function toWrite(message: Message, options: DispatchOptions, write: Receivers): PublishWrite {
+function toWrite(message: Message, options: DispatchOptions, { targets, pods }: Receivers): PublishWrite {
+  const { retain, incoming, willOf, willClaim } = options
   return {
     message,
-    targets: write.targets ?? [],
-    retain: options.retain,
-    ...(options.incoming && { incoming: options.incoming }),
-    ...(options.willOf !== undefined && { willOf: options.willOf }),
+    targets: targets ?? NO_TARGETS,
+    retain,
+    ...(incoming && { incoming }),
+    ...(willOf !== undefined && { willOf }),
+    ...(willClaim !== undefined && { willClaim }),
+    ...(pods !== undefined && message.qos > 0 && { pods }),
   }
 }
+
+const NO_TARGETS: readonly PublishTarget[] = []
 
 function lower(a: QoS, b: QoS): QoS {
   return a < b ? a : b

@@ -29,7 +29,7 @@ export class EnginePersistence extends StorePersistence {
    * any; one refused sentinel mends that. [MQTT-3.2.2-2]
    */
   override async subscriptionsByClient(client: ClientRef): Promise<readonly EngineSubscription[]> {
-    return this.#sessions.get(client.id)?.connection?.sessionPresent ? SENTINEL : NOTHING
+    return this.#sessions.connectionOf(client.id)?.sessionPresent ? SENTINEL : NOTHING
   }
 
   // At a clean CONNECT the session is new already, and in use: what Aedes would clean is the new one.

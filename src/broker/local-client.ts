@@ -58,9 +58,9 @@ export class LocalClient {
     })
   }
 
-  /** `$SYS` only, which nobody else may publish. */
+  /** `$SYS` only, which nobody else may publish; each pod tells its own clients. */
   publishSys(message: Message): void {
-    this.#dispatcher.dispatch(message, { retain: false }, () => {})
+    this.#dispatcher.deliver(message)
   }
 
   /** Every message that matches, as it is published; returns what ends it. */

@@ -17,6 +17,8 @@ export interface OutboxLimits {
 
 export interface OutboxContext {
   readonly store: Store
+  /** Other brokers write into the same queues. */
+  readonly isShared: boolean
   readonly limits: OutboxLimits
   readonly counters: BrokerCounters
   readonly onStoreFailure: (session: ClientSession, error: unknown) => void
@@ -48,7 +50,11 @@ export class Outbox {
   constructor(session: ClientSession, context: OutboxContext) {
     this.#session = session
     this.#context = context
-    this.#backlog = new Backlog(context.store, (error) => context.onStoreFailure(session, error))
+    this.#backlog = new Backlog(
+      context.store,
+      (error) => context.onStoreFailure(session, error),
+      context.isShared ? 'gapless' : 'gaps',
+    )
     this.#sentSeq = session.stored?.sentUpToSeq ?? 0
   }
 
@@ -72,7 +78,13 @@ export class Outbox {
 
   /** Room for one more that is lent by a shared subscription. */
   get hasWindow(): boolean {
-    return this.#inflight.size < this.#context.limits.maxInflight && this.#backlog.count === 0
+    return this.window > 0
+  }
+
+  /** Room for so many that are lent. */
+  get window(): number {
+    if (this.#backlog.count > 0) return 0
+    return Math.max(0, this.#context.limits.maxInflight - this.#inflight.size)
   }
 
   /** The message is in the session's stored queue. */
@@ -118,8 +130,18 @@ export class Outbox {
 
   /** A connection has come: from the front of the queue. */
   resume(): void {
+    const { stored } = this.#session
     this.#inflight.clear()
-    this.#backlog.restart(this.#session.stored)
+    // Another pod may have had it meanwhile; what was not durable when it took over, will not be.
+    if (stored !== undefined && stored.sentUpToSeq > this.#sentSeq) this.#sentSeq = stored.sentUpToSeq
+    if (this.#context.isShared) this.#unforgotten = 0
+    this.#backlog.restart(stored)
+    this.pump()
+  }
+
+  /** Messages may have been stored that nobody has told of. */
+  rescan(): void {
+    this.#backlog.rescan()
     this.pump()
   }
 
@@ -249,6 +271,8 @@ export class Outbox {
 
   // One function for all entries: it is on the hot path.
   readonly #forgotten = (): void => {
+    // Those of an earlier connection are not counted any more.
+    if (this.#unforgotten === 0) return
     if (this.#unforgotten-- === MAX_UNFORGOTTEN_COUNT) this.pump()
   }
 }

@@ -3,6 +3,8 @@ import type { PacketType } from './packets/types.ts'
 export interface PendingAck {
   readonly type: PacketType
   readonly messageId: number
+  /** Of the message. */
+  readonly payloadBytes: number
   ready: boolean
 }
 
@@ -13,6 +15,7 @@ export interface PendingAck {
 export class PendingAcks {
   readonly #connection: { sendAck(type: PacketType, messageId: number): void }
   #queue: PendingAck[] = []
+  #bytes = 0
 
   constructor(connection: { sendAck(type: PacketType, messageId: number): void }) {
     this.#connection = connection
@@ -25,15 +28,21 @@ export class PendingAcks {
     return this.#queue.length
   }
 
+  /** Payload that is not acknowledged. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Nothing has to be waited for but what came before. */
   now(type: PacketType, messageId: number): void {
     if (this.#queue.length === 0) this.#connection.sendAck(type, messageId)
-    else this.#queue.push({ type, messageId, ready: true })
+    else this.#queue.push({ type, messageId, payloadBytes: 0, ready: true })
   }
 
   /** To be sent after `settle` was called with what this returns. */
-  later(type: PacketType, messageId: number): PendingAck {
-    const pending = { type, messageId, ready: false }
+  later(type: PacketType, messageId: number, payloadBytes: number): PendingAck {
+    const pending = { type, messageId, payloadBytes, ready: false }
+    this.#bytes += payloadBytes
     if (this.#queue.length === 0) this.waitingSinceMs = Date.now()
     this.#queue.push(pending)
     return pending
@@ -43,7 +52,8 @@ export class PendingAcks {
     pending.ready = true
     let sent = 0
     while (sent < this.#queue.length && this.#queue[sent]!.ready) {
-      const { type, messageId } = this.#queue[sent++]!
+      const { type, messageId, payloadBytes } = this.#queue[sent++]!
+      this.#bytes -= payloadBytes
       this.#connection.sendAck(type, messageId)
     }
     if (sent === 0) return

@@ -209,7 +209,7 @@ export class Publishing {
       return
     }
     // `dispatch` never calls back before it has returned, so this is in its place.
-    pending = connection.acks.later(ackType, messageId)
+    pending = connection.acks.later(ackType, messageId, message.payload.length)
     this.#holdIfMany(connection)
   }
 
@@ -220,13 +220,17 @@ export class Publishing {
   }
 
   #holdIfMany(connection: Connection): void {
-    if (connection.acks.size < this.#options.maxInflightIncoming || connection.heldForStore) return
+    const { acks } = connection
+    const isFull = acks.size >= this.#options.maxInflightIncoming || acks.bytes >= MAX_UNACKNOWLEDGED_BYTES
+    if (!isFull || connection.heldForStore) return
     connection.heldForStore = true
     connection.hold()
   }
 
   #easeUp(connection: Connection): void {
-    if (!connection.heldForStore || connection.acks.size > this.#options.maxInflightIncoming / 2) return
+    if (!connection.heldForStore) return
+    const { acks } = connection
+    if (acks.size > this.#options.maxInflightIncoming / 2 || acks.bytes > MAX_UNACKNOWLEDGED_BYTES / 2) return
     connection.heldForStore = false
     connection.release()
   }
@@ -278,5 +282,8 @@ export class Publishing {
     if (delayMs > 0) connection.throttle(delayMs)
   }
 }
+
+/** Payload of one client that waits for the store; with more its connection is not read. */
+const MAX_UNACKNOWLEDGED_BYTES = 1_048_576
 
 const DOLLAR = 0x24

@@ -1,7 +1,8 @@
+import type { Claim, ClaimLoss, Cluster } from '../cluster/contract.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { Will } from '../hooks/types.ts'
+import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
-import type { Store, StoredMessage, StoredSubscription } from '../store/contract.ts'
+import type { Store, StoredSession, StoredSubscription, StoredWill } from '../store/contract.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { OutboxContext } from './outbox.ts'
@@ -11,6 +12,10 @@ export interface SessionsOptions {
   /** A session whose client stays away this long is removed; 0: never. */
   readonly expiryMs: number
   readonly maxSessions: number
+  /** Connections of one user at all pods; 0: no limit. */
+  readonly maxConnectionsPerUser: number
+  /** A will that was not published when its connection ended is due after this. */
+  readonly willGraceMs: number
 }
 
 /** How to ask again whether a client may have its stored subscriptions; resolves to the filters it may not. */
@@ -25,17 +30,28 @@ export type RecheckSubscriptions = (
  */
 export class Sessions {
   readonly #store: Store
+  readonly #cluster: Cluster
   readonly #subscriptions: Subscriptions
   readonly #context: OutboxContext
   readonly #options: SessionsOptions
   readonly #log: Log
+  /** Of all pods, those that are stored; of this one, the others as well. */
   readonly #byId = new Map<string, ClientSession>()
+  /** Those that have their connections here. */
+  readonly #connected = new Map<string, ClientSession>()
   /** The last one in the queue of each id that is being connected. */
   readonly #turns = new Map<string, Promise<void>>()
-  #connected = 0
+  /** Connections that are gone, until their claims are given up. */
+  readonly #departing = new Map<string, Promise<void>>()
 
-  constructor(subscriptions: Subscriptions, context: OutboxContext, options: SessionsOptions, log: Log) {
+  constructor(
+    subscriptions: Subscriptions,
+    context: OutboxContext & { readonly cluster: Cluster },
+    options: SessionsOptions,
+    log: Log,
+  ) {
     this.#store = context.store
+    this.#cluster = context.cluster
     this.#subscriptions = subscriptions
     this.#context = context
     this.#options = options
@@ -43,38 +59,95 @@ export class Sessions {
   }
 
   get connectedCount(): number {
-    return this.#connected
+    return this.#connected.size
   }
 
   all(): IterableIterator<ClientSession> {
     return this.#byId.values()
   }
 
+  /** Those that have their connections here. */
+  connected(): IterableIterator<ClientSession> {
+    return this.#connected.values()
+  }
+
   get(id: string): ClientSession | undefined {
     return this.#byId.get(id)
   }
 
+  connectionOf(id: string): Connection | undefined {
+    return this.#connected.get(id)?.connection
+  }
+
   /** Brings the stored sessions back, after the store was opened. */
   async restore(nowMs: number): Promise<void> {
+    for (const stored of this.#store.sessions.values()) this.adopt(stored)
+    // Whether those of a shared store are connected is for their owners to say, and for the store.
+    if (this.#cluster.isShared) return
     const writes: Promise<void>[] = []
-    for (const stored of this.#store.sessions.values()) {
-      const session = new ClientSession(stored.id, stored, this.#context)
-      this.#byId.set(stored.id, session)
-      for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
+    for (const { stored } of this.#byId.values()) {
       // It had a connection when the broker died: its time away begins now.
-      if (stored.expiresAtMs === 0 && this.#options.expiryMs > 0) {
-        const { sentUpToSeq } = stored
-        writes.push(
-          this.#store.sessionDisconnected(stored, {
-            expiresAtMs: nowMs + this.#options.expiryMs,
-            sentUpToSeq,
-          }),
-        )
-      }
+      if (stored === undefined || stored.expiresAtMs > 0 || this.#options.expiryMs === 0) continue
+      const { sentUpToSeq } = stored
+      const expiresAtMs = nowMs + this.#options.expiryMs
+      writes.push(this.#store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq }))
     }
     await Promise.all(writes)
     await this.#subscriptions.removeOrphans()
   }
+
+  // --- what other pods do
+
+  /** A session of the store, with its subscriptions; nothing happens if it is known. */
+  adopt(stored: StoredSession): ClientSession {
+    const known = this.#byId.get(stored.id)
+    if (known?.stored === stored) return known
+    if (known?.stored !== undefined) this.#forget(known)
+    const session = new ClientSession(stored.id, stored, this.#context)
+    this.#byId.set(stored.id, session)
+    for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
+    return session
+  }
+
+  /** It is not in the store any more. */
+  drop(stored: StoredSession): void {
+    const session = this.#byId.get(stored.id)
+    if (session?.stored === stored) this.#forget(session)
+  }
+
+  /** Subscriptions of a stored session are what the store says. */
+  takeOver(stored: StoredSession, filters: Iterable<string>): void {
+    const session = this.#byId.get(stored.id)
+    if (session === undefined || session.stored !== stored) return
+    for (const filter of filters) {
+      const subscription = stored.subscriptions.get(filter)
+      const known = session.subscriptions.get(filter)
+      if (subscription === undefined) this.#subscriptions.remove(session, filter)
+      else if (known === undefined || !isSame(known, subscription)) {
+        this.#subscriptions.add(session, subscription)
+      }
+    }
+  }
+
+  /** The store has loaded everything again. */
+  reloaded(): void {
+    for (const { stored } of [...this.#byId.values()]) {
+      if (stored !== undefined && this.#store.sessions.get(stored.id) !== stored) this.drop(stored)
+    }
+    for (const stored of this.#store.sessions.values()) {
+      const session = this.adopt(stored)
+      this.takeOver(stored, new Set([...session.subscriptions.keys(), ...stored.subscriptions.keys()]))
+    }
+  }
+
+  /** Takes it out of everything; its connection, if it has one, has no session any more. */
+  #forget(session: ClientSession): void {
+    if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
+    session.connection?.close({ kind: 'kicked', detail: 'its session was removed' })
+    this.#unsubscribeAll(session)
+  }
+
+  // --- connections
 
   /**
    * Gives the connection its session, in turn with others of the same client id; resolves to session present.
@@ -108,56 +181,72 @@ export class Sessions {
     if (before !== undefined) await before
     this.#assertAlive(connection)
 
-    const old = this.#byId.get(id)
-    const oldConnection = old?.connection
-    if (oldConnection !== undefined) {
-      // [MQTT-3.1.4-2]
-      oldConnection.close({ kind: 'taken-over', detail: `by ${connection.transport.peer.address}` })
-      await oldConnection.willSettled
-    }
-    const { clean } = connection.session!
-    const found = this.#byId.get(id)
-    const kept = clean || !this.#isStored(found) ? undefined : found
-    const session = kept ?? (await this.#create(id, clean))
-    let isWillPut = false
+    await this.#closeOld(id, connection)
+    const claim = await this.#claim(id, connection)
     try {
-      if (session.stored !== undefined) await this.#store.sessionConnected(session.stored)
-      if (kept !== undefined) await this.#recheckRights(connection, kept, recheck)
-      await this.#putWill(id, connection.authorizedWill, connection.profile.mountpoint)
-      isWillPut = connection.authorizedWill !== undefined
+      const session = this.#sessionOf(id, claim)
+      if (claim.present) await this.#recheckRights(connection, session, recheck)
       this.#assertAlive(connection)
+      this.#attach(connection, session, claim)
     } catch (error) {
-      // It goes on waiting for its client.
-      this.#leave(session)
-      if (isWillPut) this.#takeBackWill(id)
+      // It goes on waiting for its client; the will is nobody's.
+      this.#release(id, claim, this.#byId.get(id), 0)
       throw error
     }
+    return claim.present
+  }
+
+  /** [MQTT-3.1.4-2] Its will, if it is due, comes before anything of the new one. */
+  async #closeOld(id: string, connection: Connection): Promise<void> {
+    // Its claim would be refused.
+    if (this.#cluster.isShared && this.#store.failure !== undefined) {
+      throw new TunnelMQError(ErrorCode.storeUnavailable, this.#store.failure)
+    }
+    this.connectionOf(id)?.close({ kind: 'taken-over', detail: `by ${connection.transport.peer.address}` })
+    await this.#departing.get(id)
+  }
+
+  async #claim(id: string, connection: Connection): Promise<Claim> {
+    const { clean, username } = connection.session!
+    const { maxSessions, maxConnectionsPerUser } = this.#options
+    try {
+      return await this.#cluster.claim({
+        sessionId: id,
+        clean,
+        will: willOf(id, connection.authorizedWill, connection.profile.mountpoint),
+        username,
+        maxSessions,
+        maxConnectionsPerUser,
+        onLost: (loss) => connection.close(LOSSES[loss]),
+      })
+    } finally {
+      // With clean session 1 what was there is gone, whatever has failed after that.
+      const known = this.#byId.get(id)
+      if (known?.stored !== undefined && this.#store.sessions.get(id) !== known.stored) this.#forget(known)
+    }
+  }
+
+  #sessionOf(id: string, { stored, present }: Claim): ClientSession {
+    if (stored === undefined) return new ClientSession(id, undefined, this.#context)
+    const session = this.adopt(stored)
+    // What another pod has taken away from it is not written down; what waits may be from before.
+    if (this.#cluster.isShared && present && stored.queuedCount > 0) session.recheckQueue()
+    return session
+  }
+
+  #attach(connection: Connection, session: ClientSession, claim: Claim): void {
+    const { id } = session
     session.connection = connection
-    this.#byId.set(id, session)
+    if (session.stored === undefined) this.#byId.set(id, session)
     connection.clientSession = session
-    this.#connected++
-    connection.sessionPresent = kept !== undefined
-    return kept !== undefined
+    connection.claim = claim
+    connection.sessionPresent = claim.present
+    this.#connected.set(id, session)
+    this.#subscriptions.connected(session)
   }
 
   #assertAlive(connection: Connection): void {
     if (connection.phase === 'closed') throw new TunnelMQError(ErrorCode.stopped, 'the connection is gone')
-  }
-
-  async #create(id: string, clean: boolean): Promise<ClientSession> {
-    const old = this.#byId.get(id)
-    if (old !== undefined) await this.remove(old)
-    if (clean) return new ClientSession(id, undefined, this.#context)
-    if (this.#store.sessions.size >= this.#options.maxSessions) {
-      throw new TunnelMQError(
-        ErrorCode.limit,
-        `${this.#options.maxSessions} sessions are stored (session.maxSessions)`,
-      )
-    }
-    const stored = await this.#store.createSession('client', id)
-    const session = new ClientSession(id, stored, this.#context)
-    this.#byId.set(id, session)
-    return session
   }
 
   async #recheckRights(
@@ -168,28 +257,6 @@ export class Sessions {
     if (session.subscriptions.size === 0) return
     const refused = await recheck(connection, [...session.subscriptions.values()])
     if (refused.length > 0) await this.revoke(session, refused)
-  }
-
-  async #putWill(id: string, will: Will | undefined, mountpoint: string): Promise<void> {
-    if (will !== undefined) {
-      const message: StoredMessage = {
-        topic: addMountpoint(will.topic, mountpoint),
-        payload: will.payload,
-        qos: will.qos,
-        retain: will.retain,
-        publisher: id,
-        publishedAtMs: Date.now(),
-        expiresAtMs: 0,
-      }
-      await this.#store.putWill({ clientId: id, message })
-    } else if (this.#store.wills.has(id)) await this.#store.deleteWill(id)
-  }
-
-  /** Of a connection that was never accepted: nobody would publish or delete it. */
-  #takeBackWill(id: string): void {
-    this.#store
-      .deleteWill(id)
-      .catch((error: unknown) => this.#log.warn({ err: error, client: id }, 'will not deleted'))
   }
 
   /** Takes subscriptions away for good; what they have queued is not delivered. */
@@ -203,26 +270,42 @@ export class Sessions {
   detach(connection: Connection): void {
     const session = connection.clientSession
     if (session === undefined || session.connection !== connection) return
+    const { id } = session
     session.connection = undefined
-    this.#connected--
+    if (this.#connected.get(id) === session) this.#connected.delete(id)
+    this.#subscriptions.disconnected(session)
     session.outbox.suspend()
     const groups = session.groups === undefined ? [] : [...session.groups]
     if (session.stored === undefined) {
-      if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
+      if (this.#byId.get(id) === session) this.#byId.delete(id)
       this.#unsubscribeAll(session)
-    } else this.#leave(session)
+    }
     for (const group of groups) group.pump()
+    const departed = this.#depart(connection, session)
+    this.#departing.set(id, departed)
+    void departed.then(() => {
+      if (this.#departing.get(id) === departed) this.#departing.delete(id)
+    })
+  }
+
+  /** The claim is held until the will is published, discarded, or left to be published later. */
+  async #depart(connection: Connection, session: ClientSession): Promise<void> {
+    if (connection.willSettled !== undefined) await connection.willSettled
+    const isLeft = connection.reason?.kind !== 'client' && this.#store.wills.has(session.id)
+    this.#release(session.id, connection.claim!, session, isLeft ? Date.now() + this.#options.willGraceMs : 0)
   }
 
   /** The time in which the client must be back begins. */
-  #leave(session: ClientSession): void {
-    if (session.stored === undefined) return
+  #release(id: string, claim: Claim, session: ClientSession | undefined, willDueAtMs: number): void {
     const expiresAtMs = this.#options.expiryMs === 0 ? 0 : Date.now() + this.#options.expiryMs
-    this.#store
-      .sessionDisconnected(session.stored, { expiresAtMs, sentUpToSeq: session.outbox.sentUpToSeq })
-      .catch((error: unknown) =>
-        this.#log.warn({ err: error, client: session.id }, 'session state not stored'),
-      )
+    claim
+      .release({ expiresAtMs, sentUpToSeq: session?.outbox.sentUpToSeq ?? 0, willDueAtMs })
+      .catch((error: unknown) => this.#log.warn({ err: error, client: id }, 'session state not stored'))
+  }
+
+  /** Resolves when every connection that is gone has given up its claim. */
+  async departed(): Promise<void> {
+    while (this.#departing.size > 0) await Promise.all(this.#departing.values())
   }
 
   #unsubscribeAll(session: ClientSession): void {
@@ -232,8 +315,7 @@ export class Sessions {
   /** Ends a session and all that waits for it. Rejects when the store fails: then it is as it was. */
   async remove(session: ClientSession): Promise<void> {
     if (session.stored !== undefined) await this.#store.removeSession(session.stored)
-    this.#unsubscribeAll(session)
-    if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
+    this.#forget(session)
   }
 
   /** Not while it is being removed. */
@@ -241,8 +323,9 @@ export class Sessions {
     return session?.stored !== undefined && this.#store.sessions.get(session.id) === session.stored
   }
 
-  /** Removes sessions whose clients have stayed away too long; resolves to how many. */
+  /** Removes sessions whose clients have stayed away too long; resolves to how many. A shared store does it itself. */
   async expire(nowMs: number): Promise<number> {
+    if (this.#cluster.isShared) return 0
     let count = 0
     for (const session of [...this.#byId.values()]) {
       const expiresAtMs = session.stored?.expiresAtMs ?? 0
@@ -257,4 +340,22 @@ export class Sessions {
     }
     return count
   }
+}
+
+const LOSSES: Readonly<Record<ClaimLoss, DisconnectReason>> = {
+  'taken-over': { kind: 'taken-over', detail: 'at another pod' },
+  kicked: { kind: 'kicked' },
+  fenced: { kind: 'error', detail: 'Redis does not know this connection any more' },
+}
+
+function willOf(id: string, will: Will | undefined, mountpoint: string): StoredWill | undefined {
+  if (will === undefined) return undefined
+  const { payload, qos, retain } = will
+  const topic = addMountpoint(will.topic, mountpoint)
+  const message = { topic, payload, qos, retain, publisher: id, publishedAtMs: Date.now(), expiresAtMs: 0 }
+  return { clientId: id, message }
+}
+
+function isSame(a: StoredSubscription, b: StoredSubscription): boolean {
+  return a.matchFilter === b.matchFilter && a.shareGroup === b.shareGroup && a.qos === b.qos
 }

@@ -1,3 +1,4 @@
+import type { Cluster } from '../cluster/contract.ts'
 import type { QoS, SubscribeRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
@@ -34,6 +35,7 @@ interface Asked {
 /** SUBSCRIBE and UNSUBSCRIBE, from the packet to its acknowledgement. */
 export class Subscribing {
   readonly #store: Store
+  readonly #cluster: Cluster
   readonly #subscriptions: Subscriptions
   readonly #dispatcher: Dispatcher
   readonly #tunnels: TunnelRouter | undefined
@@ -44,6 +46,7 @@ export class Subscribing {
   constructor(
     context: {
       store: Store
+      cluster: Cluster
       subscriptions: Subscriptions
       dispatcher: Dispatcher
       tunnels: TunnelRouter | undefined
@@ -54,6 +57,7 @@ export class Subscribing {
     options: SubscribingOptions,
   ) {
     this.#store = context.store
+    this.#cluster = context.cluster
     this.#subscriptions = context.subscriptions
     this.#dispatcher = context.dispatcher
     this.#tunnels = context.tunnels
@@ -127,16 +131,7 @@ export class Subscribing {
       granted.push(subscription)
       codes.push(subscription.qos)
     }
-    if (session.stored !== undefined && granted.length > 0) {
-      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
-      await this.#store.putSubscriptions(session.stored, granted)
-      // Again: the last other member may have left meanwhile, and the queue of the group with it.
-      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
-      if (this.#store.sessions.get(session.id) !== session.stored) return
-    }
-    // Also when the connection is gone: what is stored must be what is done.
-    for (const subscription of granted) this.#subscriptions.add(session, subscription)
-    if (connection.phase !== 'open') return
+    if (granted.length > 0 && !(await this.#take(connection, granted))) return
     connection.sendSuback(messageId, codes)
     this.#attachTunnels(connection, asked)
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
@@ -147,6 +142,26 @@ export class Subscribing {
     }
     const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
+  }
+
+  /** Stores and adds them; true: everybody who may publish acts on them, and the connection is still there. */
+  async #take(connection: Connection, granted: readonly StoredSubscription[]): Promise<boolean> {
+    const session = connection.clientSession!
+    if (session.stored !== undefined) {
+      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
+      await this.#store.putSubscriptions(session.stored, granted)
+      // Again: the last other member may have left meanwhile, and the queue of the group with it.
+      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
+      if (this.#store.sessions.get(session.id) !== session.stored) return false
+    } else if (this.#cluster.isShared) {
+      // Pods share a group through its queue.
+      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
+      if (connection.phase !== 'open') return false
+    }
+    // Also when the connection is gone: what is stored must be what is done.
+    for (const subscription of granted) this.#subscriptions.add(session, subscription)
+    if (this.#cluster.isShared) await this.#cluster.settled()
+    return connection.phase === 'open'
   }
 
   async #mayServe(connection: Connection, topic: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import type { BrokerCounters } from '../counters.ts'
+import type { Cluster, PodFigures } from '../cluster/contract.ts'
 import type { Store } from '../store/contract.ts'
 import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
@@ -8,34 +8,25 @@ export interface SysPublisherParts {
   /** 0: never. */
   readonly intervalMs: number
   readonly broker: Broker
-  readonly counters: BrokerCounters
+  readonly cluster: Cluster
   readonly store: Store
   readonly startedAtMs: number
 }
 
-/** Publishes `$SYS/broker/...`; returns what ends it. */
+/** Publishes `$SYS/broker/...`, of all pods, to the clients of this one; returns what ends it. */
 export function publishSysTopics(parts: SysPublisherParts): () => void {
-  const { intervalMs, broker, counters, store, startedAtMs } = parts
+  const { intervalMs, broker, cluster, store, startedAtMs } = parts
   if (intervalMs === 0) return () => {}
   const sys = new SysTopics(version, startedAtMs)
   const update = (): void => {
     const stats = store.stats()
-    const total = (field: 'packetsIn' | 'packetsOut' | 'bytesIn' | 'bytesOut' | 'accepted'): number =>
-      sum(counters.listeners.map((listener) => listener[field]))
+    const others = cluster.pods().flatMap(({ isSelf, figures }) => (isSelf || !figures ? [] : [figures]))
     const figures = {
-      clientsConnected: broker.sessions.connectedCount,
-      clientsStored: [...broker.sessions.all()].length,
-      clientsExpired: broker.expiredCount,
+      clientsExpired: broker.expiredCount + stats.expiredSessions,
       subscriptions: broker.subscriptions.count,
       sharedSubscriptions: broker.subscriptions.groupCount,
-      packetsReceived: total('packetsIn'),
-      packetsSent: total('packetsOut'),
-      publishReceived: sum(counters.messagesIn),
-      publishSent: sum(counters.messagesOut),
-      publishDropped: sum(Object.values(counters.dropped)) + stats.droppedMessages,
-      bytesReceived: total('bytesIn'),
-      bytesSent: total('bytesOut'),
-      connectionsAccepted: total('accepted'),
+      ...totals([broker.figures(), ...others]),
+      clientsStored: [...broker.sessions.all()].length,
       storedMessages: stats.queuedMessages + stats.retainedMessages,
       storedBytes: stats.queuedBytes + stats.retainedBytes,
       retainedMessages: stats.retainedMessages,
@@ -48,6 +39,21 @@ export function publishSysTopics(parts: SysPublisherParts): () => void {
   return () => clearInterval(timer)
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0)
+type Totals = Omit<PodFigures, 'name' | 'connected'> & { clientsConnected: number }
+
+/** Of all pods. */
+function totals(pods: readonly PodFigures[]): Totals {
+  const total = (field: keyof Omit<PodFigures, 'name'>): number =>
+    pods.reduce((sum, figures) => sum + figures[field], 0)
+  return {
+    clientsConnected: total('connected'),
+    packetsReceived: total('packetsReceived'),
+    packetsSent: total('packetsSent'),
+    publishReceived: total('publishReceived'),
+    publishSent: total('publishSent'),
+    publishDropped: total('publishDropped'),
+    bytesReceived: total('bytesReceived'),
+    bytesSent: total('bytesSent'),
+    connectionsAccepted: total('connectionsAccepted'),
+  }
 }

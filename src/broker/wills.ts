@@ -1,6 +1,6 @@
 import type { Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
-import type { Store, StoredMessage } from '../store/contract.ts'
+import type { Store, StoredMessage, StoredWill } from '../store/contract.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { Message } from './message.ts'
 import type { Sessions } from './sessions.ts'
@@ -21,14 +21,15 @@ export class Wills {
   }
 
   /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
-  publish(clientId: string, will: Will, expiresAtMs = 0): Promise<void> {
-    const message = new Message(will.topic, will.payload, will.qos, false, clientId, Date.now(), expiresAtMs)
+  publish(clientId: string, will: Will, willClaim?: number): Promise<void> {
+    const message = new Message(will.topic, will.payload, will.qos, false, clientId, Date.now(), 0)
     return new Promise((resolve) => {
       const done = (error: Error | undefined): void => {
         if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')
         resolve()
       }
-      if (this.#dispatcher.dispatch(message, { retain: will.retain, willOf: clientId }, done)) resolve()
+      const once = willClaim === undefined ? { willOf: clientId } : { willOf: clientId, willClaim }
+      if (this.#dispatcher.dispatch(message, { retain: will.retain, ...once }, done)) resolve()
     })
   }
 
@@ -50,11 +51,17 @@ export class Wills {
     this.#grace = setTimeout(() => {
       for (const { clientId, message } of orphans) {
         if (this.#store.wills.get(clientId)?.message !== message) continue
-        if (this.#sessions.get(clientId)?.connection !== undefined) continue
+        if (this.#sessions.connectionOf(clientId) !== undefined) continue
         this.#log.info({ client: clientId }, 'will of an earlier run published')
         void this.publish(clientId, toWill(message))
       }
     }, graceMs)
+  }
+
+  /** Of a client that did not come back to any pod in time: published once, by whoever is first. */
+  publishDue({ clientId, message }: StoredWill, claim: number): void {
+    this.#log.info({ client: clientId }, 'will of a client that did not come back published')
+    void this.publish(clientId, toWill(message), claim)
   }
 
   stop(): void {

@@ -48,6 +48,8 @@ export interface Admission {
   release(address: string, listener: AdmissionListener): void
   /** Asked again at CONNECT: who opens many connections first must not have a guess on each of them. */
   isBanned(address: string): boolean
+  /** From now on, for `forMs`: others have seen it guess. A ban that is there already is not made shorter. */
+  ban(address: string, forMs: number): void
   /** Counts towards a ban. True if it brought one. */
   credentialsRefused(address: string): boolean
   bans(): Ban[]
@@ -124,6 +126,9 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
       add(byListener, listener, -1)
     },
     isBanned: (address) => bans.isBanned(address, now()),
+    ban(address, forMs) {
+      if (address !== UNIX_ADDRESS) bans.ban(address, now() + forMs)
+    },
     credentialsRefused(address) {
       return address !== UNIX_ADDRESS && bans.recordFailure(address, now())
     },

@@ -18,6 +18,8 @@ export interface BanBook {
   isBanned(address: string, nowMs: number): boolean
   /** Credentials from this address were refused. True if that brought the ban. */
   recordFailure(address: string, nowMs: number): boolean
+  /** Somebody else says so. One that lasts longer already stays. */
+  ban(address: string, untilMs: number): void
   list(nowMs: number): Ban[]
 }
 
@@ -47,6 +49,11 @@ export function createBanBook(limits: BanLimits): BanBook {
       untilMs.delete(address)
       keep(untilMs, address, nowMs + limits.banMs)
       return true
+    },
+    ban(address, until) {
+      if (until <= (untilMs.get(address) ?? 0)) return
+      untilMs.delete(address)
+      keep(untilMs, address, until)
     },
     list(nowMs) {
       return [...untilMs]

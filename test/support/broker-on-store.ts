@@ -1,5 +1,6 @@
 import { Broker } from '../../src/broker/broker.ts'
 import type { ListenerProfile } from '../../src/broker/listener-profile.ts'
+import { createSingleCluster } from '../../src/cluster/single.ts'
 import { configSchema, type ConfigInput } from '../../src/config/schema.ts'
 import { createBrokerCounters } from '../../src/counters.ts'
 import { createChain } from '../../src/hooks/chain.ts'
@@ -27,7 +28,8 @@ export async function startBrokerOnStore(
   const log = createSilentLog()
   const counters = createBrokerCounters()
   const admission = createAdmission(config.limits, () => performance.now())
-  const broker = new Broker({ config, store, counters, admission, log })
+  const cluster = createSingleCluster(store, { expiryMs: config.session.expiryMs })
+  const broker = new Broker({ config, store, cluster, counters, admission, log })
   await broker.start()
   const profile: ListenerProfile = {
     name: 'tcp',

@@ -9,6 +9,8 @@ import type { OutboxContext } from '../../src/broker/outbox.ts'
 import { Sessions } from '../../src/broker/sessions.ts'
 import { Subscriptions } from '../../src/broker/subscriptions.ts'
 import { parseShare } from '../../src/broker/topics.ts'
+import { createSingleCluster } from '../../src/cluster/single.ts'
+import type { Cluster } from '../../src/cluster/contract.ts'
 import { createBrokerCounters } from '../../src/counters.ts'
 import { createChain } from '../../src/hooks/chain.ts'
 import { createGuard } from '../../src/hooks/guard.ts'
@@ -28,6 +30,9 @@ export interface PartsOptions {
   readonly maxSessions?: number
   /** Default: the memory store. It must be open. */
   readonly store?: Store
+  /** Default: alone with its store. */
+  readonly cluster?: Cluster
+  readonly maxHeldBytes?: number
 }
 
 /** Everyone may do everything. */
@@ -52,6 +57,7 @@ export const connectionLimits = {
 /** The broker's message path, from a message to the bytes for its receivers, without listeners and Aedes. */
 export class BrokerParts {
   readonly store: Store
+  readonly cluster: Cluster
   readonly counters = createBrokerCounters()
   readonly subscriptions: Subscriptions
   readonly sessions: Sessions
@@ -64,28 +70,43 @@ export class BrokerParts {
   refused: readonly string[] = []
 
   private constructor(store: Store, options: PartsOptions) {
+    const { expiryMs = 0, maxSessions = 1_000 } = options
     this.store = store
+    const cluster = (this.cluster = options.cluster ?? createSingleCluster(store, { expiryMs }))
     const limits = {
       maxInflight: options.maxInflight ?? 4,
       queueMaxMessages: options.queueMaxMessages ?? 1_000,
       cleanQueueMaxBytes: options.cleanQueueMaxBytes ?? 1_000_000,
       queueMaxBytes: 64 * 1024 * 1024,
     }
-    const context: OutboxContext = {
+    const context: OutboxContext & { readonly cluster: Cluster } = {
       store,
+      cluster,
+      isShared: cluster.isShared,
       limits,
       counters: this.counters,
       onStoreFailure: (_session, error) => this.failures.push(error),
     }
     this.subscriptions = new Subscriptions({
       store,
+      cluster,
       limits,
       counters: this.counters,
       onStoreFailure: (_what, error) => this.failures.push(error),
     })
-    const { expiryMs = 0, maxSessions = 1_000 } = options
-    this.sessions = new Sessions(this.subscriptions, context, { expiryMs, maxSessions }, createSilentLog())
-    this.dispatcher = new Dispatcher(store, this.subscriptions, this.counters.storeCommit)
+    this.sessions = new Sessions(
+      this.subscriptions,
+      context,
+      { expiryMs, maxSessions, maxConnectionsPerUser: 0, willGraceMs: 1_000 },
+      createSilentLog(),
+    )
+    this.dispatcher = new Dispatcher({
+      store,
+      cluster,
+      subscriptions: this.subscriptions,
+      commitLatency: this.counters.storeCommit,
+      maxHeldBytes: options.maxHeldBytes ?? 1_000_000,
+    })
   }
 
   static async open(options: PartsOptions = {}): Promise<BrokerParts> {

@@ -119,7 +119,7 @@ describe('a handler', () => {
     await connectRaw(broker.port, { clientId: 'same' })
     await first.untilClosed()
     const kicked = await connectRaw(broker.port, { clientId: 'kicked' })
-    expect(broker.disconnect('kicked')).toBe(true)
+    expect(await broker.disconnect('kicked')).toBe(true)
     await kicked.untilClosed()
     await broker.stop()
     const ends = calls.filter(({ method }) => method === 'disconnect')

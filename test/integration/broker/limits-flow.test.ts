@@ -137,7 +137,7 @@ describe('a client that does not read', () => {
       reason: 'limit',
       detail: 'slow reader',
     })
-    expect(broker.disconnect('frozen')).toBe(false)
+    expect(await broker.disconnect('frozen')).toBe(false)
   })
 })
 

@@ -123,7 +123,7 @@ describe('listeners with mountpoints', () => {
     expect(await a.nextMessages(1)).toMatchObject([{ topic: 't' }])
     await b.ping()
     expect(b.waitingMessages).toEqual([])
-    expect(broker.disconnect('same', 'site-a/')).toBe(true)
+    expect(await broker.disconnect('same', 'site-a/')).toBe(true)
     await a.untilClosed()
     await b.ping()
   })

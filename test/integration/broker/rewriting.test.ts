@@ -34,7 +34,7 @@ describe('what authConnect rewrites', () => {
     await again.untilClosed()
     await other.ping()
     await ann.ping()
-    expect(broker.disconnect('ann:c1')).toBe(true)
+    expect(await broker.disconnect('ann:c1')).toBe(true)
     await ann.untilClosed()
   })
 

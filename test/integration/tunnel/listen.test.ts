@@ -149,7 +149,7 @@ describe('a TCP port of the broker that leads into a tunnel', () => {
     const agent = await openAgent(broker, { echo: { target: await openTarget(echo) } })
     const socket = await dialPort(portOf(broker))
     expect(await roundTrip(socket, 'before')).toBe('before')
-    expect(broker.disconnect('pi7')).toBe(true)
+    expect(await broker.disconnect('pi7')).toBe(true)
     await expect.poll(() => agent.isConnected).toBe(false)
     expect(await roundTrip(socket, 'behind')).toBe('behind')
     expect(agent.isConnected).toBe(true)

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { Broker } from '../../../src/broker/broker.ts'
+import { createSingleCluster } from '../../../src/cluster/single.ts'
 import { configSchema } from '../../../src/config/schema.ts'
 import { createBrokerCounters } from '../../../src/counters.ts'
 import { createAdmission } from '../../../src/listeners/admission.ts'
@@ -20,9 +21,11 @@ class EndedTransport extends FakeTransport {
 it('a connection that has ended before it was handed over is not counted as open', () => {
   const config = configSchema.parse({})
   const counters = createBrokerCounters()
+  const store = createMemoryStore(testLimits)
   const broker = new Broker({
     config,
-    store: createMemoryStore(testLimits),
+    store,
+    cluster: createSingleCluster(store, { expiryMs: 0 }),
     counters,
     admission: createAdmission(config.limits, () => 0),
     log: createSilentLog(),

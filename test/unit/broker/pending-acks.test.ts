@@ -40,7 +40,7 @@ describe('acknowledgements', () => {
             ready.push(true)
             acks.now(PacketType.puback, messageId)
           } else if (one.kind === 'later') {
-            open.push({ index: ready.push(false) - 1, pending: acks.later(PacketType.pubrec, messageId) })
+            open.push({ index: ready.push(false) - 1, pending: acks.later(PacketType.pubrec, messageId, 0) })
           } else if (open.length > 0) settle(one.which)
           check()
         }
@@ -55,7 +55,7 @@ describe('acknowledgements', () => {
   it('are of the type that was asked for', () => {
     const types: PacketType[] = []
     const acks = new PendingAcks({ sendAck: (type) => void types.push(type) })
-    const pending = acks.later(PacketType.pubrec, 1)
+    const pending = acks.later(PacketType.pubrec, 1, 0)
     acks.now(PacketType.puback, 2)
     acks.settle(pending)
     expect(types).toEqual([PacketType.pubrec, PacketType.puback])
@@ -66,10 +66,10 @@ describe('acknowledgements', () => {
     try {
       const acks = new PendingAcks(connection)
       expect(acks.waitingSinceMs).toBe(Number.POSITIVE_INFINITY)
-      const first = acks.later(PacketType.puback, 1)
+      const first = acks.later(PacketType.puback, 1, 0)
       vi.setSystemTime(2_000)
-      const second = acks.later(PacketType.puback, 2)
-      const third = acks.later(PacketType.puback, 3)
+      const second = acks.later(PacketType.puback, 2, 0)
+      const third = acks.later(PacketType.puback, 3, 0)
       expect(acks.waitingSinceMs).toBe(1_000)
       acks.settle(third)
       expect(acks.waitingSinceMs).toBe(1_000)
