@@ -14,7 +14,7 @@ const die = () => process.kill(process.pid, 'SIGKILL')
 const isApply = (text) => text.includes('executes a batch of ops')
 const shaOf = (text) => createHash('sha1').update(text).digest('hex')
 
-const { sendCommand } = Redis.prototype
+const sendCommand = Object.getOwnPropertyDescriptor(Redis.prototype, 'sendCommand').value
 Redis.prototype.sendCommand = function (command, ...more) {
   const [first, second] = command.args.map(String)
   if (command.name === 'script' && isApply(second ?? '')) applyScripts.add(shaOf(second))

@@ -65,7 +65,7 @@ export class RoamingClient {
   }
 
   async #attempt(): Promise<boolean> {
-    const attempt = this.client.connect(this.#options.ports()[this.at]!)
+    const attempt = this.client.connect(this.#options.ports()[this.at])
     const timer = setTimeout(() => void this.client.vanish(), CONNACK_WITHIN_MS)
     try {
       const { code, sessionPresent } = await attempt
