@@ -67,15 +67,15 @@ it.each(losses)(
   'an emptied Redis ($how) is noticed and said, and every stored session begins anew',
   async (loss) => {
     const pods = await startPods(2)
-    const join = async (clientId: string, pod: number, clean: boolean): Promise<LoadClient> => {
+    const enter = async (clientId: string, pod: number, clean: boolean): Promise<LoadClient> => {
       const client = new LoadClient({ port: pods.ports[pod]!, clientId, clean })
       await client.connect()
       await client.subscribe(['a/#', 1])
       return client
     }
-    const stored = [await join('stored-0', 0, false), await join('stored-1', 1, false)]
-    const clean = [await join('clean-0', 0, true), await join('clean-1', 1, true)]
-    const away = await join('away', 0, false)
+    const stored = [await enter('stored-0', 0, false), await enter('stored-1', 1, false)]
+    const clean = [await enter('clean-0', 0, true), await enter('clean-1', 1, true)]
+    const away = await enter('away', 0, false)
     await away.disconnect()
     const publisher = new LoadClient({ port: pods.ports[0]!, clientId: 'publisher' })
     await publisher.connect()

@@ -77,12 +77,9 @@ it('one connection survives each time when two of a client id come at once, 200 
     await say(publisher, `round ${round}`)
     await eventually(() => texts(survivor.received).includes(`round ${round}`), 3_000)
     await survivor.ping()
-    for (const other of contenders) {
-      if (other !== survivor) {
-        expect(texts(other.received)).not.toContain(`round ${round}`)
-        all.push(...other.received)
-      }
-    }
+    const losers = contenders.filter((client) => client !== survivor)
+    for (const { received } of losers) expect(texts(received)).not.toContain(`round ${round}`)
+    all.push(...losers.flatMap(({ received }) => received))
     contenders = [survivor]
   }
   all.push(...contenders[0]!.received)
