@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { afterEach, expect, it } from 'vitest'
+import { afterEach, it } from 'vitest'
 import { type BrokerProcess, createBrokerProcess } from '../support/broker-process.ts'
 import { type DeathOutcome, DeathScenario, visitDeaths } from './death-scenario.ts'
 import { eventually, report } from './ledger.ts'
