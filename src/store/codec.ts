@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { QoS } from '../hooks/types.ts'
 import type { QueueEntry, StoredMessage, StoredSubscription } from './contract.ts'
-import type { SessionHandle } from './session-index.ts'
 
 /**
  * Values at rest, in LevelDB and in Redis. Each begins with a version byte. Decoders are strict: they give undefined for
@@ -75,6 +74,17 @@ export function decodeMessage(value: Buffer, from = 0): StoredMessage | undefine
   }
 }
 
+/** Payload bytes of a message at rest, without decoding it; undefined for what is none. */
+export function messagePayloadBytes(value: Buffer): number | undefined {
+  if (value.length < MESSAGE_HEAD_BYTES || value[0] !== VERSION) return undefined
+  let at = MESSAGE_HEAD_BYTES
+  for (let texts = ((value[1] ?? 0) & PROPERTIES_FLAG) === 0 ? 2 : 3; texts > 0; texts--) {
+    if (at + 4 > value.length) return undefined
+    at += 4 + value.readUInt32BE(at)
+  }
+  return at > value.length ? undefined : value.length - at
+}
+
 /** An entry in state `publish`. {@link setEntryQos} makes it fit the next session of the same publish. */
 export function encodeEntry(message: StoredMessage, qos: 1 | 2): Buffer {
   const value = encodeMessage(message, ENTRY_HEAD_BYTES)
@@ -102,7 +112,16 @@ export function decodeEntry(seq: number, value: Buffer): QueueEntry | undefined 
   return message && { seq, qos, state: 'publish', message }
 }
 
-export function encodeSession(session: SessionHandle): Buffer {
+export interface SessionRecord {
+  readonly connected: boolean
+  readonly number: number
+  readonly seqMark: number
+  readonly sentUpToSeq: number
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
+}
+
+export function encodeSession(session: SessionRecord): Buffer {
   const value = Buffer.allocUnsafe(SESSION_BYTES)
   value[0] = VERSION
   value[1] = session.connected ? 1 : 0
@@ -112,15 +131,6 @@ export function encodeSession(session: SessionHandle): Buffer {
   value.writeDoubleBE(session.createdAtMs, 20)
   value.writeDoubleBE(session.expiresAtMs, 28)
   return value
-}
-
-export interface SessionRecord {
-  readonly connected: boolean
-  readonly number: number
-  readonly seqMark: number
-  readonly sentUpToSeq: number
-  readonly createdAtMs: number
-  readonly expiresAtMs: number
 }
 
 export function decodeSession(value: Buffer): SessionRecord | undefined {

@@ -14,7 +14,7 @@ export class SessionHandle implements StoredSession {
   readonly id: string
   /** Short name of the session in keys; never used again in one store. */
   readonly number: number
-  readonly createdAtMs: number
+  createdAtMs: number
   readonly subscriptions = new Map<string, StoredSubscription>()
   readonly incomingIds = new Set<number>()
   /** Entries in state `pubrel`: their payload is accounted for no more. */

@@ -53,7 +53,7 @@ export interface Follower {
    */
   readonly freshAtMs: number
   /** Of that kind. A handler that returns a promise is waited for before the position moves on. Throws: garbage, counted. */
-  onLog(kind: string, handler: (entry: LogEntry) => void | Promise<void>): void
+  onLog(kind: string, handler: (entry: LogEntry, position: number) => void | Promise<void>): void
   /** All of them, after the handlers of a read: the position has moved. */
   onProgress(listener: (position: number) => void): void
   onInbox(kind: string, handler: (entry: InboxEntry, message: Buffer | undefined) => void): void

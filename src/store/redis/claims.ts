@@ -1,0 +1,285 @@
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { encodeMessage } from '../codec.ts'
+import { MAX_UNFORGOTTEN_COUNT, type StoredWill, type StoreLimits } from '../contract.ts'
+import { withOwnPayload } from '../pending-publish.ts'
+import type { RedisClaimReply, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
+import type { RedisQueues } from './queues.ts'
+import type { Replica } from './replica.ts'
+import { listIn, numberIn, textIn } from './reply.ts'
+import type { Requests } from './requests.ts'
+import { createIncarnation, kidOf, type RedisSession } from './session.ts'
+
+/** Claims that are made again by one op. */
+const RECLAIM_COUNT = 500
+const TOO_MANY_SESSIONS = 1
+const TOO_MANY_CONNECTIONS = 2
+
+export interface ClaimParts {
+  readonly requests: Requests
+  readonly replica: Replica
+  readonly queues: RedisQueues
+  readonly limits: StoreLimits
+  readonly now: () => number
+}
+
+type ClaimRequest = Parameters<RedisStore['claim']>[0]
+type ClaimEnd = Parameters<RedisStore['releaseClaim']>[2]
+
+interface ClaimAnswer extends Omit<RedisClaimReply, 'stored'> {
+  readonly session: Promise<RedisSession | undefined>
+}
+
+interface KeptWill {
+  readonly will: StoredWill
+  /** Of the claim that it was stored with; 0: without one. */
+  readonly number: number
+}
+
+/** Claims of client ids that this pod holds, and the wills that lie beside them. See lua/op-claim.lua. */
+export class Claims {
+  /** Of this pod. */
+  readonly wills = new Map<string, StoredWill>()
+  readonly #willNumbers = new Map<string, number>()
+  readonly #held = new Map<string, number>()
+  readonly #parts: ClaimParts
+
+  constructor(parts: ClaimParts) {
+    this.#parts = parts
+    parts.requests.onFenced((sessionId) => this.#forget(sessionId))
+  }
+
+  get count(): number {
+    return this.#held.size
+  }
+
+  numberOf(sessionId: string): number | undefined {
+    return this.#held.get(sessionId)
+  }
+
+  async claim(request: ClaimRequest): Promise<RedisClaimReply> {
+    const { requests, replica, queues, limits, now } = this.#parts
+    const { sessionId, clean, will } = request
+    const value = will === undefined ? '' : encodeMessage(will.message)
+    const kept = will && ownWill(will)
+    const known = replica.find('client', sessionId)
+    if (known !== undefined) queues.submitAcknowledged(known)
+    const args = [
+      sessionId,
+      clean ? 1 : 0,
+      now(),
+      createIncarnation(),
+      value,
+      request.maxSessions,
+      replica.index.groups.size,
+      request.username ?? '',
+      request.maxConnectionsPerUser,
+      limits.maxInflight + MAX_UNFORGOTTEN_COUNT,
+      this.#held.has(sessionId) ? 1 : 0,
+    ]
+    const answer = await this.#ask(request, args, value.length)
+    if (answer.previousPod === undefined && args[10] === 0) this.#keepWill(sessionId, kept, answer.claim)
+    const { claim, present, previousPod, previousClaim } = answer
+    return { claim, present, previousPod, previousClaim, stored: clean ? undefined : await answer.session }
+  }
+
+  async putClaimedWill(sessionId: string, claim: number, will: StoredWill | undefined): Promise<void> {
+    const value = will === undefined ? '' : encodeMessage(will.message)
+    const kept = will && ownWill(will)
+    const options = { patience: 'wait', bytes: value.length } as const
+    await this.#parts.requests.askFenced(sessionId, 'claim-will', [sessionId, claim, value], options)
+    this.#keepWill(sessionId, kept, claim)
+  }
+
+  async releaseClaim(sessionId: string, claim: number, end: ClaimEnd): Promise<void> {
+    const { requests, replica, queues } = this.#parts
+    if (this.#held.get(sessionId) === claim) {
+      const session = replica.find('client', sessionId)
+      if (session?.claim === claim) {
+        queues.submitAcknowledged(session)
+        session.claim = 0
+        session.connected = false
+        session.expiresAtMs = end.expiresAtMs
+        session.sentUpToSeq = Math.max(session.sentUpToSeq, end.sentUpToSeq)
+        session.readUpToSeq = 0
+      }
+      this.#held.delete(sessionId)
+    }
+    if (this.#willNumbers.get(sessionId) === claim) this.#keepWill(sessionId, undefined, claim)
+    const args = [sessionId, claim, end.expiresAtMs, end.sentUpToSeq, end.willDueAtMs, end.releasedTo ?? '']
+    await requests.ask('release-claim', args, { patience: 'keep', frees: true })
+  }
+
+  async reclaim(claims: ReadonlyMap<string, number>): Promise<readonly string[]> {
+    const all = [...claims]
+    const lost: string[] = []
+    for (let from = 0; from < all.length; from += RECLAIM_COUNT) {
+      const portion = all.slice(from, from + RECLAIM_COUNT)
+      const args = portion.flatMap(([sessionId, claim]): ScriptArgument[] => {
+        const kept = this.#willNumbers.get(sessionId) === claim ? this.wills.get(sessionId) : undefined
+        return [sessionId, claim, kept === undefined ? '' : encodeMessage(kept.message)]
+      })
+      const bytes = args.reduce<number>((sum, arg) => sum + (Buffer.isBuffer(arg) ? arg.length : 16), 0)
+      const reply = await this.#parts.requests.ask('reclaim', args, { patience: 'wait', bytes })
+      for (const [at, [sessionId]] of portion.entries()) {
+        if (reply[at] === 1) continue
+        lost.push(sessionId)
+        this.#forget(sessionId)
+      }
+    }
+    return lost
+  }
+
+  /** What this pod held is another's, or nobody's: it has another name now. */
+  expelled(): void {
+    for (const sessionId of [...this.#held.keys()]) this.#forget(sessionId)
+    this.wills.clear()
+    this.#willNumbers.clear()
+  }
+
+  async putWill(will: StoredWill): Promise<void> {
+    const { clientId } = will
+    const number = this.#held.get(clientId) ?? 0
+    const before = this.willOf(clientId)
+    const kept = ownWill(will)
+    this.#keepWill(clientId, kept, number)
+    const value = encodeMessage(will.message)
+    const options = { patience: 'wait', bytes: value.length } as const
+    try {
+      await this.#parts.requests.askFenced(clientId, 'claim-will', [clientId, number, value], options)
+    } catch (error) {
+      if (this.wills.get(clientId) === kept) this.#keepWill(clientId, before?.will, before?.number ?? 0)
+      throw error
+    }
+  }
+
+  async deleteWill(clientId: string): Promise<void> {
+    const before = this.willOf(clientId)
+    if (before === undefined) {
+      const { refusal } = this.#parts.requests
+      await this.#parts.requests.settled()
+      if (refusal !== undefined) throw refusal
+      return
+    }
+    this.#keepWill(clientId, undefined, 0)
+    try {
+      await this.#parts.requests.ask('will-delete', [clientId, before.number], {
+        patience: 'wait',
+        frees: true,
+      })
+    } catch (error) {
+      if (!this.wills.has(clientId)) this.#keepWill(clientId, before.will, before.number)
+      throw error
+    }
+  }
+
+  /** As it is now. */
+  willOf(sessionId: string): KeptWill | undefined {
+    const will = this.wills.get(sessionId)
+    return will && { will, number: this.#willNumbers.get(sessionId) ?? 0 }
+  }
+
+  willNumberOf(sessionId: string): number {
+    return this.#willNumbers.get(sessionId) ?? this.#held.get(sessionId) ?? 0
+  }
+
+  /** It was published, by whomever. */
+  willIsGone(sessionId: string, { will }: KeptWill): void {
+    if (this.wills.get(sessionId) === will) this.#keepWill(sessionId, undefined, 0)
+  }
+
+  /** What was claimed is noted before the answer to any later write is. */
+  #ask(request: ClaimRequest, args: readonly ScriptArgument[], bytes: number): Promise<ClaimAnswer> {
+    const { requests, queues } = this.#parts
+    const { sessionId, clean } = request
+    const kid = kidOf('client', sessionId)
+    queues.claimBegins(kid)
+    return new Promise((resolve, reject) => {
+      requests.submit('claim', args, { patience: 'now', bytes }, (error, reply) => {
+        let session: Promise<RedisSession | undefined> | undefined
+        try {
+          if (error !== undefined) throw error
+          const claim = this.#numberIn(request, reply)
+          const previousPod = textIn(reply[2])
+          session = clean
+            ? requests.applied(reply[5]).then(() => undefined)
+            : this.#claimed(sessionId, claim, reply)
+          resolve({
+            claim,
+            present: reply[4] === 1,
+            previousPod: previousPod === '' ? undefined : previousPod,
+            previousClaim: numberIn(reply[3]),
+            session,
+          })
+        } catch (failure) {
+          queues.claimEnds(kid, undefined)
+          return reject(failure as Error)
+        }
+        session.then(
+          (claimed) => queues.claimEnds(kid, claimed),
+          () => queues.claimEnds(kid, undefined),
+        )
+      })
+    })
+  }
+
+  #numberIn(
+    { sessionId, maxSessions, maxConnectionsPerUser }: ClaimRequest,
+    reply: readonly ScriptReply[],
+  ): number {
+    if (reply[0] === TOO_MANY_SESSIONS)
+      throw limit(`${maxSessions} sessions are stored (session.maxSessions)`)
+    if (reply[0] === TOO_MANY_CONNECTIONS) throw limit(`${maxConnectionsPerUser} connections of this user`)
+    const claim = numberIn(reply[1])
+    this.#held.set(sessionId, Math.max(claim, this.#held.get(sessionId) ?? 0))
+    return claim
+  }
+
+  /** At once, if the session is known here, as it is but for the first moments of its life. */
+  #claimed(sessionId: string, claim: number, reply: readonly ScriptReply[]): Promise<RedisSession> {
+    const { requests, replica } = this.#parts
+    const [incarnation = 0, , seq = 0, sent = 0, count = 0, bytes = 0] = reply.slice(5, 11).map(numberIn)
+    const incomingIds = listIn(reply[12]).map(numberIn)
+    const take = (session: RedisSession): RedisSession => {
+      session.claim = Math.max(session.claim, claim)
+      session.connected = true
+      session.expiresAtMs = 0
+      session.readUpToSeq = 0
+      session.releasedSeqs.clear()
+      replica.setFigures(session, { seq, sent, count, bytes })
+      session.incomingIds.clear()
+      for (const id of incomingIds) session.incomingIds.add(id)
+      return session
+    }
+    const known = replica.find('client', sessionId)
+    if (known?.told === true && known.incarnation === incarnation) return Promise.resolve(take(known))
+    return requests.applied(reply[11]).then(() => {
+      const session = replica.find('client', sessionId)
+      if (session !== undefined) return take(session)
+      throw new TunnelMQError(ErrorCode.storeUnavailable, 'The session was removed while it was claimed')
+    })
+  }
+
+  #keepWill(sessionId: string, will: StoredWill | undefined, number: number): void {
+    if (will === undefined) {
+      this.wills.delete(sessionId)
+      this.#willNumbers.delete(sessionId)
+    } else {
+      this.wills.set(sessionId, will)
+      this.#willNumbers.set(sessionId, number)
+    }
+  }
+
+  #forget(sessionId: string): void {
+    this.#held.delete(sessionId)
+    const session = this.#parts.replica.find('client', sessionId)
+    if (session !== undefined) session.claim = 0
+  }
+}
+
+function ownWill(will: StoredWill): StoredWill {
+  return { ...will, message: withOwnPayload(will.message) }
+}
+
+function limit(message: string): TunnelMQError {
+  return new TunnelMQError(ErrorCode.limit, message)
+}

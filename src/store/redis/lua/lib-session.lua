@@ -1,0 +1,127 @@
+-- What several scripts know of sessions (docs/decisions/0009-pods.md has the keys). `kid`: `c` and a session id, or `g`
+-- and the key of a shared group. Each session has a number of its own, `number` in its hash, which tells it from an
+-- earlier one of the same name.
+
+-- Payload bytes of a message at rest that begins at this byte (store/codec.ts); 0 for what is none.
+local function payloadBytes(value, from)
+  local at = from + 18
+  if #value < at + 7 then return 0 end
+  local texts = string.byte(value, from + 1) >= 8 and 3 or 2
+  for _ = 1, texts do
+    if #value < at + 3 then return 0 end
+    at = at + 4 + struct.unpack('>I4', value, at)
+  end
+  return math.max(0, #value - at + 1)
+end
+
+-- When it expires, ms; 0: never.
+local function expiryOf(value, from)
+  if #value < from + 17 then return 0 end
+  return (struct.unpack('>d', value, from + 10))
+end
+
+-- An entry of a queue is three bytes, the third its QoS, and the message.
+local ENTRY_HEAD_BYTES = 3
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function seqOf(id)
+  return tonumber(string.match(id, '^%d+'))
+end
+
+local function head()
+  return tonumber(call('GET', key('logpos')) or 0)
+end
+
+local function hasSession(kid)
+  return call('HEXISTS', key('sessions'), kid) == 1
+end
+
+-- May the holder of this claim write to it? Number 0: whoever has none, while nobody has one. Groups are everybody's.
+local function mayWrite(kid, number)
+  if string.byte(kid) ~= 99 then return true end
+  local owner = call('HGET', key('owner'), string.sub(kid, 2))
+  if not owner then return number == '0' end
+  return owner == number .. ':' .. pod
+end
+
+-- Answers the position in the log.
+local function addSession(kid, createdMs, number)
+  call('HSET', key('sessions'), kid, createdMs)
+  call('HSET', key('s:' .. kid), 'number', number, 'created', createdMs, 'expires', 0, 'seq', 0, 'sent', 0, 'n', 0, 'b', 0)
+  return log('session', kid, 1, tonumber(createdMs), tonumber(number))
+end
+
+-- Of a subscription as it is stored: a version byte, and JSON.
+local function sharedGroupOf(subscription)
+  if not subscription or not string.find(subscription, '"shareGroup"', 1, true) then return nil end
+  local fields = cjson.decode(string.sub(subscription, 2))
+  return fields.shareGroup .. '/' .. fields.matchFilter
+end
+
+-- Its queue exists from now on. `number`: for that session, if it is new.
+local function joinGroup(group, member, number)
+  call('SADD', key('gm:' .. group), member)
+  if not hasSession('g' .. group) then addSession('g' .. group, text(nowMs()), number) end
+end
+
+local removeSession
+
+-- The queue goes with the last member, connected or stored.
+local function leaveGroup(group, member)
+  if call('SREM', key('gm:' .. group), member) == 1 and call('EXISTS', key('gm:' .. group)) == 0 then
+    if hasSession('g' .. group) then removeSession('g' .. group) end
+  end
+end
+
+-- With everything that belongs to it, beside its claim and its will. Answers the position in the log.
+removeSession = function(kid)
+  local number = tonumber(call('HGET', key('s:' .. kid), 'number') or 0)
+  local id = string.sub(kid, 2)
+  if string.byte(kid) == 99 then
+    for _, subscription in ipairs(call('HVALS', key('f:' .. kid))) do
+      local group = sharedGroupOf(subscription)
+      if group then leaveGroup(group, 's' .. id) end
+    end
+  else
+    call('UNLINK', key('gr:' .. id), key('gl:' .. id))
+  end
+  call('UNLINK', key('s:' .. kid), key('f:' .. kid), key('q:' .. kid), key('r:' .. kid), key('i:' .. kid))
+  call('HDEL', key('sessions'), kid)
+  call('ZREM', key('expiry'), kid)
+  call('ZREM', key('qexpiry'), kid)
+  return log('session', kid, 0, 0, number)
+end
+
+-- These entries are free to be leased. Other pods with members are told, unless some were free before: then they know.
+local function fillGroup(group, seqs)
+  local free = key('gr:' .. group)
+  local isKnown = call('EXISTS', free) == 1
+  for _, seq in ipairs(seqs) do call('ZADD', free, seq, seq) end
+  if isKnown then return end
+  for _, member in ipairs(call('SMEMBERS', key('gm:' .. group))) do
+    if string.byte(member) == 112 and member ~= 'p' .. pod then
+      inbox(string.sub(member, 2), { 'filled', group })
+    end
+  end
+end
+
+-- Takes entries out of a queue: how many of them, and what they weigh.
+local function takeOut(kid, count, bytes)
+  local skey = key('s:' .. kid)
+  local figures = call('HMGET', skey, 'n', 'b')
+  if not figures[1] then return end
+  local left = math.max(0, tonumber(figures[1]) - count)
+  local leftBytes = math.max(0, tonumber(figures[2]) - bytes)
+  call('HSET', skey, 'n', text(left), 'b', text(left == 0 and 0 or leftBytes))
+end
+
+-- Connections of one username are kept as `u:<username>`: session id → number of its claim; and the way back.
+local function forgetUser(sessionId)
+  local username = call('HGET', key('claimuser'), sessionId)
+  if not username then return end
+  call('HDEL', key('claimuser'), sessionId)
+  call('HDEL', key('u:' .. username), sessionId)
+end

@@ -1,0 +1,45 @@
+-- Reads a part of a queue, bounded here, so that 200 messages of 1 MB are not fetched to use one.
+-- ARGV: pod, kid, after this sequence number, entries at most, payload bytes at most (one entry at least).
+-- Reply: sequence number and entry, in turn; an integer 0 in place of an entry: released, its message is gone.
+
+local kid, left, leftBytes = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local reply = {}
+local released = call('ZRANGEBYSCORE', key('r:' .. kid), '(' .. ARGV[3], '+inf', 'LIMIT', 0, left)
+local nextReleased = 1
+
+-- Those before this one come first.
+local function takeReleased(before)
+  while left > 0 and released[nextReleased] and tonumber(released[nextReleased]) < before do
+    reply[#reply + 1] = tonumber(released[nextReleased])
+    reply[#reply + 1] = 0
+    nextReleased = nextReleased + 1
+    left = left - 1
+  end
+end
+
+local from = '(' .. ARGV[3] .. '-0'
+local portion, isFull = 8, false
+while left > 0 and not isFull do
+  local asked = math.min(left, portion)
+  local found = call('XRANGE', key('q:' .. kid), from, '+', 'COUNT', asked)
+  local foundBytes = 0
+  for _, one in ipairs(found) do
+    local seq, value = seqOf(one[1]), one[2][2] or ''
+    local bytes = payloadBytes(value, 1 + ENTRY_HEAD_BYTES)
+    foundBytes = foundBytes + bytes
+    takeReleased(seq)
+    if left == 0 or (#reply > 0 and bytes > leftBytes) then
+      isFull = true
+      break
+    end
+    reply[#reply + 1] = seq
+    reply[#reply + 1] = value
+    left = left - 1
+    leftBytes = leftBytes - bytes
+  end
+  if #found < asked then break end
+  from = '(' .. found[#found][1]
+  portion = math.max(1, math.min(1000, math.floor(#found * leftBytes / math.max(foundBytes, 1)) + 1, portion * 8))
+end
+if not isFull then takeReleased(math.huge) end
+return reply

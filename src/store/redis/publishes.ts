@@ -1,0 +1,152 @@
+import { encodeEntry } from '../codec.ts'
+import type { PublishDone, PublishTarget, PublishWrite, StoreLimits } from '../contract.ts'
+import type { ScriptArgument, ScriptReply } from './contract.ts'
+import type { Claims } from './claims.ts'
+import type { RedisQueues } from './queues.ts'
+import type { Replica } from './replica.ts'
+import { numberIn } from './reply.ts'
+import type { Requests } from './requests.ts'
+import type { RetainedReplica } from './retained.ts'
+import { redisSessionOf } from './session.ts'
+
+const NOTHING_WRITTEN = 1
+/** What precedes the targets in a reply: status, position of the log, retained dropped. */
+const REPLY_HEAD = 3
+
+export interface PublishParts {
+  readonly requests: Requests
+  readonly replica: Replica
+  readonly retained: RetainedReplica
+  readonly queues: RedisQueues
+  readonly claims: Claims
+  readonly limits: StoreLimits
+}
+
+/** Publishes as single ops; see lua/op-publish.lua. */
+export class Publishes {
+  droppedMessages = 0
+  droppedRetained = 0
+  readonly #parts: PublishParts
+
+  constructor(parts: PublishParts) {
+    this.#parts = parts
+  }
+
+  publish(write: PublishWrite, done: PublishDone): void {
+    const { requests } = this.#parts
+    const { message, incoming, willOf } = write
+    const targets = write.targets.filter(({ session }) => !redisSessionOf(session).removed)
+    const isNothing =
+      targets.length === 0 &&
+      !write.retain &&
+      incoming === undefined &&
+      willOf === undefined &&
+      (write.pods === undefined || write.pods.length === 0)
+    if (isNothing) {
+      const { refusal } = requests
+      return requests.barrier(() => done(refusal, nothing(write), false))
+    }
+    const publisher = incoming && redisSessionOf(incoming.session)
+    const isFirstUse = publisher?.incomingIds.has(incoming?.messageId ?? 0) === false
+    const will = willOf === undefined ? undefined : this.#parts.claims.willOf(willOf)
+    const entry = encodeEntry(message, 1)
+    requests.submit(
+      'publish',
+      this.#argsOf(write, entry, targets),
+      { patience: 'wait', bytes: entry.length },
+      (error, reply) => {
+        if (error !== undefined) {
+          if (isFirstUse) publisher?.incomingIds.delete(incoming?.messageId ?? 0)
+          return done(error, nothing(write), false)
+        }
+        if (willOf !== undefined && will !== undefined) this.#parts.claims.willIsGone(willOf, will)
+        const fenced = publisher && requests.fencedIn(publisher.id, reply)
+        if (fenced !== undefined) return done(fenced, nothing(write), false)
+        if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
+        if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)
+        let seqs: readonly number[]
+        try {
+          if (write.retain) this.#retained(write, entry, reply)
+          seqs = this.#seqsIn(write, targets, reply)
+        } catch (unexpected) {
+          return done(unexpected as Error, nothing(write), false)
+        }
+        done(undefined, seqs, false)
+      },
+    )
+    if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
+  }
+
+  #argsOf(write: PublishWrite, entry: Buffer, targets: readonly PublishTarget[]): ScriptArgument[] {
+    const { limits, claims, queues } = this.#parts
+    const { message, incoming, willOf } = write
+    const publisher = incoming && redisSessionOf(incoming.session)
+    const pods = write.pods ?? []
+    const args: ScriptArgument[] = [
+      entry,
+      message.payload.length,
+      message.expiresAtMs,
+      limits.queueMaxMessages,
+      limits.queueMaxBytes,
+      limits.retainedMaxMessages,
+      limits.retainedMaxBytes,
+      write.retain ? message.topic : '',
+      publisher?.kid ?? '',
+      publisher?.claim ?? '',
+      incoming?.messageId ?? '',
+      willOf ?? '',
+      willOf === undefined ? '' : (write.willClaim ?? claims.willNumberOf(willOf)),
+      pods.length,
+      ...pods,
+    ]
+    for (const { session, qos, unbounded } of targets) {
+      const target = redisSessionOf(session)
+      // What was acknowledged makes room.
+      queues.submitAcknowledged(target)
+      args.push(`${unbounded === true ? qos + 2 : qos}${target.kid}`)
+    }
+    return args
+  }
+
+  #seqsIn(
+    write: PublishWrite,
+    asked: readonly PublishTarget[],
+    reply: readonly ScriptReply[],
+  ): readonly number[] {
+    const { replica } = this.#parts
+    const { message } = write
+    const seqs: number[] = []
+    let at = REPLY_HEAD
+    let next = 0
+    for (const target of write.targets) {
+      if (target !== asked[next]) {
+        seqs.push(0)
+        continue
+      }
+      next++
+      const seq = numberIn(reply[at++])
+      if (seq === 0) this.droppedMessages++
+      if (seq > 0) {
+        const session = redisSessionOf(target.session)
+        replica.countEntry(session, seq, message.payload.length)
+      }
+      seqs.push(Math.max(0, seq))
+    }
+    return seqs
+  }
+
+  #retained({ message }: PublishWrite, entry: Buffer, reply: readonly ScriptReply[]): void {
+    const position = numberIn(reply[1])
+    const isDropped = reply[2] === 1
+    if (isDropped) this.droppedRetained++
+    if (position === 0) return
+    const isKept = !isDropped && message.payload.length > 0
+    // The caller's buffer may hold something else by now.
+    const payload = Buffer.from(entry.subarray(entry.length - message.payload.length))
+    this.#parts.retained.changedHere(message.topic, isKept ? { ...message, payload } : undefined, position)
+  }
+}
+
+function nothing(write: PublishWrite): number[] {
+  return write.targets.map(() => 0)
+}
