@@ -21,7 +21,8 @@ class SlowQueue {
   }
 
   get session(): StoredSession {
-    return { queuedCount: this.entries.length + this.uncommitted.length } as StoredSession
+    const queuedCount = this.entries.length + this.uncommitted.length
+    return { queuedCount, lastSeq: this.#lastSeq } as StoredSession
   }
 
   get store(): Store {
@@ -356,5 +357,67 @@ describe('the backlog in memory', () => {
     }
     seqs.push(...takeSeqs(backlog))
     expect(seqs).toEqual(Array.from({ length: 10_000 }, (_, index) => index / 2))
+  })
+})
+
+describe('a queue into which other brokers write as well', () => {
+  const step = fc.oneof(
+    fc.constant('publish' as const),
+    fc.constant('tell' as const),
+    fc.constant('read' as const),
+    fc.constant('take' as const),
+  )
+
+  it('gives every entry once and in order, in whichever order they are told of', async () => {
+    const run = fc.asyncProperty(
+      fc.array(step, { maxLength: 60, size: 'max' }),
+      fc.infiniteStream(fc.nat()),
+      async (steps, random) => {
+        queue = new SlowQueue()
+        const backlog = new Backlog(queue.store, (error) => failures.push(error), 'gapless')
+        backlog.restart(queue.session)
+        const untold: number[] = []
+        const got: number[] = []
+        let published = 0
+        const pull = async (): Promise<void> => {
+          await settled()
+          got.push(...takeSeqs(backlog))
+          backlog.refill(0, undefined, () => {})
+        }
+        const tell = (): void => {
+          if (untold.length === 0) return
+          const [seq] = untold.splice(random.next().value % untold.length, 1)
+          backlog.stored(createEntry(seq!))
+        }
+        for (const one of steps) {
+          if (one === 'publish') {
+            queue.publish(1)
+            untold.push(...queue.commit(1))
+            published++
+          } else if (one === 'tell') tell()
+          else if (one === 'read') queue.reads.shift()?.answer()
+          else await pull()
+        }
+        while (untold.length > 0) tell()
+        for (let i = 0; i < 10; i++) {
+          await pull()
+          queue.reads.shift()?.answer()
+        }
+        expect(got).toEqual(Array.from({ length: published }, (_, index) => index + 1))
+      },
+    )
+    await fc.assert(run, { numRuns: 300 })
+  })
+
+  it('is read again when something may have been missed', async () => {
+    const backlog = new Backlog(queue.store, (error) => failures.push(error), 'gapless')
+    backlog.restart(queue.session)
+    queue.publish(2)
+    queue.commit(2)
+    backlog.rescan()
+    backlog.refill(0, undefined, () => {})
+    queue.reads.shift()!.answer()
+    await settled()
+    expect(takeSeqs(backlog)).toEqual([1, 2])
   })
 })

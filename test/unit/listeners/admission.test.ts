@@ -152,3 +152,22 @@ describe('admission', () => {
     )
   })
 })
+
+describe('a ban that another pod has made', () => {
+  it('holds here too, until it ends, and makes none shorter', () => {
+    const { admission, pass } = withClock({})
+    admission.ban('a', 10_000)
+    admission.ban('a', 1_000)
+    pass(9_999)
+    expect(verdictsOf(admission, 'a', 1)).toEqual(['banned'])
+    expect(admission.isBanned('b')).toBe(false)
+    pass(1)
+    expect(admission.isBanned('a')).toBe(false)
+  })
+
+  it('never holds for a unix socket, which is everybody', () => {
+    const { admission } = withClock({})
+    admission.ban('unix', 10_000)
+    expect(admission.isBanned('unix')).toBe(false)
+  })
+})

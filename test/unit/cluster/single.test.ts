@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest'
+import type { ClaimRequest, Cluster } from '../../../src/cluster/contract.ts'
+import { createSingleCluster } from '../../../src/cluster/single.ts'
+import type { Store } from '../../../src/store/contract.ts'
+import { createMemoryStore } from '../../../src/store/memory.ts'
+import { message, testLimits } from '../../support/store-fixtures.ts'
+
+const request: ClaimRequest = {
+  sessionId: 'c',
+  clean: false,
+  will: undefined,
+  username: undefined,
+  maxSessions: 2,
+  maxConnectionsPerUser: 0,
+  onLost: () => {},
+}
+const will = { clientId: 'c', message: message('w', 'gone') }
+const end = { expiresAtMs: 5_000, sentUpToSeq: 0, willDueAtMs: 0 }
+
+async function open(): Promise<{ store: Store; cluster: Cluster }> {
+  const store = createMemoryStore(testLimits)
+  await store.open()
+  return { store, cluster: createSingleCluster(store, { expiryMs: 60_000 }) }
+}
+
+describe('a claim of a broker that is alone', () => {
+  it('makes the stored session, and finds it the next time', async () => {
+    const { store, cluster } = await open()
+    const first = await cluster.claim(request)
+    expect(first).toMatchObject({ present: false, stored: { id: 'c', expiresAtMs: 0 } })
+    await first.release(end)
+    expect(store.sessions.get('c')).toMatchObject({ expiresAtMs: 5_000 })
+    const second = await cluster.claim(request)
+    expect(second.present).toBe(true)
+    expect(second.stored).toBe(first.stored)
+    expect(store.sessions.get('c')).toMatchObject({ expiresAtMs: 0 })
+  })
+
+  it('with clean session 1 ends the stored session', async () => {
+    const { store, cluster } = await open()
+    await (await cluster.claim(request)).release(end)
+    expect(await cluster.claim({ ...request, clean: true })).toMatchObject({
+      present: false,
+      stored: undefined,
+    })
+    expect(store.sessions.size).toBe(0)
+  })
+
+  it('puts the will in place of whatever there was', async () => {
+    const { store, cluster } = await open()
+    await cluster.claim({ ...request, will })
+    expect(store.wills.get('c')?.message.topic).toBe('w')
+    await cluster.claim(request)
+    expect(store.wills.size).toBe(0)
+  })
+
+  it('leaves the will where it is when it is to be kept, and else deletes it', async () => {
+    const { store, cluster } = await open()
+    await (await cluster.claim({ ...request, will })).release({ ...end, willDueAtMs: 9_000 })
+    expect(store.wills.size).toBe(1)
+    await (await cluster.claim({ ...request, will })).release(end)
+    expect(store.wills.size).toBe(0)
+  })
+
+  it('that is given up late does not touch the next one', async () => {
+    const { store, cluster } = await open()
+    const first = await cluster.claim(request)
+    await cluster.claim({ ...request, will })
+    await first.release(end)
+    expect(store.sessions.get('c')).toMatchObject({ expiresAtMs: 0 })
+    expect(store.wills.size).toBe(1)
+  })
+
+  it('of one session too many is refused, and nothing is claimed', async () => {
+    const { store, cluster } = await open()
+    for (const sessionId of ['a', 'b']) await cluster.claim({ ...request, sessionId })
+    await expect(cluster.claim(request)).rejects.toMatchObject({ code: 'TMQ_LIMIT' })
+    expect(await cluster.kick('c')).toBe(false)
+    expect(store.sessions.size).toBe(2)
+    expect(cluster.stats()).toMatchObject({ claims: 2, owned: 2 })
+  })
+
+  it('that fails half-way leaves a session that ends in time', async () => {
+    const { store } = await open()
+    const failing = new Proxy(store, {
+      get: (target, name) =>
+        name === 'putWill' ? () => Promise.reject(new Error('disk')) : (Reflect.get(target, name) as unknown),
+    })
+    const cluster = createSingleCluster(failing, { expiryMs: 60_000 })
+    await expect(cluster.claim({ ...request, will })).rejects.toThrow('disk')
+    expect(store.sessions.get('c')!.expiresAtMs).toBeGreaterThan(Date.now())
+  })
+})
+
+describe('a kick', () => {
+  it('tells the connection once, and says whether there is one', async () => {
+    const { cluster } = await open()
+    const losses: string[] = []
+    const claim = await cluster.claim({ ...request, onLost: (loss) => losses.push(loss) })
+    expect([await cluster.kick('c'), await cluster.kick('c'), await cluster.kick('nobody')]).toEqual([
+      true,
+      false,
+      false,
+    ])
+    await claim.release(end)
+    expect(await cluster.kick('c')).toBe(false)
+    expect(losses).toEqual(['kicked'])
+  })
+})
