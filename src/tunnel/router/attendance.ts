@@ -22,6 +22,8 @@ export interface AttendanceContext {
   /** Undefined: there are no others. */
   readonly pods: TunnelPods | undefined
   readonly now: () => number
+  /** An end at another pod has its place here now. */
+  readonly seated: (end: RemoteEnd, role: TunnelRole) => void
   /** Makes this the retained status of an agent. */
   readonly publishStatus: (mountpoint: string, agent: string, status: Buffer) => void
 }
@@ -164,6 +166,7 @@ export class Attendance {
       // 9.5: one that was restarted does not know them.
       for (const stream of seat.streams) this.#context.streams.probe(stream, role === 'serve' ? 'up' : 'down')
     }
+    if (end instanceof RemoteEnd) this.#context.seated(end, role)
   }
 
   /** The end that had the place has gone: another may have come meanwhile. */

@@ -1,5 +1,5 @@
-import type { AttendanceContext } from './attendance.ts'
 import { offlineStatus, parseStatus } from './presence.ts'
+import type { Namespaces } from './seats.ts'
 
 export interface ExpectedAgent {
   readonly mountpoint: string
@@ -12,10 +12,11 @@ interface Expectation extends ExpectedAgent {
   isTold: boolean
 }
 
-export interface ExpectedAgentsContext extends Pick<
-  AttendanceContext,
-  'namespaces' | 'now' | 'publishStatus'
-> {
+export interface ExpectedAgentsContext {
+  readonly namespaces: Namespaces
+  readonly now: () => number
+  /** Makes this the retained status of an agent. */
+  readonly publishStatus: (mountpoint: string, agent: string, status: Buffer) => void
   /** `session.willGraceMs`. */
   readonly graceMs: number
   /** The retained status of an agent. */

@@ -3,15 +3,18 @@ import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import { FrameType, HEADER_BYTES, MAX_DATA_BYTES } from '../protocol/frame.ts'
 import { parseFrameTopic } from '../protocol/names.ts'
 import type { TunnelCounters } from './counters.ts'
+import { EarlyFrames } from './early-frames.ts'
 import type { TunnelEnd } from './end.ts'
 import { wrapFrame } from './packet.ts'
 import { Relays } from './relays.ts'
-import type { Namespaces, Way } from './seats.ts'
+import type { RemoteEnd } from './remote-end.ts'
+import type { Namespaces, TunnelRole, Way } from './seats.ts'
 
 export interface PodFramesContext {
   readonly config: TunnelConfig
   readonly namespaces: Namespaces
   readonly counters: TunnelCounters
+  readonly now: () => number
   /** It may be given this frame; else it is counted. */
   readonly hasRoom: (end: TunnelEnd, frame: Buffer) => boolean
   /** A frame of a stream that is at home here. */
@@ -28,19 +31,24 @@ const MAX_FRAME_BYTES = HEADER_BYTES + MAX_DATA_BYTES
 export class PodFrames {
   readonly #context: PodFramesContext
   readonly #relays: Relays
+  readonly #early: EarlyFrames
 
   constructor(context: PodFramesContext) {
     this.#context = context
     this.#relays = new Relays(context.namespaces, context.config.maxStreamsPerAgent)
-  }
-
-  get relayedLanes(): number {
-    return this.#relays.count
+    this.#early = new EarlyFrames(context.now)
   }
 
   /** Every second. */
   sweep(): void {
     this.#relays.sweep()
+    this.#early.sweep()
+  }
+
+  /** It has its place at its pod, and not before. */
+  seated({ pod, mountpoint, name }: RemoteEnd, role: TunnelRole): void {
+    for (const { topic, frame } of this.#early.take({ mountpoint, name, role }, pod))
+      this.receive(pod, mountpoint, topic, frame)
   }
 
   /** Another pod has looked whose place the sender has; here it is seen that it has it there. */
@@ -64,19 +72,27 @@ export class PodFrames {
 
   #take(pod: PodId, way: Way, frame: Buffer): void {
     const { counters, receive } = this.#context
-    const { from, lane, topic } = way
-    const sender = from.isElsewhere && from.remote?.pod === pod ? from.remote : undefined
-    if (way.direction === 'up') this.#toAgent(way, frame, sender !== undefined)
-    else if (sender !== undefined && !lane.client.isElsewhere) receive(sender, topic, frame)
-    else counters.dropped.away++
+    const { from, lane, topic, direction } = way
+    const isUp = direction === 'up'
+    if (!from.isElsewhere || from.remote?.pod !== pod) {
+      // The home of a stream has the last word, also when its client has left.
+      if (isUp && frame[0] === FrameType.reset) this.#toAgent(way, frame)
+      else this.#keep(pod, way, frame)
+    } else if (isUp) this.#toAgent(way, frame)
+    else if (lane.client.isElsewhere) counters.dropped.away++
+    else receive(from.remote, topic, frame)
   }
 
-  /** The home of a stream has the last word, also when its client has left: RESET needs no sender that is there. */
-  #toAgent({ lane, topic, to }: Way, frame: Buffer, isFromClient: boolean): void {
+  #keep(pod: PodId, { from, topic, direction }: Way, frame: Buffer): void {
+    const { mountpoint, name } = from
+    const sender = { mountpoint, name, role: direction === 'up' ? 'answers' : 'serve' } as const
+    if (!this.#early.keep(sender, pod, topic, frame)) this.#context.counters.dropped.slow++
+  }
+
+  #toAgent({ lane, topic, to }: Way, frame: Buffer): void {
     const { counters, hasRoom } = this.#context
-    const isReset = frame[0] === FrameType.reset
-    const end = to.local ?? (isReset ? to.dismissed : undefined)
-    if (end === undefined || !(isFromClient || isReset) || frame.length < HEADER_BYTES) {
+    const end = to.local ?? (frame[0] === FrameType.reset ? to.dismissed : undefined)
+    if (end === undefined || frame.length < HEADER_BYTES) {
       counters.dropped.away++
       return
     }

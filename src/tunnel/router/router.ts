@@ -89,6 +89,7 @@ export class TunnelRouter {
       config,
       namespaces,
       counters: this.counters,
+      now,
       hasRoom: (end, frame) => this.#hasRoom(end, frame),
       receive: (end, topic, frame) => this.receive(end, topic, frame, undefined),
     })
@@ -103,6 +104,7 @@ export class TunnelRouter {
       audit,
       pods,
       now,
+      seated: (end, role) => this.#podFrames.seated(end, role),
       publishStatus,
     })
     this.#opening = new Opening({
