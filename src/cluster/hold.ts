@@ -35,6 +35,17 @@ export class Hold {
     return false
   }
 
+  /**
+   * The connection may go on. What was lost in this turn is told in the next, when whoever awaits the claim has it.
+   */
+  give(): void {
+    setImmediate(() => {
+      if (this.state !== 'waiting') return
+      this.state = 'held'
+      if (this.lost !== undefined) this.request.onLost(this.lost)
+    })
+  }
+
   /** Another claim of this client id has this number. True if that is news, and ends this one. */
   taken(number: number, pod: PodId): boolean {
     if (this.state === 'ended' || (this.number !== undefined && this.number >= number)) return false

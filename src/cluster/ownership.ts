@@ -70,6 +70,8 @@ export class Ownership {
   async claim(request: ClaimRequest): Promise<Claim> {
     const hold = new Hold(request)
     this.#add(hold)
+    // Then its will is not put by the claim, as that of the other one may be to be published.
+    const isHeldHere = this.#store.claimOf(request.sessionId) !== undefined
     let reply: RedisClaimReply
     try {
       const { sessionId, clean, will, username, maxSessions, maxConnectionsPerUser } = request
@@ -82,7 +84,7 @@ export class Ownership {
         maxConnectionsPerUser,
       })
     } catch (error) {
-      this.#end(hold)
+      this.#releaseUnanswered(hold)
       throw error
     }
     this.#claims++
@@ -90,7 +92,7 @@ export class Ownership {
     const { sessionId, will } = request
     const tookOver = await this.#formerOwnersGone(hold, reply)
     // The will of the former connection was its former owner's to publish; what is there now is nobody's.
-    if (tookOver && hold.lost === undefined) {
+    if ((tookOver || isHeldHere) && hold.lost === undefined) {
       try {
         await this.#store.putClaimedWill(sessionId, reply.claim, will)
       } catch (error) {
@@ -102,7 +104,7 @@ export class Ownership {
       void this.#giveUp(hold, reply)
       throw new TunnelMQError('TMQ_STOPPED', `client id claimed by another connection: ${hold.lost}`)
     }
-    hold.state = 'held'
+    hold.give()
     return { stored: reply.stored, present: reply.present, release: (end) => this.#release(hold, end) }
   }
 
@@ -222,10 +224,24 @@ export class Ownership {
     }
   }
 
+  /** The claim has failed, and may have been made for all that. */
+  #releaseUnanswered(hold: Hold): void {
+    const { sessionId } = hold.request
+    const number = this.#store.claimOf(sessionId)
+    const isAnothers = [...this.#holdsOf(sessionId)].some((other) => other.number === number)
+    if (number === undefined || isAnothers) return this.#end(hold)
+    hold.number = number
+    void this.#release(hold, { expiresAtMs: this.#expiresAtMs(), sentUpToSeq: 0, willDueAtMs: 0 })
+  }
+
   /** The connection never began. */
   #giveUp(hold: Hold, reply: RedisClaimReply): Promise<void> {
-    const expiresAtMs = this.#sessionExpiryMs === 0 ? 0 : Date.now() + this.#sessionExpiryMs
-    return this.#release(hold, { expiresAtMs, sentUpToSeq: reply.stored?.sentUpToSeq ?? 0, willDueAtMs: 0 })
+    const sentUpToSeq = reply.stored?.sentUpToSeq ?? 0
+    return this.#release(hold, { expiresAtMs: this.#expiresAtMs(), sentUpToSeq, willDueAtMs: 0 })
+  }
+
+  #expiresAtMs(): number {
+    return this.#sessionExpiryMs === 0 ? 0 : Date.now() + this.#sessionExpiryMs
   }
 
   async #release(
