@@ -14,6 +14,9 @@ import { RetainedReplica } from './retained.ts'
 import { createIncarnation, RedisSession, redisSessionOf } from './session.ts'
 import { Sweep } from './sweep.ts'
 
+/** The group was not removed: other pods' members, perhaps, read from it. */
+const HAS_MEMBERS = 3
+
 export interface RedisStoreOptions {
   /** Not opened yet. `open` and `close` of the store open and close it; `start` is the caller's. */
   readonly link: RedisLink
@@ -74,7 +77,8 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
         patience: 'wait',
         frees: true,
       })
-      await requests.applied(reply[1])
+      if (reply[0] === HAS_MEMBERS) replica.unhide(session)
+      else await requests.applied(reply[1])
     } catch (error) {
       replica.unhide(session)
       throw error

@@ -14,7 +14,7 @@ ops['group'] = function(a)
       count = count + 1
     elseif not joined and known then
       call('HDEL', groups, group)
-      call('SREM', key('gm:' .. group), 'p' .. pod)
+      leaveGroup(group, 'p' .. pod)
       log('group', group, known, 0)
       count = count + 1
     end

@@ -12,11 +12,13 @@ ops['session-create'] = function(a)
   return fields
 end
 
--- session-remove <kid> <claim> <number>: of that number only, and all that belongs to it. Reply: 0, position of the log.
+-- session-remove <kid> <claim> <number>: of that number only, and all that belongs to it. Reply: 0, position of the log;
+-- or 3: a shared group that has members.
 ops['session-remove'] = function(a)
   local kid = a[1]
   if not mayWrite(kid, a[2]) then return { 2 } end
   if call('HGET', key('s:' .. kid), 'number') ~= a[3] then return { 0, head() } end
+  if string.byte(kid) == 103 and call('EXISTS', key('gm:' .. string.sub(kid, 2))) == 1 then return { 3 } end
   return { 0, removeSession(kid) }
 end
 
