@@ -1,0 +1,286 @@
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { Follower, InboxEntry, LogEntry } from './contract.ts'
+import type { ReadStreams, StreamEntry } from './stream-entries.ts'
+
+/** Entries of each stream in one read. An inbox is bounded in bytes as a whole. */
+export const READ_COUNT = 1_000
+/** How long a read waits for something new, at most: it says how old our knowledge is. */
+const BLOCK_MAX_MS = 200
+/** After a handler could not do its work for now. */
+const AGAIN_MS = 50
+
+export interface FollowerOptions {
+  /** A shorter one makes reads that end more often. */
+  readonly freshMs: number
+  readonly log: Log
+  /** XREAD of log and inbox, after these positions, on the blocking connection. */
+  read(position: number, inboxPosition: number, blockMs: number): Promise<ReadStreams>
+  /**
+   * The inbox is handled up to there. Resolves to the last number that was given out if nothing is left, and to undefined
+   * if something is, or if that is not known.
+   */
+  handled(inboxPosition: number, bytes: number): Promise<number | undefined>
+  /** Entries of the log are missing, or it is not what it was. */
+  onLogGap(reason: string): void
+}
+
+type LogHandler = (entry: LogEntry, position: number) => void | Promise<void>
+type InboxHandler = (entry: InboxEntry, message: Buffer | undefined) => void
+
+interface Waiter {
+  readonly position: number
+  readonly resolve: () => void
+}
+
+/**
+ * Reads the log and the inbox of this pod in one loop, which waits for handlers.
+ *
+ *   stopped ──follow──▶ reading ──entries──▶ applying ──▶ reading
+ *      ▲───────stop, after what is being applied───────────┘
+ */
+export class StreamFollower implements Follower {
+  readonly #options: FollowerOptions
+  readonly #blockMs: number
+  readonly #logHandlers = new Map<string, LogHandler[]>()
+  readonly #inboxHandlers = new Map<string, InboxHandler[]>()
+  readonly #progressListeners: ((position: number) => void)[] = []
+  readonly #gapListeners: (() => void)[] = []
+  readonly #waiters = new Set<Waiter>()
+  #loop: Promise<void> | undefined
+  #isWanted = false
+  #position = 0
+  #head = 0
+  #inboxPosition = 0
+  #freshAtMs = -Infinity
+  #garbage = 0
+  #logGaps = 0
+  #inboxGaps = 0
+
+  constructor(options: FollowerOptions) {
+    this.#options = options
+    this.#blockMs = Math.max(10, Math.min(BLOCK_MAX_MS, Math.floor(options.freshMs / 4)))
+  }
+
+  get position(): number {
+    return this.#position
+  }
+
+  get head(): number {
+    return this.#head
+  }
+
+  get freshAtMs(): number {
+    return this.#freshAtMs
+  }
+
+  get inboxPosition(): number {
+    return this.#inboxPosition
+  }
+
+  get garbage(): number {
+    return this.#garbage
+  }
+
+  get logGaps(): number {
+    return this.#logGaps
+  }
+
+  get inboxGaps(): number {
+    return this.#inboxGaps
+  }
+
+  onLog(kind: string, handler: LogHandler): void {
+    this.#logHandlers.set(kind, [...(this.#logHandlers.get(kind) ?? []), handler])
+  }
+
+  onInbox(kind: string, handler: InboxHandler): void {
+    this.#inboxHandlers.set(kind, [...(this.#inboxHandlers.get(kind) ?? []), handler])
+  }
+
+  onProgress(listener: (position: number) => void): void {
+    this.#progressListeners.push(listener)
+  }
+
+  onInboxGap(listener: () => void): void {
+    this.#gapListeners.push(listener)
+  }
+
+  /** Redis has said where the log is. */
+  noteHead(head: number): void {
+    this.#head = Math.max(this.#head, head)
+  }
+
+  reached(position: number, timeoutMs: number): Promise<void> {
+    if (this.#position >= position) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter)
+        reject(new TunnelMQError(ErrorCode.timeout, 'What others have changed has not come in time'))
+      }, timeoutMs)
+      const waiter: Waiter = {
+        position,
+        resolve: () => {
+          clearTimeout(timer)
+          resolve()
+        },
+      }
+      this.#waiters.add(waiter)
+    })
+  }
+
+  /** What was loaded is as of this position. Not while following. */
+  loaded(position: number, inboxPosition: number): void {
+    this.#position = position
+    this.#head = position
+    this.#inboxPosition = inboxPosition
+    this.#freshAtMs = -Infinity
+    this.#progressed()
+  }
+
+  /** Reads on, as soon as the connection is there. */
+  follow(): void {
+    if (this.#isWanted) return
+    this.#isWanted = true
+    const previous = this.#loop ?? Promise.resolve()
+    this.#loop = previous.then(() => this.#run())
+  }
+
+  /** Resolves when nothing is being applied any more. */
+  async stop(): Promise<void> {
+    this.#isWanted = false
+    await this.#loop
+  }
+
+  /** What is known is not known to be true any more: until a read says so again. */
+  doubt(): void {
+    this.#freshAtMs = -Infinity
+  }
+
+  async #run(): Promise<void> {
+    while (this.#isWanted) {
+      const sentAtMs = performance.now()
+      let streams: ReadStreams
+      try {
+        streams = await this.#options.read(this.#position, this.#inboxPosition, this.#blockMs)
+      } catch {
+        // The connection says why; whoever looks after it calls `stop`, and `follow` when it is back.
+        await pause(AGAIN_MS)
+        continue
+      }
+      if (!this.#isWanted) return
+      try {
+        if (await this.#take(streams, sentAtMs)) continue
+      } catch (error) {
+        this.#options.log.warn({ err: error }, 'following redis has to be repeated')
+      }
+      await pause(AGAIN_MS)
+    }
+  }
+
+  /** False: to be tried again in a moment, from the position. */
+  async #take({ log, inbox }: ReadStreams, sentAtMs: number): Promise<boolean> {
+    if (!(await this.#applyLog(log))) return false
+    const isAtEnd = log.length < READ_COUNT
+    if (isAtEnd) {
+      this.#freshAtMs = sentAtMs
+      this.#head = Math.max(this.#head, this.#position)
+      // Only then: what is in the inbox may speak of what is in the log.
+      if (inbox.length > 0) await this.#applyInbox(inbox)
+    }
+    if (log.length > 0) this.#progressed()
+    return true
+  }
+
+  async #applyLog(entries: readonly StreamEntry[]): Promise<boolean> {
+    for (const entry of entries) {
+      if (entry.number !== this.#position + 1) {
+        this.#logGaps++
+        this.#isWanted = false
+        this.#freshAtMs = -Infinity
+        this.#options.onLogGap(`entry ${this.#position + 1} of the log is gone, and ${entry.number} is there`)
+        return false
+      }
+      if (!(await this.#handleLog(entry))) return false
+      this.#position = entry.number
+    }
+    return true
+  }
+
+  /** False: a handler could not reach Redis. */
+  async #handleLog({ header, number }: StreamEntry): Promise<boolean> {
+    const handlers = header === undefined ? undefined : this.#logHandlers.get(header[0])
+    if (header === undefined || handlers === undefined || typeof header[1] !== 'string') {
+      this.#garbage++
+      return true
+    }
+    for (const handler of handlers) {
+      try {
+        const done = handler(header as LogEntry, number)
+        if (done !== undefined) await done
+      } catch (error) {
+        if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) return false
+        this.#garbage++
+        this.#options.log.warn({ err: error, kind: header[0] }, 'an entry of the log was not understood')
+      }
+    }
+    return true
+  }
+
+  async #applyInbox(entries: readonly StreamEntry[]): Promise<void> {
+    let bytes = 0
+    for (const entry of entries) {
+      if (entry.number !== this.#inboxPosition + 1) this.#inboxGap()
+      this.#inboxPosition = entry.number
+      bytes += entry.bytes
+      this.#handleInbox(entry)
+    }
+    const last = await this.#options.handled(this.#inboxPosition, bytes)
+    if (last !== undefined && last > this.#inboxPosition) {
+      this.#inboxPosition = last
+      this.#inboxGap()
+    }
+  }
+
+  #handleInbox({ header, message }: StreamEntry): void {
+    const handlers = header === undefined ? undefined : this.#inboxHandlers.get(header[0])
+    if (header === undefined || handlers === undefined) {
+      this.#garbage++
+      return
+    }
+    for (const handler of handlers) {
+      try {
+        handler(header, message)
+      } catch (error) {
+        this.#garbage++
+        this.#options.log.warn({ err: error, kind: header[0] }, 'an entry of the inbox was not understood')
+      }
+    }
+  }
+
+  #inboxGap(): void {
+    this.#inboxGaps++
+    for (const listener of this.#gapListeners) this.#guarded(listener)
+  }
+
+  #progressed(): void {
+    for (const listener of this.#progressListeners) this.#guarded(() => listener(this.#position))
+    for (const waiter of this.#waiters)
+      if (waiter.position <= this.#position) {
+        this.#waiters.delete(waiter)
+        waiter.resolve()
+      }
+  }
+
+  #guarded(call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'a listener of the log failed')
+    }
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,330 @@
+import type { ClusterConfig, RedisConfig } from '../../config/cluster-schema.ts'
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { Batch } from './batch.ts'
+import type { Connection } from './connection.ts'
+import { Connections } from './connections.ts'
+import type { RedisLink, ScriptArgument, ScriptReply } from './contract.ts'
+import { READ_COUNT, StreamFollower } from './follower.ts'
+import { Joining } from './joining.ts'
+import { describeRedis, redisOptions } from './options.ts'
+import { OutageLog } from './outage-log.ts'
+import { Publisher } from './publisher.ts'
+import { reasonOf, unavailable } from './refusal.ts'
+import { runScript, Scripts } from './scripts.ts'
+import { persistenceWarning } from './server-check.ts'
+import { streamsOf, type ReadStreams } from './stream-entries.ts'
+import { Subscriber } from './subscriber.ts'
+import { BatchWriter } from './writer.ts'
+
+export interface RedisLinkOptions {
+  readonly config: RedisConfig
+  readonly cluster: ClusterConfig
+  readonly log: Log
+}
+
+/** Throws TMQ_CONFIG for a URL or a file that cannot be used. Nothing is connected before `open`. */
+export function createRedisLink(options: RedisLinkOptions): RedisLink {
+  // Said now, and not when the first attempt fails.
+  redisOptions(options.config)
+  return new Link(options)
+}
+
+/** Puts the parts together: connections, writer, follower, channels, and the pod's place among the pods. */
+class Link implements RedisLink {
+  readonly writer: BatchWriter
+  readonly follower: StreamFollower
+  readonly #config: RedisConfig
+  readonly #beatMs: number
+  readonly #log: Log
+  readonly #url: string
+  readonly #scripts: Scripts
+  readonly #outage: OutageLog
+  readonly #connections: Connections
+  readonly #joining: Joining
+  readonly #publisher: Publisher
+  readonly #subscriber: Subscriber
+  readonly #beatListeners: ((nowMs: number, beats: ReadonlyMap<string, number>) => void)[] = []
+  #opening: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
+  #isStarted = false
+  #isClosed = false
+  #beatTimer: NodeJS.Timeout | undefined
+
+  constructor({ config, cluster, log }: RedisLinkOptions) {
+    this.#config = config
+    this.#beatMs = cluster.beatMs
+    this.#log = log
+    this.#url = describeRedis(config)
+    this.#scripts = new Scripts({ logMax: cluster.logMax, inboxMaxBytes: cluster.inboxMaxBytes })
+    this.#outage = new OutageLog(log, this.#url)
+    this.#subscriber = new Subscriber(log)
+    this.#connections = new Connections(config, {
+      up: (name) => {
+        if (name === 'subscribes') this.#subscriber.connected(this.#connections.get(name))
+        this.#advance()
+      },
+      down: (name, reason) => {
+        if (name === 'writes') this.writer.pause(reason)
+        this.#outage.check(this.failure)
+      },
+      failed: (error) => this.#failed(error),
+      serverChanged: () => this.reload('Redis was started anew, or is another server'),
+      message: (channel, message) => this.#subscriber.message(channel, message),
+    })
+    this.#publisher = new Publisher(this.#connections.get('publishes'), cluster.crossingMaxBytes)
+    this.writer = new BatchWriter({
+      sender: {
+        apply: (batch) => this.#apply(batch),
+        cancel: (batch) => this.#run('writes', 'cancel', [this.pod, batch.number]),
+      },
+      holdMs: config.holdMs,
+      maxPendingBytes: config.maxPendingBytes,
+      log,
+      onUnknownPod: () => this.reload('Redis does not know this pod'),
+      onReadOnly: () => this.#connections.dropAll('Redis is a replica, and takes no writes'),
+    })
+    this.follower = new StreamFollower({
+      freshMs: cluster.freshMs,
+      log,
+      read: (position, inboxPosition, blockMs) => this.#read(position, inboxPosition, blockMs),
+      handled: (inboxPosition, bytes) => this.#handled(inboxPosition, bytes),
+      onLogGap: (reason) => this.reload(reason),
+    })
+    this.#joining = new Joining({
+      leaseMs: cluster.leaseMs,
+      log,
+      writer: this.writer,
+      follower: this.follower,
+      script: (name, args) => this.#run('reads', name, args),
+      prepare: () => this.#prepare(),
+      isConnected: () => this.#connections.get('reads').isUp,
+      changed: (error) => this.#changed(error),
+    })
+  }
+
+  get pod(): string {
+    return this.#joining.pod
+  }
+
+  get failure(): string | undefined {
+    return this.#connections.failure ?? this.#joining.failure ?? this.writer.failure
+  }
+
+  get publishPendingBytes(): number {
+    return this.#publisher.pendingBytes
+  }
+
+  get reloads(): number {
+    return this.#joining.reloads
+  }
+
+  get emptied(): number {
+    return this.#joining.emptied
+  }
+
+  key(name: string): string {
+    return this.#config.keyPrefix + name
+  }
+
+  command(name: string, ...args: ScriptArgument[]): Promise<ScriptReply> {
+    return this.#reads.send(name, args)
+  }
+
+  pipeline(commands: readonly (readonly [string, ...ScriptArgument[]])[]): Promise<ScriptReply[]> {
+    return Promise.all(commands.map(([name, ...args]) => this.#reads.send(name, args)))
+  }
+
+  script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply> {
+    return this.#run('reads', name, args)
+  }
+
+  publish(channel: string, message: Buffer): boolean {
+    return this.#publisher.publish(this.key(channel), message)
+  }
+
+  onPublishDrained(listener: () => void): void {
+    this.#publisher.onDrained(listener)
+  }
+
+  subscribe(channel: string, listener: (message: Buffer) => void): void {
+    this.#subscriber.subscribe(this.#connections.get('subscribes'), this.key(channel), listener)
+  }
+
+  onLoad(load: (position: number) => Promise<void>): void {
+    this.#joining.onLoad(load)
+  }
+
+  onEmptied(listener: () => void): void {
+    this.#joining.onEmptied(listener)
+  }
+
+  onExpelled(listener: () => void): void {
+    this.#joining.onExpelled(listener)
+  }
+
+  onReloaded(listener: () => void): void {
+    this.#joining.onReloaded(listener)
+  }
+
+  setInfo(info: () => string): void {
+    this.#joining.setInfo(info)
+  }
+
+  onBeat(listener: (nowMs: number, beats: ReadonlyMap<string, number>) => void): void {
+    this.#beatListeners.push(listener)
+  }
+
+  reload(reason: string): void {
+    this.#joining.require(reason)
+  }
+
+  open(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#opening = { resolve, reject }
+      this.#beatTimer = setInterval(() => void this.#beat(), this.#beatMs)
+      this.#connections.open()
+    })
+  }
+
+  start(): void {
+    this.#isStarted = true
+    this.#advance()
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    await this.writer.close(this.#config.holdMs)
+    this.#isClosed = true
+    this.#joining.close()
+    clearInterval(this.#beatTimer)
+    const stopped = this.follower.stop()
+    if (this.#joining.hasJoined) await this.script('left', this.pod).catch(() => undefined)
+    this.#connections.close()
+    await stopped
+    this.#opening?.reject(unavailable('The connection to Redis is closed'))
+  }
+
+  get #reads(): Connection {
+    return this.#connections.get('reads')
+  }
+
+  /** What can go on by now does. */
+  #advance(): void {
+    if (this.#isClosed) return
+    this.#joining.advance()
+    if (this.#joining.isJoined && this.#connections.get('writes').isUp) this.writer.resume()
+    if (this.#isStarted && this.#joining.failure === undefined) this.follower.follow()
+    this.#outage.check(this.failure)
+  }
+
+  /** An attempt to connect. */
+  #failed(error: Error): void {
+    // Once open, such things are waited out: somebody may be at work on Redis.
+    if (this.#opening !== undefined && isLasting(error)) this.#giveUp(error)
+    else this.#outage.check(this.failure)
+  }
+
+  /** It has joined, or loaded, or could not. */
+  #changed(error: Error | undefined): void {
+    if (error === undefined) {
+      if (this.#joining.failure === undefined) {
+        this.#opening?.resolve()
+        this.#opening = undefined
+      }
+      return this.#advance()
+    }
+    if (this.#opening !== undefined && isLasting(error)) return this.#giveUp(error)
+    const isAway = error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable
+    if (!isAway) this.#log.error({ err: error }, 'loading from redis failed')
+    this.#outage.check(this.failure)
+  }
+
+  #giveUp(error: Error): void {
+    const opening = this.#opening
+    this.#opening = undefined
+    this.#isClosed = true
+    this.#joining.close()
+    clearInterval(this.#beatTimer)
+    this.#connections.close()
+    const code = error instanceof TunnelMQError ? error.code : ErrorCode.store
+    opening?.reject(new TunnelMQError(code, `${this.#url}: ${reasonOf(error)}`, { cause: error }))
+  }
+
+  async #prepare(): Promise<void> {
+    // Compiled now, so that what is wrong with one of them is said now.
+    for (const { text } of this.#scripts.all()) await this.#reads.send('script', ['load', text])
+    const { server } = this.#connections
+    if (server === undefined) return
+    const warning = persistenceWarning(server, await this.#settings())
+    if (warning !== undefined) this.#log.warn({ redis: this.#url }, warning)
+    this.#log.info({ redis: this.#url, version: server.version, pod: this.pod }, 'redis is connected')
+  }
+
+  /** Undefined: not for us to know. */
+  async #settings(): Promise<ReadonlyMap<string, string> | undefined> {
+    const reply = await this.#reads.send('config', ['get', 'save', 'appendfsync']).catch(() => undefined)
+    if (!Array.isArray(reply)) return undefined
+    const values = (reply as readonly ScriptReply[]).map(String)
+    return new Map([
+      [values[0] ?? '', values[1] ?? ''],
+      [values[2] ?? '', values[3] ?? ''],
+    ])
+  }
+
+  async #beat(): Promise<void> {
+    this.#outage.check(this.failure)
+    this.#connections.probe()
+    const beat = await this.#joining.beat()
+    if (beat === undefined) return
+    for (const listener of this.#beatListeners) {
+      try {
+        listener(beat.nowMs, beat.beats)
+      } catch (error) {
+        this.#log.error({ err: error }, 'a listener of beats failed')
+      }
+    }
+  }
+
+  #run(connection: 'reads' | 'writes', name: string, args: readonly ScriptArgument[]): Promise<ScriptReply> {
+    const to = this.#connections.get(connection)
+    const send = (command: string, words: readonly ScriptArgument[]): Promise<ScriptReply> =>
+      to.send(command, words)
+    return runScript(send, this.#scripts.get(name), this.#config.keyPrefix, args)
+  }
+
+  async #apply(batch: Batch): Promise<{ reply: ScriptReply; isReplicated: boolean }> {
+    const { waitReplicas, waitTimeoutMs } = this.#config
+    const script = batch.frees ? 'apply allow-oom' : 'apply'
+    const reply = await this.#run('writes', script, [this.pod, batch.number, ...batch.args])
+    if (waitReplicas === 0 || batch.frees || batch.entries.length === 0) return { reply, isReplicated: true }
+    const count = await this.#connections
+      .get('writes')
+      .send('wait', [waitReplicas, waitTimeoutMs], waitTimeoutMs)
+    return { reply, isReplicated: Number(count) >= waitReplicas }
+  }
+
+  async #read(position: number, inboxPosition: number, blockMs: number): Promise<ReadStreams> {
+    if (this.#joining.failure !== undefined) throw unavailable(this.#joining.failure)
+    const inbox = this.key(`inbox:${this.pod}`)
+    const after = [`${position}-0`, `${inboxPosition}-0`]
+    const args = ['COUNT', READ_COUNT, 'BLOCK', blockMs, 'STREAMS', this.key('log'), inbox, ...after]
+    return streamsOf(await this.#connections.get('follow').send('xread', args, blockMs), inbox)
+  }
+
+  async #handled(inboxPosition: number, bytes: number): Promise<number | undefined> {
+    try {
+      const reply = await this.script('handled', this.pod, inboxPosition, bytes)
+      const [last, left] = Array.isArray(reply) ? (reply as readonly ScriptReply[]) : []
+      return typeof last === 'number' && left === 0 ? last : undefined
+    } catch {
+      // They are trimmed with the next ones.
+      return undefined
+    }
+  }
+}
+
+/** Waiting does not mend it. */
+function isLasting(error: Error): boolean {
+  const lasting: readonly string[] = [ErrorCode.store, ErrorCode.config]
+  return error instanceof TunnelMQError && lasting.includes(error.code)
+}

@@ -1,0 +1,90 @@
+-- What every script begins with. KEYS[1]: prefix of all keys. ARGV[1]: the pod that runs it.
+-- LOG_MAX (entries) and INBOX_MAX_BYTES are set above, from the configuration of that pod.
+
+local call = redis.call
+local prefix = KEYS[1]
+local pod = ARGV[1]
+local ops = {}
+
+local function key(name)
+  return prefix .. name
+end
+
+local now
+-- Redis' time in ms, the same throughout a run.
+local function nowMs()
+  if not now then
+    local time = call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return now
+end
+
+-- XADD of a number that must be above all others. Foreign entries would stop the stream for good: then it begins
+-- anew, which its readers see as a gap.
+local function append(stream, number, ...)
+  local id = string.format('%.0f-0', number)
+  local added = redis.pcall('XADD', stream, id, ...)
+  if type(added) == 'table' and added.err then
+    call('DEL', stream)
+    call('XADD', stream, id, ...)
+  end
+end
+
+-- Appends JSON `[kind, pod, ...]` to the log; answers its position. cjson.null for null; no nil.
+local function log(kind, ...)
+  local position = call('INCR', key('logpos'))
+  append(key('log'), position, 'e', cjson.encode({ kind, pod, ... }))
+  if position % 64 == 0 then
+    call('XTRIM', key('log'), 'MAXLEN', '~', LOG_MAX)
+  end
+  return position
+end
+
+local members = {}
+-- It has joined, and was not declared dead.
+local function isMember(name)
+  if members[name] == nil then
+    members[name] = call('HEXISTS', key('pods'), name) == 1
+  end
+  return members[name]
+end
+
+-- Appends to the inbox of a pod: JSON of the array `header` and, if there is one, the message. Past the bound only
+-- its number is used up, so that the reader sees a gap. Nothing for a pod that is not there.
+local function inbox(toPod, header, message)
+  if not isMember(toPod) then return end
+  local position = call('HINCRBY', key('inboxpos'), toPod, 1)
+  if tonumber(call('HGET', key('inboxbytes'), toPod) or 0) >= INBOX_MAX_BYTES then return end
+  local text = cjson.encode(header)
+  call('HINCRBY', key('inboxbytes'), toPod, #text + (message and #message or 0))
+  if message then
+    append(key('inbox:' .. toPod), position, 'e', text, 'm', message)
+  else
+    append(key('inbox:' .. toPod), position, 'e', text)
+  end
+end
+
+-- Number and pod of who holds the claim of a session id; nil: nobody.
+local function ownerOf(sessionId)
+  local value = call('HGET', key('owner'), sessionId)
+  if not value then return nil end
+  local number, owner = string.match(value, '^(%d+):(.*)$')
+  return tonumber(number), owner
+end
+
+local function isMine(sessionId, number)
+  local held, owner = ownerOf(sessionId)
+  return held ~= nil and owner == pod and held == tonumber(number)
+end
+
+-- This pod lives. When nobody has said so for 2 s, Redis was away or frozen: nobody is declared dead for a lease then.
+local function beat(leaseMs)
+  local last = tonumber(call('GET', key('lastbeat')) or 0)
+  if nowMs() - last > 2000 then
+    call('SET', key('graceuntil'), string.format('%.0f', nowMs() + tonumber(leaseMs)))
+  end
+  local text = string.format('%.0f', nowMs())
+  call('SET', key('lastbeat'), text)
+  call('HSET', key('pods'), pod, text)
+end
