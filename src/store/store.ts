@@ -149,9 +149,10 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     const refusal = journal.refusal()
     const none = write.targets.map(() => 0)
     if (refusal !== undefined) return journal.answer(() => done(refusal, none, false))
-    const { incoming } = write
-    if (incoming !== undefined && handleOf(incoming.session).incomingIds.has(incoming.messageId)) {
-      // Method A of [MQTT-4.3.3-2]; if the first one fails, so does this one.
+    const { incoming, willOf } = write
+    const isTaken = incoming !== undefined && handleOf(incoming.session).incomingIds.has(incoming.messageId)
+    // Method A of [MQTT-4.3.3-2]; if the first one fails, so does this one.
+    if (isTaken || (willOf !== undefined && !wills.has(willOf))) {
       return journal.answer((error) => done(error, none, error === undefined))
     }
     journal.write(new PendingPublish(state, write, done))

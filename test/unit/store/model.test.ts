@@ -207,6 +207,7 @@ class Runner {
         ...(step.willOf !== null && { willOf: step.willOf }),
       }),
     )
+    if (step.willOf !== null && !this.model.wills.has(step.willOf)) return
     if (incoming !== undefined) {
       const taken = this.model.sessions.get(incoming[0])?.incoming
       if (taken?.has(incoming[1]) === true) return
