@@ -82,7 +82,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
     }
 
-    const { store, cluster } = createStoreAndCluster(config, log)
+    const { store, cluster } = await createStoreAndCluster(config, log)
     const tunnels = config.tunnel.enabled
       ? new TunnelRouter({
           config: config.tunnel,
@@ -183,7 +183,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
   }
 }
 
-function createStoreAndCluster(config: Config, log: Log): { store: Store; cluster: Cluster } {
+async function createStoreAndCluster(config: Config, log: Log): Promise<{ store: Store; cluster: Cluster }> {
   const limits: StoreLimits = {
     queueMaxMessages: config.session.queueMaxMessages,
     queueMaxBytes: config.session.queueMaxBytes,
@@ -191,7 +191,18 @@ function createStoreAndCluster(config: Config, log: Log): { store: Store; cluste
     retainedMaxBytes: config.retained.maxBytes,
     maxInflight: config.limits.maxInflight,
   }
-  const { path, sync, cacheBytes } = config.store
+  const { path, sync, cacheBytes, redis } = config.store
+  if (config.store.type === 'redis') {
+    // Only now: who has no Redis has none of its code in memory.
+    const [{ createRedisLink }, { createRedisStore }, { createCluster }] = await Promise.all([
+      import('./store/redis/link.ts'),
+      import('./store/redis/store.ts'),
+      import('./cluster/cluster.ts'),
+    ])
+    const link = createRedisLink({ config: redis, cluster: config.cluster, log })
+    const store = createRedisStore({ link, limits, log })
+    return { store, cluster: createCluster({ store, config, log }) }
+  }
   const store =
     config.store.type === 'memory'
       ? createMemoryStore(limits)

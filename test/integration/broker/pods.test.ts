@@ -1,0 +1,167 @@
+import mqtt, { type MqttClient } from 'mqtt'
+import { describe, expect, it } from 'vitest'
+import { connectMqtt, messages } from '../../support/broker-world.ts'
+import { startPods } from '../../support/broker-pods.ts'
+
+function numbers(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => String(index))
+}
+
+/** Payloads as they come. */
+function gather(client: MqttClient): string[] {
+  const got: string[] = []
+  client.on('message', (_topic, payload) => got.push(payload.toString()))
+  return got
+}
+
+describe('a message that is published at one pod', () => {
+  it.each([0, 1, 2] as const)(
+    'reaches clients of another, with and without a stored session (QoS %i)',
+    async (qos) => {
+      const { pods } = await startPods(2)
+      const clean = await connectMqtt(pods[1]!.url, { clientId: 'clean' })
+      const stored = await connectMqtt(pods[1]!.url, { clientId: 'stored', clean: false })
+      const here = await connectMqtt(pods[0]!.url, { clientId: 'here' })
+      const publisher = await connectMqtt(pods[0]!.url)
+      const all = [clean, stored, here].map((client) => gather(client))
+      for (const client of [clean, stored, here]) await client.subscribeAsync('t/+', { qos })
+      for (const text of numbers(100)) await publisher.publishAsync('t/x', text, { qos })
+      for (const got of all) await expect.poll(() => got.length).toBe(100)
+      expect(all).toEqual([numbers(100), numbers(100), numbers(100)])
+    },
+  )
+
+  it('waits for a client that is away, and comes wherever it connects', async () => {
+    const { pods } = await startPods(3)
+    const away = await connectMqtt(pods[1]!.url, { clientId: 'c', clean: false })
+    await away.subscribeAsync('t', { qos: 1 })
+    await away.endAsync()
+    const publisher = await connectMqtt(pods[0]!.url)
+    await Promise.all(numbers(300).map((text) => publisher.publishAsync('t', text, { qos: 1 })))
+    const back = mqtt.connect(pods[2]!.url, { clientId: 'c', clean: false })
+    const got = gather(back)
+    const [connack] = await new Promise<[{ sessionPresent: boolean }]>((resolve) =>
+      back.once('connect', (packet) => resolve([packet])),
+    )
+    expect(connack.sessionPresent).toBe(true)
+    await expect.poll(() => got.length).toBe(300)
+    expect(got).toEqual(numbers(300))
+    await back.endAsync(true)
+  })
+
+  it('is the retained one at every other', async () => {
+    const { pods } = await startPods(2)
+    const publisher = await connectMqtt(pods[0]!.url)
+    for (let i = 0; i < 20; i++) {
+      await publisher.publishAsync(`r/${i}`, String(i), { qos: 1, retain: true })
+      const reader = await connectMqtt(pods[1]!.url)
+      const got = messages(reader, 1)
+      await reader.subscribeAsync(`r/${i}`, { qos: 1 })
+      expect(await got).toEqual([`r/${i}=${i}`])
+    }
+    await publisher.publishAsync('r/0', '', { qos: 1, retain: true })
+    const reader = await connectMqtt(pods[1]!.url)
+    const got = gather(reader)
+    await reader.subscribeAsync('r/+', { qos: 1 })
+    await expect.poll(() => got.length).toBe(19)
+  })
+
+  it('is never missed by who has had a SUBACK before', { timeout: 60_000 }, async () => {
+    const { pods } = await startPods(2)
+    const publisher = await connectMqtt(pods[0]!.url)
+    const subscriber = await connectMqtt(pods[1]!.url)
+    const got = gather(subscriber)
+    for (let i = 0; i < 500; i++) {
+      await subscriber.subscribeAsync(`t/${i}`, { qos: 1 })
+      await publisher.publishAsync(`t/${i}`, String(i), { qos: 1 })
+    }
+    await expect.poll(() => got.length).toBe(500)
+    expect(got).toEqual(numbers(500))
+  })
+})
+
+describe('a client id', () => {
+  it.each([true, false])('is connected once, at the pod to which it came last (clean %s)', async (clean) => {
+    const { pods } = await startPods(2)
+    for (let i = 0; i < 10; i++) {
+      const first = await connectMqtt(pods[i % 2]!.url, { clientId: 'c', clean })
+      const closed = new Promise((resolve) => first.once('close', resolve))
+      const next = await connectMqtt(pods[(i + 1) % 2]!.url, { clientId: 'c', clean })
+      await closed
+      expect(next.connected).toBe(true)
+      await next.endAsync()
+    }
+  })
+
+  it('is disconnected by any pod', async () => {
+    const { pods } = await startPods(2)
+    const client = await connectMqtt(pods[0]!.url, { clientId: 'c' })
+    const closed = new Promise((resolve) => client.once('close', resolve))
+    expect(await pods[1]!.disconnect('c')).toBe(true)
+    await closed
+    await expect.poll(() => pods[1]!.disconnect('c')).toBe(false)
+  })
+})
+
+describe('a will', () => {
+  it('is published once, at every pod, when the connection is lost, and not after DISCONNECT', async () => {
+    const { pods } = await startPods(2)
+    const watcher = await connectMqtt(pods[1]!.url)
+    const got = gather(watcher)
+    await watcher.subscribeAsync('w', { qos: 1 })
+    const will = { topic: 'w', payload: Buffer.from('gone'), qos: 1, retain: false } as const
+    const leaving = await connectMqtt(pods[0]!.url, { will })
+    await leaving.endAsync()
+    const lost = await connectMqtt(pods[0]!.url, { will })
+    lost.stream.destroy()
+    await expect.poll(() => got).toEqual(['gone'])
+  })
+
+  it('of a pod that stops is published by another, once, unless its client is back', async () => {
+    const { pods } = await startPods(2, { session: { willGraceMs: 300 } })
+    const watcher = await connectMqtt(pods[1]!.url)
+    const got = gather(watcher)
+    await watcher.subscribeAsync('w/#', { qos: 1 })
+    for (const id of ['stays', 'returns']) {
+      const will = { topic: `w/${id}`, payload: Buffer.from(id), qos: 1, retain: false } as const
+      await connectMqtt(pods[0]!.url, { clientId: id, will })
+    }
+    await pods[0]!.stop()
+    await connectMqtt(pods[1]!.url, { clientId: 'returns' })
+    await expect.poll(() => got, { timeout: 10_000 }).toEqual(['stays'])
+  })
+})
+
+describe('a shared subscription', () => {
+  it.each([0, 1] as const)('gives each message to one member over all pods (QoS %i)', async (qos) => {
+    const { pods } = await startPods(3)
+    const members: string[][] = []
+    for (const [index, pod] of pods.entries()) {
+      const member = await connectMqtt(pod.url, { clientId: `m${index}`, clean: index !== 1 })
+      members.push(gather(member))
+      await member.subscribeAsync('$share/g/t', { qos })
+    }
+    const publisher = await connectMqtt(pods[0]!.url)
+    // Its own wants are told of a moment later: at QoS 0 nobody waits for that.
+    await Promise.all(numbers(300).map((text) => publisher.publishAsync('t', text, { qos })))
+    await expect.poll(() => members.flat().length).toBe(300)
+    expect(members.flat().toSorted((a, b) => Number(a) - Number(b))).toEqual(numbers(300))
+    if (qos === 0) expect(members.map(({ length }) => length)).toEqual([100, 100, 100])
+  })
+
+  it('goes on with another member when the one that has messages is gone', async () => {
+    const { pods } = await startPods(2)
+    const silent = mqtt.connect(pods[0]!.url, { clientId: 'silent', reconnectPeriod: 0 })
+    silent.handleMessage = () => {}
+    await new Promise((resolve) => silent.once('connect', resolve))
+    await silent.subscribeAsync('$share/g/t', { qos: 1 })
+    const publisher = await connectMqtt(pods[1]!.url)
+    await Promise.all(numbers(10).map((text) => publisher.publishAsync('t', text, { qos: 1 })))
+    const other = await connectMqtt(pods[1]!.url)
+    const got = gather(other)
+    await other.subscribeAsync('$share/g/t', { qos: 1 })
+    silent.stream.destroy()
+    await expect.poll(() => got.length).toBe(10)
+    await silent.endAsync(true)
+  })
+})

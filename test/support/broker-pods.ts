@@ -1,0 +1,31 @@
+import { expect, onTestFinished } from 'vitest'
+import type { ConfigInput } from '../../src/config/schema.ts'
+import { startTestBroker, type TestBroker } from './broker.ts'
+import { type RedisServer, startRedis } from './redis-server.ts'
+
+export type PodOverrides = Omit<Parameters<typeof startTestBroker>[0] & object, 'store'>
+
+/** A broker on this Redis, with short leases; ended with the test. */
+export async function startPod(redis: RedisServer, overrides: PodOverrides = {}): Promise<TestBroker> {
+  const cluster: ConfigInput['cluster'] = { beatMs: 100, leaseMs: 1_500, ...overrides.cluster }
+  const pod = await startTestBroker({
+    ...overrides,
+    cluster,
+    store: { type: 'redis', redis: { url: `${redis.url}/0` } },
+  })
+  onTestFinished(() => pod.stop())
+  return pod
+}
+
+/** So many brokers in this process on a Redis of their own, each of which knows the others. */
+export async function startPods(
+  count: number,
+  overrides: PodOverrides = {},
+): Promise<{ redis: RedisServer; pods: TestBroker[] }> {
+  const redis = await startRedis()
+  onTestFinished(() => redis.remove())
+  const pods: TestBroker[] = []
+  for (let i = 0; i < count; i++) pods.push(await startPod(redis, overrides))
+  await expect.poll(async () => (await redis.command('HLEN', '{tunnelmq}:pods')) as number).toBe(count)
+  return { redis, pods }
+}
