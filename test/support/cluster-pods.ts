@@ -98,8 +98,8 @@ function eventsOf(store: RedisStore, told: string[]): ClusterEvents {
     podGone: (pod, how) => void told.push(`gone ${pod} ${how}`),
     banned: (address) => void told.push(`banned ${address}`),
     willDue(will, claim) {
-      const { clientId: willOf, message: willMessage } = will
-      publish(store, { message: willMessage, willOf, willClaim: claim }).then(
+      const { clientId, message: willMessage } = will
+      publish(store, { message: willMessage, willOf: clientId, willClaim: claim }).then(
         ({ duplicate }) => void (duplicate || told.push(`will ${willMessage.topic}`)),
         nothing,
       )
@@ -173,4 +173,9 @@ export function claimAt(pod: ClusterPod, sessionId: string, request: Partial<Cla
 
 export function willOf(clientId: string, topic = `will/${clientId}`): StoredWill {
   return { clientId, message: message(topic, 'gone') }
+}
+
+/** Why it is not ready. */
+export function failureOf({ store, cluster }: ClusterPod): string | undefined {
+  return store.failure ?? cluster.failure
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   type ClusterPod,
   claimAt,
+  failureOf,
   openClusterPod,
   openClusterPods,
   willOf,
@@ -65,7 +66,7 @@ describe('the membership of pods', () => {
     lost.proxy.thaw()
     await expect.poll(() => lost.told, { timeout: 10_000 }).toContain('expelled')
     expect(first.losses).toEqual(['fenced'])
-    await expect.poll(() => lost.cluster.failure, { timeout: 10_000 }).toBe(undefined)
+    await expect.poll(() => failureOf(lost), { timeout: 10_000 }).toBe(undefined)
     expect(lost.link.pod).not.toBe(name)
     await expect.poll(() => b.told).toContain(`joined ${lost.link.pod}`)
     expect(second.losses).toEqual([])
@@ -82,7 +83,7 @@ describe('the membership of pods', () => {
     redis.freeze()
     await new Promise((resolve) => setTimeout(resolve, 10_000))
     redis.thaw()
-    for (const pod of pods) await expect.poll(() => pod.cluster.failure, { timeout: 10_000 }).toBe(undefined)
+    for (const pod of pods) await expect.poll(() => failureOf(pod), { timeout: 10_000 }).toBe(undefined)
     // As long as it would take.
     await new Promise((resolve) => setTimeout(resolve, LEASE_MS + 1_500))
     for (const pod of pods) expect(pod.told.filter((text) => !text.startsWith('joined'))).toEqual([])
