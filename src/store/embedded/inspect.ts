@@ -1,51 +1,52 @@
-import type { Log } from '../../log.ts'
-import type { QueueEntry, SessionKind } from '../contract.ts'
+import { createSilentLog, type Log } from '../../log.ts'
+import type { QueueEntry } from '../contract.ts'
 import { decodeEntry, VERSION } from '../codec.ts'
+import type { Inspection, Repair, SessionFacts, StoreInspector, StoreProblem } from '../inspection.ts'
 import { allOf, describeKey, KeyKind, parseKey, queueRange, versionKey } from './keys.ts'
 import type { Level } from './level.ts'
-import { deleteKeys, setAside } from './load.ts'
+import { deleteKeys, setAside, UNFINISHED } from './load.ts'
 import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
 
-export interface SessionFacts {
-  readonly kind: SessionKind
-  readonly id: string
+interface NumberedFacts extends SessionFacts {
   readonly number: number
-  readonly connected: boolean
-  readonly createdAtMs: number
-  readonly expiresAtMs: number
-  subscriptions: number
-  incomingIds: number
-  queuedMessages: number
-  queuedBytes: number
 }
 
-export interface StoreProblem {
-  /** For people. */
-  readonly what: string
-  readonly repair: 'set aside' | 'delete' | 'none'
+interface LevelProblem extends StoreProblem {
   readonly key: Buffer
   readonly value: Buffer
 }
 
-export interface Inspection {
-  readonly sessions: readonly SessionFacts[]
-  readonly retainedMessages: number
-  readonly retainedBytes: number
-  readonly wills: number
-  /** Values that were set aside earlier. */
-  readonly quarantined: number
-  readonly diskBytes: number
-  readonly problems: readonly StoreProblem[]
+interface LevelInspection extends Inspection {
+  readonly sessions: readonly NumberedFacts[]
+  readonly problems: readonly LevelProblem[]
 }
 
 const PORTION = { maxCount: 1_000, maxBytes: 1024 * 1024 }
 const EVERYTHING = { from: Buffer.of(0), before: Buffer.of(0xff) }
 
-/** Reads every key and value of a store that no broker has open. */
-export async function inspectStore(level: Level): Promise<Inspection> {
+/** Looks into an open LevelDB; `close` closes it. */
+export function inspectLevel(level: Level): StoreInspector {
+  let last: LevelInspection | undefined
+  return {
+    inspect: async () => (last = await inspectStore(level)),
+    repair: () => repairProblems(level, last?.problems ?? [], createSilentLog()),
+    async queue(kind, id) {
+      const { sessions } = (last ??= await inspectStore(level))
+      const session = sessions.find((one) => one.kind === kind && one.id === id)
+      return session && readQueueOf(level, session)
+    },
+    close: () => level.close(),
+  }
+}
+
+async function inspectStore(level: Level): Promise<LevelInspection> {
   const inspector = new Inspector()
   const version = await level.get(versionKey)
-  if (version?.[0] !== VERSION) inspector.report(versionKey, 'layout version is missing or unknown', 'none')
+  if (version?.equals(UNFINISHED) === true) {
+    inspector.report(versionKey, 'a migration into this store is not finished: run it again', 'none')
+  } else if (version?.[0] !== VERSION) {
+    inspector.report(versionKey, 'layout version is missing or unknown', 'none')
+  }
   for await (const portion of walk(level)) for (const walked of portion) inspector.take(walked)
   const quarantined = await countQuarantined(level)
   await findUnknownKeys(level, inspector)
@@ -57,17 +58,13 @@ export async function inspectStore(level: Level): Promise<Inspection> {
     retainedBytes,
     wills,
     quarantined,
-    diskBytes,
+    size: { diskBytes },
     problems,
   }
 }
 
 /** Deletes what has no owner, and sets aside what cannot be decoded. Gives the number of mended problems. */
-export async function repairProblems(
-  level: Level,
-  problems: readonly StoreProblem[],
-  log: Log,
-): Promise<number> {
+async function repairProblems(level: Level, problems: readonly LevelProblem[], log: Log): Promise<number> {
   const damaged = problems.filter((problem) => problem.repair === 'set aside')
   const orphans = problems.filter((problem) => problem.repair === 'delete')
   await setAside(level, damaged, log)
@@ -79,7 +76,7 @@ export async function repairProblems(
 }
 
 /** The entries of one queue, oldest first, in portions; damaged ones are left out. */
-export async function* readQueueOf(level: Level, session: SessionFacts): AsyncGenerator<QueueEntry> {
+async function* readQueueOf(level: Level, session: NumberedFacts): AsyncGenerator<QueueEntry> {
   for await (const portion of level.scan(queueRange(session.number, 0), PORTION)) {
     for (const [key, value] of portion) {
       const parsed = parseKey(key)
@@ -90,13 +87,13 @@ export async function* readQueueOf(level: Level, session: SessionFacts): AsyncGe
 }
 
 class Inspector {
-  readonly sessions = new Map<number, SessionFacts>()
-  readonly problems: StoreProblem[] = []
+  readonly sessions = new Map<number, NumberedFacts>()
+  readonly problems: LevelProblem[] = []
   retainedMessages = 0
   retainedBytes = 0
   wills = 0
 
-  report(key: Buffer, what: string, repair: StoreProblem['repair'], value: Buffer = Buffer.alloc(0)): void {
+  report(key: Buffer, what: string, repair: Repair, value: Buffer = Buffer.alloc(0)): void {
     this.problems.push({ what: `${describeKey(key)}: ${what}`, repair, key, value })
   }
 
@@ -109,7 +106,7 @@ class Inspector {
     this.#count(record, owner, key)
   }
 
-  #count(record: StoredRecord, owner: SessionFacts | undefined, key: Buffer): void {
+  #count(record: StoredRecord, owner: NumberedFacts | undefined, key: Buffer): void {
     if (record.kind === 'session') return this.#addSession(record, key)
     if (record.kind === 'retained') {
       this.retainedMessages++

@@ -88,6 +88,11 @@ export function allOf(kind: KeyKind): KeyRange {
   return { from: Buffer.of(kind), before: Buffer.of(kind + 1) }
 }
 
+/** Subscriptions, or identifiers, of one session. */
+export function ownedBy(kind: KeyKind, session: number): KeyRange {
+  return { from: ownedKey(kind, session, 0), before: ownedKey(kind, session + 1, 0) }
+}
+
 /** Session records that were set aside. */
 export const damagedSessions: KeyRange = {
   from: quarantineKey(Buffer.of(KeyKind.session)),

@@ -14,6 +14,9 @@ export interface LoadResult {
   readonly orphans: number
 }
 
+/** In the place of the layout version while `tunnelmq store migrate` fills the store. */
+export const UNFINISHED = Buffer.from('migrating')
+
 /** Marks a new store as ours; throws TMQ_STORE when the folder holds something else, or a later layout. */
 export async function checkVersion(level: Level, path: string): Promise<void> {
   const version = await level.get(versionKey)
@@ -25,6 +28,12 @@ export async function checkVersion(level: Level, path: string): Promise<void> {
     const batch = level.begin()
     batch.put(versionKey, Buffer.of(VERSION))
     return batch.write(true)
+  }
+  if (version.equals(UNFINISHED)) {
+    throw new TunnelMQError(
+      ErrorCode.store,
+      `The migration into ${path} is not finished: run \`tunnelmq store migrate\` again, or delete the folder`,
+    )
   }
   if (version.length !== 1 || version[0] !== VERSION) {
     throw new TunnelMQError(

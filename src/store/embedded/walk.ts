@@ -54,7 +54,8 @@ function decode([key, value]: LevelEntry): WalkedRecord {
   return { key, value, record: decodeRecord(key, value) ?? { kind: 'corrupt' } }
 }
 
-function decodeRecord(key: Buffer, value: Buffer): StoredRecord | undefined {
+/** Undefined: we would not have written it. */
+export function decodeRecord(key: Buffer, value: Buffer): StoredRecord | undefined {
   const parsed = parseKey(key)
   switch (parsed?.kind) {
     case 'session': {

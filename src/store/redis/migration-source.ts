@@ -1,0 +1,89 @@
+import type { RedisConfig } from '../../config/cluster-schema.ts'
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import type { QueueEntry, StoredMessage, StoredWill } from '../contract.ts'
+import type { MovedSession, StoreSource } from '../migration/contract.ts'
+import { type DirectRedis, openDirect } from './direct.ts'
+import { FORMAT } from './format.ts'
+import { refuseWhilePodsLive } from './pods-alive.ts'
+import { decodeRetained, decodeWill, readQueue, readSessions } from './stored-session.ts'
+
+/** Opens a Redis to be read. Throws TMQ_STORE when it holds nothing of ours, or brokers use it. */
+export async function openRedisSource(config: RedisConfig, leaseMs: number): Promise<StoreSource> {
+  const redis = await openDirect(config)
+  try {
+    const format = await redis.command('get', redis.key('format'))
+    if (String(format) !== FORMAT) {
+      const what =
+        format === null
+          ? `There is no store at ${redis.name} under the prefix ${config.keyPrefix}`
+          : `The store at ${redis.name} has format ${String(format)}, and this TunnelMQ knows ${FORMAT} only`
+      throw new TunnelMQError(ErrorCode.store, what)
+    }
+    await refuseWhilePodsLive(redis, leaseMs)
+  } catch (error) {
+    redis.close()
+    throw error
+  }
+  return readRedis(redis)
+}
+
+/** The source over an open connection; `close` closes it. */
+export function readRedis(redis: DirectRedis): StoreSource {
+  let unreadable = 0
+
+  async function* sessions(): AsyncGenerator<MovedSession> {
+    for await (const records of readSessions(redis)) {
+      const { kind, id, createdAtMs, expiresAtMs, lastSeq, sentUpToSeq, damaged } = records
+      unreadable += damaged.length
+      if ([createdAtMs, expiresAtMs, lastSeq, sentUpToSeq].some((field) => Number.isNaN(field))) unreadable++
+      yield {
+        kind,
+        id,
+        createdAtMs: createdAtMs || Date.now(),
+        expiresAtMs: expiresAtMs || 0,
+        connected: records.owner !== undefined || records.isClaimed,
+        lastSeq: lastSeq || 0,
+        sentUpToSeq: sentUpToSeq || 0,
+        subscriptions: records.subscriptions,
+        incomingIds: records.incomingIds,
+      }
+    }
+  }
+
+  async function* queue({ kind, id }: MovedSession): AsyncGenerator<readonly QueueEntry[]> {
+    for await (const portion of readQueue(redis, `${kind === 'client' ? 'c' : 'g'}${id}`)) {
+      const entries = portion.flatMap(({ entry }) => entry ?? [])
+      unreadable += portion.length - entries.length
+      yield entries
+    }
+  }
+
+  async function* decoded<T>(
+    name: string,
+    decode: (field: Buffer, value: Buffer) => T | undefined,
+  ): AsyncGenerator<readonly T[]> {
+    const seen = new Set<string>()
+    for await (const found of redis.hashes(redis.key(name))) {
+      const fresh = found.filter(([field]) => !seen.has(field.toString()))
+      for (const [field] of fresh) seen.add(field.toString())
+      const values = fresh.flatMap(([field, value]) => decode(field, value) ?? [])
+      unreadable += fresh.length - values.length
+      yield values
+    }
+  }
+
+  return {
+    name: redis.name,
+    sessions,
+    queue,
+    retained: (): AsyncGenerator<readonly StoredMessage[]> => decoded('retained', decodeRetained),
+    wills: (): AsyncGenerator<readonly StoredWill[]> => decoded('wills', decodeWill),
+    get unreadable() {
+      return unreadable
+    },
+    close() {
+      redis.close()
+      return Promise.resolve()
+    },
+  }
+}
