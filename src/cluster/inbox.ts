@@ -32,10 +32,11 @@ export function createInbox({ store, garbage }: InboxOptions): Inbox {
   const takeMessage = (entry: InboxEntry, value: Buffer | undefined): void => {
     const [, toConnected, stored] = entry
     const message = value && decodeMessage(value)
-    const isHeadSound = (toConnected === 0 || toConnected === 1) && Array.isArray(stored)
+    const list = listOf(stored)
+    const isHeadSound = (toConnected === 0 || toConnected === 1) && list !== undefined
     if (message === undefined || !isHeadSound) return garbage()
     const entries: ArrivedEntry[] = []
-    for (const each of stored as unknown[]) {
+    for (const each of list) {
       const decoded = decodeEntry(each)
       if (decoded === undefined) garbage()
       else if (decoded !== null) entries.push(decoded)
@@ -60,4 +61,11 @@ export function createInbox({ store, garbage }: InboxOptions): Inbox {
       return count
     },
   }
+}
+
+/** Redis' Lua cannot tell an empty list from an empty object, and writes `{}`. */
+function listOf(value: unknown): readonly unknown[] | undefined {
+  if (Array.isArray(value)) return value
+  const isEmpty = typeof value === 'object' && value !== null && Object.keys(value).length === 0
+  return isEmpty ? [] : undefined
 }
