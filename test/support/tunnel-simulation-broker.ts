@@ -30,6 +30,9 @@ export interface BrokerWorld {
   isUp(role: Role): boolean
   deliver(to: Role, route: Route, frame: Buffer): void
   after(delayMs: number, run: () => void): void
+  readonly nowMs: number
+  /** From 0 to below 1. */
+  random(): number
 }
 
 /** A broker that knows nothing of tunnels: whoever is away gets nothing. */

@@ -83,10 +83,13 @@ const way = (socketBytes: fc.Arbitrary<number>): fc.Arbitrary<WayPlan> =>
     socketBytes,
   })
 
-const scenarios = ({ mostBytes, limits, socketBytes }: Scale): fc.Arbitrary<Scenario> =>
+const scenarios = (
+  { mostBytes, limits, socketBytes }: Scale,
+  broker: fc.Arbitrary<Scenario['broker']> = fc.constantFrom('foreign', 'tunnelmq'),
+): fc.Arbitrary<Scenario> =>
   fc.record({
     seed: fc.nat(),
-    broker: fc.constantFrom('foreign', 'tunnelmq'),
+    broker,
     way: way(socketBytes),
     streams: fc.array(stream(mostBytes), { minLength: 1, maxLength: 4 }),
     faults: fc.array(fault, { maxLength: 4 }),
@@ -95,6 +98,8 @@ const scenarios = ({ mostBytes, limits, socketBytes }: Scale): fc.Arbitrary<Scen
 
 export const tinyScenarios = scenarios(tiny)
 export const realScenarios = scenarios(real)
+export const tinyPodScenarios = scenarios(tiny, fc.constant('pods'))
+export const realPodScenarios = scenarios(real, fc.constant('pods'))
 
 /** Longer than all that a talker may wait for, at the rates above. */
 const ENOUGH_MS = 1_500_000
@@ -118,7 +123,7 @@ export function play(scenario: Scenario, make: MakeStreams): TunnelSimulation {
   if (!simulation.isOver) fail(`no end:\n${simulation.describe()}`)
   const openExcuses = new Set<ResetCode>()
   if (scenario.way.lossRate > 0 || scenario.faults.length > 0) openExcuses.add(ResetCode.timeout)
-  if (scenario.broker === 'tunnelmq' && scenario.faults.length > 0) openExcuses.add(ResetCode.agentOffline)
+  if (scenario.broker !== 'foreign' && scenario.faults.length > 0) openExcuses.add(ResetCode.agentOffline)
   for (const conversation of simulation.conversations) {
     const wrong = conversation.verdict(simulation.excuses, openExcuses)
     if (wrong !== undefined) fail(wrong)

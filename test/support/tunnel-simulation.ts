@@ -3,6 +3,7 @@ import { Routes, type Route } from '../../src/tunnel/protocol/names.ts'
 import { ResetCode } from '../../src/tunnel/protocol/reset-code.ts'
 import type { StreamEvent, Streams, StreamsLimits } from '../../src/tunnel/protocol/streams.ts'
 import { foreignBroker, tunnelBroker, type Role, type SimulatedBroker } from './tunnel-simulation-broker.ts'
+import { podsBroker } from './tunnel-simulation-pods.ts'
 import { SimulatedClock, seededRandom } from './tunnel-simulation-clock.ts'
 import { WireJudge, checkUnread, keyOf } from './tunnel-simulation-judge.ts'
 import { Conversation, Talker, fail, type StreamPlan, type TalkWorld } from './tunnel-simulation-talker.ts'
@@ -32,7 +33,8 @@ export interface Fault {
 
 export interface Scenario {
   readonly seed: number
-  readonly broker: 'foreign' | 'tunnelmq'
+  /** `pods`: the routers of three brokers, to which the ends come at random. */
+  readonly broker: 'foreign' | 'tunnelmq' | 'pods'
   readonly way: WayPlan
   readonly streams: readonly StreamPlan[]
   readonly faults: readonly Fault[]
@@ -113,8 +115,13 @@ export class TunnelSimulation implements TalkWorld {
     this.#maxWindowBytes = scenario.limits.maxWindowBytes ?? MAX_WINDOW_BYTES
     this.#resumeTimeoutMs = scenario.limits.resumeTimeoutMs ?? RESUME_TIMEOUT_MS
     this.#judge = new WireJudge(this.#maxWindowBytes)
-    this.#broker = { foreign: foreignBroker, tunnelmq: tunnelBroker }[scenario.broker]({
+    const { clock } = this
+    this.#broker = { foreign: foreignBroker, tunnelmq: tunnelBroker, pods: podsBroker }[scenario.broker]({
       resumeTimeoutMs: this.#resumeTimeoutMs,
+      random: this.#random,
+      get nowMs() {
+        return clock.nowMs
+      },
       isUp: (role) => this.ends[role].isUp,
       deliver: (to, route, frame) => this.#cross(this.ends[to], route, frame),
       after: (delayMs, run) => this.clock.after(delayMs, run),

@@ -1,6 +1,7 @@
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import {
   encodeFrame,
+  FrameFlag,
   FrameType,
   HEADER_BYTES,
   INITIAL_CREDIT_BYTES,
@@ -171,7 +172,13 @@ export class Opening {
   }
 
   /** RESUME of an agent, of a stream that the broker does not know: its client may, and is given time to say so. */
-  resumeOfAgent(client: TunnelEnd, lane: Lane, id: number, frame: Buffer, packet: Buffer | undefined): void {
+  resumeOfAgent(
+    client: TunnelEnd,
+    lane: Lane,
+    { stream: id, flags, offset }: FrameView,
+    frame: Buffer,
+    packet: Buffer | undefined,
+  ): void {
     const { config, streams, shaper, now, forward } = this.#context
     if (lane.agent.streams.size >= config.maxStreamsPerAgent || streams.count >= config.maxStreams) return
     const stream = new RoutedStream(lane, id, {
@@ -181,6 +188,7 @@ export class Opening {
       up: new Flow(0, false),
       down: new Flow(0, false),
     })
+    if (flags & FrameFlag.fin) stream.down.endAt = offset
     stream.forgetAtMs = stream.startedAtMs + PROVISIONAL_MS
     streams.begin(stream)
     // Where a rate is kept to, credit waits for the answer.

@@ -1,4 +1,10 @@
-import { FrameFlag, FrameType, HEADER_BYTES, type FrameView } from '../protocol/frame.ts'
+import {
+  FrameFlag,
+  FrameType,
+  HEADER_BYTES,
+  INITIAL_CREDIT_BYTES,
+  type FrameView,
+} from '../protocol/frame.ts'
 import type { Direction } from '../protocol/names.ts'
 import type { ResetCode } from '../protocol/reset-code.ts'
 import type { TunnelEnd } from './end.ts'
@@ -125,7 +131,9 @@ export class RoutedStream {
     const { type, flags, offset } = view
     if (type === FrameType.data) {
       const end = offset + frameBytes - HEADER_BYTES
-      const credit = Math.max(out.granted, out.tolerated)
+      // 5.3: of a stream that was resumed, no frame has said so here.
+      const initial = direction === 'up' ? INITIAL_CREDIT_BYTES : 0
+      const credit = Math.max(out.granted, out.tolerated, initial)
       if (end > credit) return `DATA up to ${end}, credit up to ${credit}`
       const behind = end + (flags & FrameFlag.fin)
       const isEnd = (flags & FrameFlag.fin) !== 0
@@ -145,6 +153,11 @@ export class RoutedStream {
 
   get ended(): boolean {
     return this.up.ended && this.down.ended
+  }
+
+  /** By this ACK of its client it has ended: there is nothing to go on with (8.4). */
+  isOverAt({ flags, acked }: FrameView): boolean {
+    return (flags & FrameFlag.fin) !== 0 && this.down.endAt >= 0 && acked >= this.down.endAt
   }
 }
 

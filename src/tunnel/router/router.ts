@@ -370,7 +370,9 @@ export class TunnelRouter {
   /** 9.3: the first frame of a connection on a stream that another one has begun is RESUME. */
   #unauthorized(end: TunnelEnd, stream: RoutedStream, frame: Buffer, packet: Buffer | undefined): boolean {
     const { type } = this.#view
-    if (type === FrameType.resume) {
+    const isAnswer = type === FrameType.ack && stream.phase === 'provisional'
+    // A client that had no ACCEPT has sent OPEN again, and not RESUME: it may have been told nothing but this.
+    if (type === FrameType.resume || (isAnswer && !stream.isOverAt(this.#view))) {
       this.#opening.resumeAgain(end, stream, this.#view, frame, () => {
         this.#view.read(frame)
         this.#pass(stream.lane.up, stream, frame, packet)
@@ -378,7 +380,7 @@ export class TunnelRouter {
       return false
     }
     // Saying that one does not know it, or has done with it, needs no right.
-    return type === FrameType.reset || (type === FrameType.ack && stream.phase === 'provisional')
+    return type === FrameType.reset || isAnswer
   }
 
   /** On a topic without streams. */
@@ -419,7 +421,7 @@ export class TunnelRouter {
       this.#streams.tell(lane.up, id, ResetCode.timeout, 'the broker that had this client is gone')
     }
     if (type !== FrameType.resume || to.end === undefined) this.counters.dropped['unknown-stream']++
-    else this.#opening.resumeOfAgent(to.end, lane, id, frame, packet)
+    else this.#opening.resumeOfAgent(to.end, lane, this.#view, frame, packet)
   }
 
   /** A broker's own client never comes back: its name was that of its pod. */
