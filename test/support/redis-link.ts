@@ -5,7 +5,7 @@ import {
   type RedisConfig,
 } from '../../src/config/cluster-schema.ts'
 import { createSilentLog, type Log } from '../../src/log.ts'
-import type { RedisLink } from '../../src/store/redis/contract.ts'
+import type { Op, RedisLink, ScriptArgument, ScriptReply } from '../../src/store/redis/contract.ts'
 import { createRedisLink } from '../../src/store/redis/link.ts'
 
 export interface TestLinkOptions {
@@ -21,4 +21,37 @@ export function testLink(url: string, options: TestLinkOptions = {}): RedisLink 
     cluster: { ...clusterSchema.parse({}), ...options.cluster },
     log: options.log ?? createSilentLog(),
   })
+}
+
+/** One op, as the parts of the store submit it. */
+export function submitOp(
+  link: RedisLink,
+  name: string,
+  args: readonly ScriptArgument[],
+  options: Partial<Pick<Op, 'patience' | 'frees' | 'bytes'>> = {},
+): Promise<ScriptReply | undefined> {
+  return new Promise((resolve, reject) => {
+    link.writer.submit({
+      name,
+      args,
+      bytes: 100,
+      patience: 'wait',
+      ...options,
+      settle: (error, reply) => (error === undefined ? resolve(reply) : reject(error)),
+    })
+  })
+}
+
+/** An op that counts how often it was executed: `refused` of op-ban.lua. */
+export function submitCount(
+  link: RedisLink,
+  name: string,
+  options: Partial<Pick<Op, 'patience' | 'frees' | 'bytes'>> = {},
+): Promise<ScriptReply | undefined> {
+  return submitOp(link, 'refused', [name, 1_000_000, 600_000, 1], options)
+}
+
+/** The key that {@link submitCount} counts in. */
+export function countKey(name: string): string {
+  return `{tunnelmq}:failures:${name}`
 }

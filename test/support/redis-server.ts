@@ -49,6 +49,8 @@ const DEFAULTS = {
   save: '',
   'maxmemory-policy': 'noeviction',
   'enable-debug-command': 'yes',
+  // A replica is served at once, and not after 5 s.
+  'repl-diskless-sync-delay': '0',
 }
 
 /** Starts one, and waits until it answers PING, with its data loaded. */
@@ -104,10 +106,12 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     command: (...call) => redisCall(port, call),
     async remove() {
       await end('SIGKILL')
+      process.off('exit', killAtExit)
       if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
     },
   }
-  process.once('exit', () => child?.kill('SIGKILL'))
+  const killAtExit = (): void => void child?.kill('SIGKILL')
+  process.once('exit', killAtExit)
   await server.start()
   return server
 }
