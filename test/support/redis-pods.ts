@@ -17,12 +17,15 @@ export interface RedisPodOptions {
   readonly listener?: ReplicaListener
 }
 
-/** The store of one pod. `open` also starts its link, as the cluster does in a broker. */
-export function createRedisPod(options: RedisPodOptions): {
-  link: RedisLink
-  store: RedisStore
+export interface RedisPod {
+  readonly link: RedisLink
+  readonly store: RedisStore
+  /** Also starts its link, as the cluster does in a broker. */
   open(): Promise<void>
-} {
+}
+
+/** The store of one pod, without a broker. */
+export function createRedisPod(options: RedisPodOptions): RedisPod {
   const log = createSilentLog()
   const link = createRedisLink({
     config: redisSchema.parse({ url: options.url, keyPrefix: options.keyPrefix ?? newPrefix() }),
@@ -48,4 +51,22 @@ export function createRedisPod(options: RedisPodOptions): {
 
 export function newPrefix(): string {
   return `{test-${randomBytes(4).toString('hex')}}:`
+}
+
+/** Ends what a pod that is gone has held, as the others do. */
+export async function bury(by: RedisPod, pod: string, expiryMs = 0): Promise<void> {
+  let isMore = true
+  while (isMore) isMore = (await ask(by, 'bury', pod, expiryMs, 100)) === 1
+}
+
+function ask({ link }: RedisPod, name: string, ...args: (string | number)[]): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    link.writer.submit({
+      name,
+      args,
+      bytes: 100,
+      patience: 'wait',
+      settle: (error, reply) => (error === undefined ? resolve(reply) : reject(error)),
+    })
+  })
 }

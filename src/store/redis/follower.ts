@@ -192,39 +192,60 @@ export class StreamFollower implements Follower {
     return true
   }
 
+  /**
+   * All handlers are called, in order, before what takes its time is waited for: those that fetch something can do so
+   * once for all entries of a read. False: a handler could not reach Redis, or there is a gap.
+   */
   async #applyLog(entries: readonly StreamEntry[]): Promise<boolean> {
-    for (const entry of entries) {
-      if (entry.number !== this.#position + 1) {
-        this.#logGaps++
-        this.#isWanted = false
-        this.#freshAtMs = -Infinity
-        this.#options.onLogGap(`entry ${this.#position + 1} of the log is gone, and ${entry.number} is there`)
-        return false
+    const fetches: Promise<void>[] = []
+    let position = this.#position
+    let gap: string | undefined
+    try {
+      for (const entry of entries) {
+        if (entry.number !== position + 1) {
+          gap = `entry ${position + 1} of the log is gone, and ${entry.number} is there`
+          break
+        }
+        this.#handleLog(entry, fetches)
+        position = entry.number
       }
-      if (!(await this.#handleLog(entry))) return false
-      this.#position = entry.number
+      await Promise.all(fetches)
+    } catch (error) {
+      await Promise.allSettled(fetches)
+      if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) return false
+      this.#notUnderstood(error, undefined)
     }
-    return true
+    this.#position = position
+    if (gap === undefined) return true
+    this.#logGaps++
+    this.#isWanted = false
+    this.#freshAtMs = -Infinity
+    this.#options.onLogGap(gap)
+    return false
   }
 
-  /** False: a handler could not reach Redis. */
-  async #handleLog({ header, number }: StreamEntry): Promise<boolean> {
+  /** Throws when a handler could not reach Redis. */
+  #handleLog({ header, number }: StreamEntry, fetches: Promise<void>[]): void {
     const handlers = header === undefined ? undefined : this.#logHandlers.get(header[0])
     if (header === undefined || handlers === undefined || typeof header[1] !== 'string') {
       this.#garbage++
-      return true
+      return
     }
     for (const handler of handlers) {
       try {
         const done = handler(header as LogEntry, number)
-        if (done !== undefined) await done
+        // Most handlers of a read give the same one.
+        if (done !== undefined && done !== fetches.at(-1)) fetches.push(done)
       } catch (error) {
-        if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) return false
-        this.#garbage++
-        this.#options.log.warn({ err: error, kind: header[0] }, 'an entry of the log was not understood')
+        if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) throw error
+        this.#notUnderstood(error, header[0])
       }
     }
-    return true
+  }
+
+  #notUnderstood(error: unknown, kind: string | undefined): void {
+    this.#garbage++
+    this.#options.log.warn({ err: error, kind }, 'an entry of the log was not understood')
   }
 
   async #applyInbox(entries: readonly StreamEntry[]): Promise<void> {

@@ -10,7 +10,12 @@ import type { RedisSession } from './session.ts'
 const PORTION = 500
 
 /** Reads all sessions into the replica. Resolves to the count of values that could not be read, and were left out. */
-export async function loadSessions(requests: Requests, replica: Replica, isFirst: boolean): Promise<number> {
+export async function loadSessions(
+  requests: Requests,
+  replica: Replica,
+  position: number,
+  isFirst: boolean,
+): Promise<number> {
   const present = new Set<RedisSession>()
   let corrupt = 0
   let cursor = '0'
@@ -23,7 +28,7 @@ export async function loadSessions(requests: Requests, replica: Replica, isFirst
       if (session !== undefined) present.add(replica.load(session))
     }
   } while (cursor !== '0')
-  replica.loaded(present, isFirst)
+  replica.loaded(present, position, isFirst)
   return corrupt
 }
 

@@ -28,10 +28,16 @@ export class Replica {
   readonly index = new SessionIndex()
   readonly #byIncarnation = new Map<number, RedisSession>()
   #listener: ReplicaListener | undefined
+  /** Position of the log of what was applied last: a read that has failed half-way comes again. */
+  #appliedTo = 0
 
   constructor(link: RedisLink) {
-    link.follower.onLog('session', (entry) => this.#sessionLogged(entry))
-    link.follower.onLog('subscription', (entry) => this.#subscriptionLogged(entry))
+    link.follower.onLog('session', (entry, position) => {
+      if (this.#isNew(position)) this.#sessionLogged(entry)
+    })
+    link.follower.onLog('subscription', (entry, position) => {
+      if (this.#isNew(position)) this.#subscriptionLogged(entry)
+    })
   }
 
   listen(listener: ReplicaListener): void {
@@ -109,12 +115,19 @@ export class Replica {
   }
 
   /** After a load: those that were not there are gone. */
-  loaded(present: ReadonlySet<RedisSession>, isFirst: boolean): void {
+  loaded(present: ReadonlySet<RedisSession>, position: number, isFirst: boolean): void {
+    this.#appliedTo = position
     for (const session of this.all()) if (session.told && !present.has(session)) this.#forget(session)
     for (const session of this.#byIncarnation.values()) {
       if (session.removed && session.told && !present.has(session)) this.#forget(session)
     }
     if (!isFirst) this.#listener?.reloaded()
+  }
+
+  #isNew(position: number): boolean {
+    if (position <= this.#appliedTo) return false
+    this.#appliedTo = position
+    return true
   }
 
   #sessionLogged([, , kid, exists, createdAtMs, incarnation]: LogEntry): void {

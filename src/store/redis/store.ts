@@ -44,7 +44,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
   link.onExpelled(() => claims.expelled())
   link.onLoad(async (position) => {
     const startedMs = performance.now()
-    corruptValues += await loadSessions(requests, replica, !isLoaded)
+    corruptValues += await loadSessions(requests, replica, position, !isLoaded)
     await retained.load(position)
     isLoaded = true
     const tookMs = Math.round(performance.now() - startedMs)

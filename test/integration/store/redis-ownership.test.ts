@@ -1,0 +1,216 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { RedisStore } from '../../../src/store/redis/contract.ts'
+import { bury, createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
+import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { message, payloads, publish, release, releaseIncoming, to } from '../../support/store-fixtures.ts'
+
+const NO_LIMITS = { maxSessions: 1_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
+const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
+
+let server: RedisServer
+let prefix: string
+let pods: RedisPod[]
+
+beforeAll(async () => {
+  server = await startRedis()
+})
+
+afterAll(() => server.remove())
+
+beforeEach(() => {
+  prefix = newPrefix()
+  pods = []
+})
+
+afterEach(() => Promise.all(pods.map(({ store }) => store.close())))
+
+async function pod(options: Partial<Parameters<typeof createRedisPod>[0]> = {}): Promise<RedisPod> {
+  const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { leaseMs: 100 }, ...options })
+  await one.open()
+  pods.push(one)
+  return one
+}
+
+const claim = (
+  store: RedisStore,
+  sessionId: string,
+  more: Partial<Parameters<RedisStore['claim']>[0]> = {},
+) => store.claim({ ...NO_LIMITS, sessionId, clean: false, ...more })
+
+const will = (clientId: string, text = 'bye') => ({ clientId, message: message(`wills/${clientId}`, text) })
+
+const keysOf = async (): Promise<string[]> => {
+  const all = (await server.command('KEYS', `${prefix.replaceAll(/[[\]{}*?\\]/g, '?')}*`)) as string[]
+  return all.map((key) => key.slice(prefix.length))
+}
+
+describe('a claim on the Redis store', () => {
+  it('gives the session to the pod that claims it last, and tells the former owner', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const told: unknown[] = []
+    a.link.follower.onInbox('taken', (entry) => void told.push(entry))
+    const first = await claim(a.store, 'c')
+    expect(first).toMatchObject({ present: false, previousPod: undefined, previousClaim: 0 })
+    expect(first.stored).toBe(a.store.sessions.get('c'))
+    const second = await claim(b.store, 'c')
+    expect(second).toMatchObject({ present: true, previousPod: a.link.pod, previousClaim: first.claim })
+    expect(second.claim).toBeGreaterThan(first.claim)
+    expect(second.stored).toBe(b.store.sessions.get('c'))
+    expect(b.store.claimOf('c')).toBe(second.claim)
+    await expect.poll(() => told).toEqual([['taken', 'c', second.claim, b.link.pod]])
+  })
+
+  it('refuses every write of the former owner, and says so', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const fenced: string[] = []
+    a.store.onFenced((id) => fenced.push(id))
+    const { stored } = await claim(a.store, 'c')
+    if (stored === undefined) throw new Error('no session')
+    await publish(a.store, { message: message('t', '1', { qos: 2 }), targets: [{ session: stored, qos: 2 }] })
+    await claim(b.store, 'c')
+    const stopped = { code: 'TMQ_STOPPED' }
+    const incoming = { session: stored, messageId: 7 }
+    // Asked at once: the first refusal ends what the pod believes to have.
+    const writes = [
+      publish(a.store, { message: message('t', '2'), incoming, targets: to(stored) }),
+      a.store.putSubscriptions(stored, [{ filter: 'a', matchFilter: 'a', qos: 1 }]),
+      release(a.store, stored, 1, 1),
+      releaseIncoming(a.store, stored, 7),
+      a.store.removeSession(stored),
+    ]
+    for (const write of await Promise.allSettled(writes)) {
+      expect(write).toMatchObject({ status: 'rejected', reason: stopped })
+    }
+    expect(a.store.fencedWrites).toBe(5)
+    expect(new Set(fenced)).toEqual(new Set(['c']))
+    expect(a.store.claimOf('c')).toBeUndefined()
+    const session = b.store.sessions.get('c')!
+    expect(await payloads(b.store, session)).toEqual(['1'])
+    expect(session.incomingIds.size).toBe(0)
+    expect(session.subscriptions.size).toBe(0)
+  })
+
+  it('brings the figures of the queue, also of what other pods wrote meanwhile', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const created = await a.store.createSession('client', 'c')
+    await Promise.all(
+      ['1', '22', '333'].map((text) =>
+        publish(a.store, { message: message('t', text), targets: to(created) }),
+      ),
+    )
+    await expect.poll(() => b.store.sessions.get('c')).toBeDefined()
+    const others = publish(a.store, { message: message('t', '4444'), targets: to(created) })
+    const { stored } = await claim(b.store, 'c')
+    await others
+    await publish(a.store, { message: message('t', '55555'), targets: to(created) })
+    await expect.poll(() => stored?.lastSeq).toBe(5)
+    expect(stored).toMatchObject({ queuedCount: 5, queuedBytes: 15 })
+    expect(b.store.acknowledge(stored!, 2, 2)).toBe(true)
+    expect(await payloads(b.store, stored!)).toEqual(['1', '333', '4444', '55555'])
+    expect(stored).toMatchObject({ queuedCount: 4, queuedBytes: 13 })
+  })
+
+  it('removes the session of a client that wants none, with all its keys', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const before = await keysOf()
+    const { claim: number, stored } = await claim(a.store, 'c')
+    await a.store.putSubscriptions(stored!, [{ filter: 'a', matchFilter: 'a', qos: 1 }])
+    const write = {
+      message: message('t', '1', { qos: 2, expiresAtMs: Date.now() + 60_000 }),
+      targets: to(stored!),
+    }
+    await publish(a.store, { ...write, incoming: { session: stored!, messageId: 9 } })
+    await publish(a.store, write)
+    await release(a.store, stored!, 2, 1)
+    await a.store.releaseClaim('c', number, { ...AT_ONCE, expiresAtMs: Date.now() + 60_000 })
+    const { claim: clean, present, stored: none } = await claim(b.store, 'c', { clean: true })
+    expect({ present, none }).toEqual({ present: true, none: undefined })
+    expect(b.store.sessions.size).toBe(0)
+    await expect.poll(() => a.store.sessions.size).toBe(0)
+    await b.store.releaseClaim('c', clean, AT_ONCE)
+    const left = (await keysOf()).filter(
+      (key) => !before.includes(key) && !/^(fence|batch:|lastbeat)/.test(key),
+    )
+    expect(left).toEqual([])
+  })
+
+  it('says what may have been sent, after an end that nobody has told', async () => {
+    const a = await pod()
+    const first = await claim(a.store, 'c')
+    for (const text of ['1', '2', '3'])
+      await publish(a.store, { message: message('t', text), targets: to(first.stored!) })
+    await a.store.releaseClaim('c', first.claim, { ...AT_ONCE, sentUpToSeq: 2 })
+    expect((await claim(a.store, 'c')).stored?.sentUpToSeq).toBe(2)
+    const b = await pod()
+    expect((await claim(b.store, 'c')).stored?.sentUpToSeq).toBe(3)
+  })
+
+  it('is refused past the bounds, which count what is connected now', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const bounds = { maxSessions: 2, maxConnectionsPerUser: 2, username: 'u' }
+    await claim(a.store, 'one', bounds)
+    await claim(a.store, 'two', bounds)
+    const limit = { code: 'TMQ_LIMIT' }
+    await expect(claim(b.store, 'three', { ...bounds, username: 'v' })).rejects.toMatchObject(limit)
+    await expect(claim(b.store, 'clean', { ...bounds, clean: true })).rejects.toMatchObject(limit)
+    await claim(b.store, 'one', bounds)
+    await expect(claim(b.store, 'clean', { ...bounds, clean: true })).rejects.toMatchObject(limit)
+    await a.store.close()
+    await bury(b, a.link.pod)
+    await claim(b.store, 'clean', { ...bounds, clean: true })
+    await expect(claim(b.store, 'more', { ...bounds, clean: true })).rejects.toMatchObject(limit)
+  })
+
+  it('is held again after Redis has forgotten it, unless somebody came later', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const one = await claim(a.store, 'one', { will: will('one') })
+    const two = await claim(a.store, 'two')
+    const three = await claim(a.store, 'three')
+    await claim(b.store, 'two')
+    await server.command('HDEL', `${prefix}owner`, 'one')
+    await server.command('HDEL', `${prefix}wills`, 'one')
+    const held = new Map([one, two, three].map(({ claim: number, stored }) => [stored!.id, number]))
+    expect(await a.store.reclaim(held)).toEqual(['two'])
+    expect(await server.command('HGET', `${prefix}owner`, 'one')).toBe(`${one.claim}:${a.link.pod}`)
+    expect(await server.command('HEXISTS', `${prefix}wills`, 'one')).toBe(1)
+  })
+})
+
+describe('wills on the Redis store', () => {
+  it('are published once, by whoever comes first', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const { claim: number } = await claim(a.store, 'c', { will: will('c') })
+    expect([...a.store.wills.keys()]).toEqual(['c'])
+    const write = { message: will('c').message, willOf: 'c', willClaim: number }
+    const both = await Promise.all([publish(a.store, write), publish(b.store, write)])
+    expect(both.map(({ duplicate }) => duplicate).sort()).toEqual([false, true])
+    expect(a.store.wills.size).toBe(0)
+  })
+
+  it('stay with a former owner that lives, until the new one puts its own', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const first = await claim(a.store, 'c', { will: will('c', 'old') })
+    const second = await claim(b.store, 'c', { will: will('c', 'new') })
+    expect(b.store.wills.size).toBe(0)
+    await b.store.putClaimedWill('c', second.claim, will('c', 'new'))
+    expect(b.store.wills.get('c')?.message.payload.toString()).toBe('new')
+    const late = await publish(a.store, { message: message('w', 'old'), willOf: 'c', willClaim: first.claim })
+    expect(late.duplicate).toBe(true)
+    await expect(a.store.putClaimedWill('c', first.claim, undefined)).rejects.toMatchObject({
+      code: 'TMQ_STOPPED',
+    })
+    expect((await publish(b.store, { message: message('w', 'new'), willOf: 'c' })).duplicate).toBe(false)
+  })
+
+  it('wait for their time after the connection, or are dropped with it', async () => {
+    const a = await pod()
+    const kept = await claim(a.store, 'kept', { will: will('kept') })
+    const dropped = await claim(a.store, 'dropped', { will: will('dropped') })
+    await a.store.releaseClaim('kept', kept.claim, { ...AT_ONCE, willDueAtMs: 5_000 })
+    await a.store.releaseClaim('dropped', dropped.claim, AT_ONCE)
+    expect(await server.command('ZRANGE', `${prefix}willdue`, 0, -1, 'WITHSCORES')).toEqual(['kept', '5000'])
+    expect(await server.command('HKEYS', `${prefix}wills`)).toEqual(['kept'])
+    await claim(a.store, 'kept')
+    expect(await server.command('EXISTS', `${prefix}willdue`, `${prefix}wills`)).toBe(0)
+  })
+})
