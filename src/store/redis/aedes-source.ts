@@ -26,7 +26,7 @@ const PACKETS_AT_ONCE = 500
 /** Opens a Redis with the data of aedes-persistence-redis. Its sessions have no end: they get one, in ms from now; 0: none. */
 export async function openAedesSource(config: RedisConfig, expiryMs: number): Promise<StoreSource> {
   const redis = await openDirect(config)
-  const found = await redis.command('exists', ...[CLIENTS, 'retained', 'will'].map(redis.key))
+  const found = await redis.command('exists', ...[CLIENTS, 'retained', 'will'].map((name) => redis.key(name)))
   const source = new AedesSource(redis, expiryMs)
   if (found !== 0 || (await source.hasMore())) return source
   redis.close()

@@ -179,7 +179,7 @@ async function inspectEnd(inspecting: Inspecting, records: StoredRecords, name: 
   const { kid, kind, id, expiresAtMs, owner } = records
   if (kind === 'group') {
     if ((await redis.command('exists', redis.key(`gm:${id}`))) === 1) return
-    const keys = [`s:${kid}`, `q:${kid}`, `r:${kid}`, `gr:${id}`, `gl:${id}`].map(redis.key)
+    const keys = [`s:${kid}`, `q:${kid}`, `r:${kid}`, `gr:${id}`, `gl:${id}`].map((key) => redis.key(key))
     found.add(`${name}: nobody is a member`, 'delete', ['unlink', ...keys], undefined, [
       'hdel',
       redis.key('sessions'),
