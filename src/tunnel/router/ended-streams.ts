@@ -2,6 +2,8 @@ import type { RoutedStream } from './routed-stream.ts'
 
 /** Frames behind the last acknowledgement of a stream still find their way. */
 const LINGER_MS = 10_000
+/** To an agent at another pod the last one can be lost, for as long as Redis is away; and is asked for again. */
+const FAR_LINGER_MS = 60_000
 /** Of each kind; then the oldest are forgotten. About 1 KB each. */
 const MAX_ENDED = 65_536
 
@@ -12,6 +14,7 @@ const MAX_ENDED = 65_536
  */
 export class EndedStreams {
   readonly #closed = new Set<RoutedStream>()
+  readonly #closedFar = new Set<RoutedStream>()
   readonly #judged = new Set<RoutedStream>()
   readonly #resumeTimeoutMs: number
   readonly #forget: (stream: RoutedStream) => void
@@ -22,12 +25,17 @@ export class EndedStreams {
   }
 
   get count(): number {
-    return this.#closed.size + this.#judged.size
+    return this.#closed.size + this.#closedFar.size + this.#judged.size
   }
 
   add(stream: RoutedStream, nowMs: number): void {
-    const kind = stream.verdict === undefined ? this.#closed : this.#judged
-    stream.forgetAtMs = nowMs + (kind === this.#closed ? LINGER_MS : this.#resumeTimeoutMs)
+    const [kind, lingerMs] =
+      stream.verdict !== undefined
+        ? [this.#judged, this.#resumeTimeoutMs]
+        : stream.lane.agent.isElsewhere
+          ? [this.#closedFar, FAR_LINGER_MS]
+          : [this.#closed, LINGER_MS]
+    stream.forgetAtMs = nowMs + lingerMs
     kind.add(stream)
     if (kind.size <= MAX_ENDED) return
     for (const oldest of kind) return this.drop(oldest)
@@ -35,13 +43,14 @@ export class EndedStreams {
 
   drop(stream: RoutedStream): void {
     this.#closed.delete(stream)
+    this.#closedFar.delete(stream)
     this.#judged.delete(stream)
     this.#forget(stream)
   }
 
   sweep(nowMs: number): void {
     // Each kind is in the order in which it is to be forgotten.
-    for (const kind of [this.#closed, this.#judged]) {
+    for (const kind of [this.#closed, this.#closedFar, this.#judged]) {
       for (const stream of kind) {
         if (stream.forgetAtMs > nowMs) break
         this.drop(stream)

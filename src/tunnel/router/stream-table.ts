@@ -143,7 +143,8 @@ export class StreamTable {
     // An agent may not have got the OPEN yet, which its client repeats.
     const isKnown = stream.phase === 'open' || (stream.phase === 'opening' && direction === 'down')
     if (to.end === undefined || !isKnown) return
-    const { acked, granted: limit } = direction === 'up' ? stream.down : stream.up
+    // To a client that has had no ACCEPT nothing of this is true when its agent was restarted: it opens it anew.
+    const { acked, granted: limit } = direction === 'up' ? stream.down : { acked: 0, granted: 0 }
     say(to.end, topic, { type: FrameType.ping, flags: 0, stream: id, offset: 0, acked, limit })
   }
 
