@@ -45,7 +45,9 @@ export class Claims {
 
   constructor(parts: ClaimParts) {
     this.#parts = parts
-    parts.requests.onFenced((sessionId) => this.#forget(sessionId))
+    parts.requests.onFenced((sessionId, claim) => {
+      if (this.#held.get(sessionId) === claim) this.#forget(sessionId)
+    })
   }
 
   get count(): number {
@@ -57,7 +59,7 @@ export class Claims {
   }
 
   async claim(request: ClaimRequest): Promise<RedisClaimReply> {
-    const { requests, replica, queues, limits, now } = this.#parts
+    const { replica, queues, limits, now } = this.#parts
     const { sessionId, clean, will } = request
     const value = will === undefined ? '' : encodeMessage(will.message)
     const kept = will && ownWill(will)
@@ -79,7 +81,7 @@ export class Claims {
     const answer = await this.#ask(request, args, value.length)
     if (answer.previousPod === undefined && args[10] === 0) this.#keepWill(sessionId, kept, answer.claim)
     const { claim, present, previousPod, previousClaim } = answer
-    return { claim, present, previousPod, previousClaim, stored: clean ? undefined : await answer.session }
+    return { claim, present, previousPod, previousClaim, stored: await answer.session }
   }
 
   async putClaimedWill(sessionId: string, claim: number, will: StoredWill | undefined): Promise<void> {
@@ -190,36 +192,40 @@ export class Claims {
   /** What was claimed is noted before the answer to any later write is. */
   #ask(request: ClaimRequest, args: readonly ScriptArgument[], bytes: number): Promise<ClaimAnswer> {
     const { requests, queues } = this.#parts
-    const { sessionId, clean } = request
-    const kid = kidOf('client', sessionId)
+    const kid = kidOf('client', request.sessionId)
     queues.claimBegins(kid)
     return new Promise((resolve, reject) => {
       requests.submit('claim', args, { patience: 'now', bytes }, (error, reply) => {
-        let session: Promise<RedisSession | undefined> | undefined
         try {
           if (error !== undefined) throw error
-          const claim = this.#numberIn(request, reply)
-          const previousPod = textIn(reply[2])
-          session = clean
-            ? requests.applied(reply[5]).then(() => undefined)
-            : this.#claimed(sessionId, claim, reply)
-          resolve({
-            claim,
-            present: reply[4] === 1,
-            previousPod: previousPod === '' ? undefined : previousPod,
-            previousClaim: numberIn(reply[3]),
-            session,
-          })
+          const answer = this.#answerIn(request, reply)
+          void this.#endArrivals(kid, answer.session)
+          resolve(answer)
         } catch (failure) {
           queues.claimEnds(kid, undefined)
-          return reject(failure as Error)
+          reject(failure instanceof Error ? failure : new Error(String(failure)))
         }
-        session.then(
-          (claimed) => queues.claimEnds(kid, claimed),
-          () => queues.claimEnds(kid, undefined),
-        )
       })
     })
+  }
+
+  #answerIn(request: ClaimRequest, reply: readonly ScriptReply[]): ClaimAnswer {
+    const claim = this.#numberIn(request, reply)
+    const previousPod = textIn(reply[2])
+    return {
+      claim,
+      present: reply[4] === 1,
+      previousPod: previousPod === '' ? undefined : previousPod,
+      previousClaim: numberIn(reply[3]),
+      session: request.clean
+        ? this.#parts.requests.applied(reply[5]).then(() => undefined)
+        : this.#claimed(request.sessionId, claim, reply),
+    }
+  }
+
+  async #endArrivals(kid: string, claimed: ClaimAnswer['session']): Promise<void> {
+    const session = await claimed.catch(() => undefined)
+    this.#parts.queues.claimEnds(kid, session)
   }
 
   #numberIn(

@@ -155,6 +155,6 @@ export interface RedisStore extends Store {
   claimOf(sessionId: string): number | undefined
   readonly claimedCount: number
   readonly fencedWrites: number
-  /** A write of a session was refused because its claim is lost. */
-  onFenced(listener: (sessionId: string) => void): void
+  /** A write of a session was refused because this claim of it is lost; 0: it was made without one. */
+  onFenced(listener: (sessionId: string, claim: number) => void): void
 }

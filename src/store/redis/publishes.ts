@@ -50,6 +50,7 @@ export class Publishes {
     const isFirstUse = publisher?.incomingIds.has(incoming?.messageId ?? 0) === false
     const will = willOf === undefined ? undefined : this.#parts.claims.willOf(willOf)
     const entry = encodeEntry(message, 1)
+    const claim = publisher?.claim ?? 0
     requests.submit(
       'publish',
       this.#argsOf(write, entry, targets),
@@ -60,7 +61,7 @@ export class Publishes {
           return done(error, nothing(write), false)
         }
         if (willOf !== undefined && will !== undefined) this.#parts.claims.willIsGone(willOf, will)
-        const fenced = publisher && requests.fencedIn(publisher.id, reply)
+        const fenced = publisher && requests.fencedIn(publisher.id, claim, reply)
         if (fenced !== undefined) return done(fenced, nothing(write), false)
         if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
         if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)

@@ -99,23 +99,19 @@ export class RedisQueues implements Pick<
     session.acks.released = []
     session.acks.forgotten = []
     const sum = bytes.reduce((total, one) => total + one, 0)
-    const [name, args] =
-      session.kind === 'group'
-        ? ['acknowledge-leased', [session.id, seqs.length, ...seqs, ...bytes]]
-        : ['acknowledge', [session.kid, session.claim, sum, released.length, ...released, ...seqs]]
-    const size = 16 * (seqs.length + released.length)
-    this.#requests.submit(
-      name as string,
-      args as number[],
-      { patience: 'keep', frees: true, bytes: size },
-      (error, reply) => {
-        session.unsettledBytes -= sum
-        for (const seq of released) this.#forgotten(session, seq)
-        for (const seq of seqs) this.#forgotten(session, seq)
-        if (error !== undefined || this.#requests.fencedIn(session.id, reply) !== undefined) return
-        for (const tell of forgotten) tell()
-      },
-    )
+    const { claim } = session
+    const isGroup = session.kind === 'group'
+    const args = isGroup
+      ? [session.id, seqs.length, ...seqs, ...bytes]
+      : [session.kid, claim, sum, released.length, ...released, ...seqs]
+    const options = { patience: 'keep', frees: true, bytes: 16 * args.length } as const
+    this.#requests.submit(isGroup ? 'acknowledge-leased' : 'acknowledge', args, options, (error, reply) => {
+      session.unsettledBytes -= sum
+      for (const seq of released) this.#forgotten(session, seq)
+      for (const seq of seqs) this.#forgotten(session, seq)
+      if (error !== undefined || this.#requests.fencedIn(session.id, claim, reply) !== undefined) return
+      for (const tell of forgotten) tell()
+    })
   }
 
   submitAllAcknowledged(): void {
@@ -138,9 +134,10 @@ export class RedisQueues implements Pick<
       session.releasedSeqs.add(seq)
       this.#replica.index.dequeue(session, 0, payloadBytes)
     }
-    const args = [session.kid, session.claim, seq, payloadBytes]
+    const { claim } = session
+    const args = [session.kid, claim, seq, payloadBytes]
     requests.submit('release', args, { patience: 'keep', frees: true }, (error, reply) => {
-      done(error ?? requests.fencedIn(session.id, reply))
+      done(error ?? requests.fencedIn(session.id, claim, reply))
     })
   }
 
@@ -150,10 +147,11 @@ export class RedisQueues implements Pick<
     const { refusal } = requests
     if (refusal !== undefined || session.removed) return requests.barrier(() => done(refusal))
     const wasTaken = session.incomingIds.delete(messageId)
-    const args = [session.kid, session.claim, messageId]
+    const { claim } = session
+    const args = [session.kid, claim, messageId]
     requests.submit('release-incoming', args, { patience: 'wait', frees: true }, (error, reply) => {
       if (error !== undefined && wasTaken) session.incomingIds.add(messageId)
-      done(error ?? requests.fencedIn(session.id, reply))
+      done(error ?? requests.fencedIn(session.id, claim, reply))
     })
   }
 

@@ -22,7 +22,7 @@ type Settle = (error: Error | undefined, reply: readonly ScriptReply[]) => void
 /** How the parts of the store ask Redis for changes. */
 export class Requests {
   readonly #link: RedisLink
-  readonly #fencedListeners: ((sessionId: string) => void)[] = []
+  readonly #fencedListeners: ((sessionId: string, claim: number) => void)[] = []
   #closed = true
   fencedWrites = 0
 
@@ -43,7 +43,7 @@ export class Requests {
     return this.#closed ? unavailable('The store is closed') : undefined
   }
 
-  onFenced(listener: (sessionId: string) => void): void {
+  onFenced(listener: (sessionId: string, claim: number) => void): void {
     this.#fencedListeners.push(listener)
   }
 
@@ -76,7 +76,7 @@ export class Requests {
     })
   }
 
-  /** For writes of one session: rejects with TMQ_STOPPED when its claim is lost. */
+  /** For writes of one session, whose claim is the second argument: rejects with TMQ_STOPPED when that is lost. */
   async askFenced(
     sessionId: string,
     name: string,
@@ -84,16 +84,16 @@ export class Requests {
     options: OpOptions,
   ): Promise<readonly ScriptReply[]> {
     const reply = await this.ask(name, args, options)
-    const error = this.fencedIn(sessionId, reply)
+    const error = this.fencedIn(sessionId, Number(args[1]), reply)
     if (error !== undefined) throw error
     return reply
   }
 
-  /** Was this refused for its claim? Then that is told. */
-  fencedIn(sessionId: string, reply: readonly ScriptReply[]): TunnelMQError | undefined {
+  /** Was this refused for its claim? Then that is told, with the number: it may be that of an earlier connection. */
+  fencedIn(sessionId: string, claim: number, reply: readonly ScriptReply[]): TunnelMQError | undefined {
     if (reply[0] !== FENCED) return undefined
     this.fencedWrites++
-    for (const listener of this.#fencedListeners) listener(sessionId)
+    for (const listener of this.#fencedListeners) listener(sessionId, claim)
     return new TunnelMQError(ErrorCode.stopped, 'Another connection holds the claim of this session')
   }
 

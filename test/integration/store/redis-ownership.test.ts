@@ -183,7 +183,7 @@ describe('wills on the Redis store', () => {
     expect([...a.store.wills.keys()]).toEqual(['c'])
     const write = { message: will('c').message, willOf: 'c', willClaim: number }
     const both = await Promise.all([publish(a.store, write), publish(b.store, write)])
-    expect(both.map(({ duplicate }) => duplicate).sort()).toEqual([false, true])
+    expect(both.filter(({ duplicate }) => duplicate)).toHaveLength(1)
     expect(a.store.wills.size).toBe(0)
   })
 

@@ -17,8 +17,8 @@ describeStore('redis', async () => {
   const keyPrefix = newPrefix()
   return {
     create(limits, now) {
-      const { store, open } = createRedisPod({ url: server.url, keyPrefix, limits, now })
-      return { ...store, kind: 'redis', open }
+      const pod = createRedisPod({ url: server.url, keyPrefix, limits, now })
+      return { ...pod.store, open: () => pod.open() }
     },
     dispose: async () => {},
   }

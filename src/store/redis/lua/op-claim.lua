@@ -136,7 +136,8 @@ ops['release-claim'] = function(a)
 end
 
 -- reclaim, for each: <session id> <claim> <will or empty>: what is held goes on being held, unless a higher number is
--- there. A Redis that has lost its last writes may not know it. Reply: for each 1, or 0: lost.
+-- there. A Redis that has lost its last writes may not know it, and may have given lower numbers since: whoever has one
+-- is told. Reply: for each 1, or 0: lost.
 ops['reclaim'] = function(a)
   local reply = {}
   for i = 1, #a, 3 do
@@ -144,7 +145,10 @@ ops['reclaim'] = function(a)
     local held, holder = ownerOf(id)
     local isOurs = holder == pod and held == tonumber(number)
     if not isOurs and (held == nil or held < tonumber(number)) then
-      if holder and holder ~= pod then call('SREM', key('owned:' .. holder), id) end
+      if holder and holder ~= pod then
+        call('SREM', key('owned:' .. holder), id)
+        inbox(holder, { 'taken', id, tonumber(number), pod })
+      end
       call('HSET', key('owner'), id, number .. ':' .. pod)
       if tonumber(call('GET', key('fence')) or 0) < tonumber(number) then call('SET', key('fence'), number) end
       if hasSession('c' .. id) then
