@@ -575,15 +575,17 @@ describe('ends that go away', () => {
     expect(router.counters.dropped.away).toBe(1)
   })
 
-  it('the client: likewise', () => {
+  it('the client: likewise; what was acknowledged before is not told to it, of an agent that may be another by now', () => {
     const { agent, client, end, router } = openWorld()
     client.leave()
-    agent.send(DOWN, frames.data(7, 0, 'lost'))
+    agent.send(DOWN, frames.data(7, 0, 'lost'), frames.ack(7, { acked: 9, limit: 9_000_000 }))
     const again = end('laptop').listen()
+    const [ping] = again.gotFrames()
+    expect(ping).toMatchObject({ type: 'ping', acked: 0, limit: 0 })
     again.send(UP, frames.resume(7))
     agent.send(DOWN, frames.data(7, 0, 'lost'))
-    expect([...agent.got(), ...again.got()]).toEqual(['resume 7', 'ping 7', 'data 7 @0 "lost"'])
-    expect(router.counters.dropped.away).toBe(1)
+    expect([...agent.got(), ...again.got()]).toEqual(['resume 7', 'data 7 @0 "lost"'])
+    expect(router.counters.dropped.away).toBe(2)
   })
 
   it('an agent that stays away: the client is told, and the agent when it comes after all', () => {
@@ -748,6 +750,40 @@ describe('streams that the broker does not know, as it was restarted', () => {
       'ack 7',
       'data 7 @0 "now"',
     ])
+  })
+
+  it('go on when the client was answered by RESUME of its agent before its OPEN was: it is asked about then', () => {
+    const { end, router } = createRouterWorld()
+    const agent = end('pi7').serve()
+    const client = end('laptop').listen()
+    agent.send(DOWN, frames.resume(7, { limit: 1_048_576 }))
+    expect(client.got()).toEqual(['resume 7'])
+    client.send(UP, frames.ack(7, { offset: 5, limit: 1_048_576 }))
+    expect(client.asked).toHaveLength(1)
+    client.send(UP, frames.data(7, 0, 'first'))
+    agent.send(DOWN, frames.ack(7, { acked: 5, limit: 300 }))
+    // 5.3: the first credit is more than this agent's window.
+    client.send(UP, frames.data(7, 65_535, 'x'), frames.data(7, 65_536, 'y'))
+    expect(agent.got()).toEqual(['ack 7', 'data 7 @0 "first"', 'data 7 @65535 "x"', 'reset 7 protocol'])
+    expect(client.got()).toEqual(['ack 7', 'reset 7 protocol'])
+    client.answer = () => refused
+    agent.send(DOWN, frames.resume(8))
+    client.send(UP, frames.ack(8), frames.data(8, 0, 'x'))
+    expect(client.got()).toEqual(['resume 8', 'reset 8 forbidden'])
+    expect(agent.got()).toEqual([])
+    expect(router.counters.opened).toBe(0)
+  })
+
+  it('are not begun again by a client that has done with them', () => {
+    const { end, router, advance } = createRouterWorld()
+    const agent = end('pi7').serve()
+    const client = end('laptop').listen()
+    agent.send(DOWN, frames.resume(7, { offset: 11, fin: true }))
+    client.send(UP, frames.ack(7, { offset: 3, acked: 11, fin: true }))
+    expect(agent.got()).toEqual(['ack 7 fin'])
+    expect(client.asked).toEqual([])
+    advance(31_000, 1_000)
+    expect(router.streamCount).toBe(0)
   })
 
   it('are forgotten when the client does not know them, or does not say so in time', () => {
