@@ -8,7 +8,7 @@ export function metricReference(): string {
   })
   return `# Metrics
 
-<!-- Generated from src/admin/metric-list.ts by \`npm run docs\`. -->
+<!-- Generated from src/admin/*metric-list.ts by \`npm run docs\`. -->
 
 \`GET /metrics\` on the admin port (default 127.0.0.1:8080), in the text format of Prometheus. Labels have few values:
 listeners and handlers of the configuration, and closed lists. Histograms have \`_bucket\`, \`_sum\` and \`_count\`.

@@ -15,13 +15,13 @@ function at(...keys: string[]): ConfigPath {
   return ['store', 'redis', ...keys]
 }
 
-function checkUrl({ url: written, username, password, sentinel }: RedisConfig): Mistake[] {
+function checkUrl({ url: written, username, password }: RedisConfig): Mistake[] {
   const path = at('url')
   const url = URL.canParse(written) ? new URL(written) : undefined
   // The value is not shown: a password may be in it.
   if (url === undefined) return [{ path, message: 'is not a URL: redis://user:password@host:6379/0' }]
   const mistakes: Mistake[] = []
-  if (url.hostname === '' && sentinel === undefined) mistakes.push({ path, message: 'names no host' })
+  if (url.hostname === '') mistakes.push({ path, message: 'names no host' })
   if (!/^\/?\d*$/.test(url.pathname))
     mistakes.push({
       path,
@@ -42,6 +42,14 @@ function checkUrl({ url: written, username, password, sentinel }: RedisConfig): 
     mistakes.push({
       path: at('password'),
       message: 'is set, and store.redis.url has one, too: leave one out',
+    })
+  const hasPassword = password !== undefined || url.password !== ''
+  if (username !== undefined && !hasPassword)
+    mistakes.push({ path: at('username'), message: 'needs store.redis.password' })
+  if (url.username !== '' && !hasPassword)
+    mistakes.push({
+      path,
+      message: 'has a user, and no password; one without a user is redis://:password@host',
     })
   return mistakes
 }

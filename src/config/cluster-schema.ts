@@ -34,7 +34,9 @@ const sentinelSchema = z
     password: secret().optional().describe('Password at the sentinels.'),
     tls: z.boolean().default(false).describe('TLS to the sentinels, with the settings of `tls`.'),
   })
-  .describe('Sentinel: the primary is asked for. `url` then gives scheme, user, password and database only.')
+  .describe(
+    'Sentinel: the primary is asked for. `url` then gives scheme, user, password and database, and any host.',
+  )
 
 export const redisSchema = z
   .strictObject({

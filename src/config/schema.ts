@@ -271,7 +271,9 @@ const limitsSchema = z
     banWindowMs: positive.default(60_000).describe('Window for `banFailures`, in ms.'),
     banMs: positive.default(300_000).describe('How long an address is banned, in ms.'),
   })
-  .describe('Bounds. Every one is per broker process.')
+  .describe(
+    'Bounds. Every one is per broker process, but for `maxConnectionsPerUser` and the bans, which pods on one Redis share.',
+  )
 
 const sessionSchema = z
   .strictObject({
@@ -282,7 +284,7 @@ const sessionSchema = z
       ),
     maxSessions: positive
       .default(100_000)
-      .describe('Stored sessions. Above it, new ones are refused (CONNACK 3).'),
+      .describe('Stored sessions, of all pods. Above it, new ones are refused (CONNACK 3).'),
     queueMaxMessages: positive
       .default(10_000)
       .describe(

@@ -1,5 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { ScriptReply } from './contract.ts'
+import { FORMAT, UNFINISHED } from './format.ts'
 
 export interface Joined {
   readonly epoch: string
@@ -11,10 +12,15 @@ export interface Joined {
 export function joinedOf(reply: ScriptReply): Joined | 'expelled' {
   const [status, epoch, position, inboxPosition, format] = list(reply)
   if (String(status) === 'expelled') return 'expelled'
-  if (String(format) !== '1')
+  if (String(format) === UNFINISHED)
     throw new TunnelMQError(
       ErrorCode.store,
-      `What is stored in Redis has format ${String(format)}, and this version knows 1`,
+      'The migration into this Redis is not finished: run `tunnelmq store migrate` again',
+    )
+  if (String(format) !== FORMAT)
+    throw new TunnelMQError(
+      ErrorCode.store,
+      `What is stored in Redis has format ${String(format)}, and this version knows ${FORMAT}`,
     )
   if (!Buffer.isBuffer(epoch) || typeof position !== 'number' || typeof inboxPosition !== 'number')
     throw new TunnelMQError(ErrorCode.store, 'Redis has answered a join with something else')

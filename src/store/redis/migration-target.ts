@@ -14,8 +14,8 @@ import { decodeRetained } from './stored-session.ts'
 const WILL_GRACE_MS = 600_000
 const MAX_WAITING_COMMANDS = 500
 const MAX_WAITING_BYTES = 1024 * 1024
-/** Session numbers are random, below this (`s:<kid>`, field `number`). */
-const MAX_NUMBER = 2 ** 47
+/** Numbers of sessions are random, and exact in 14 digits, as pods give them (session.ts). */
+const NUMBERS = { from: 10 ** 13, count: 8 * 10 ** 13 } as const
 
 /** Opens a Redis to be filled. Throws TMQ_STORE while brokers use it. */
 export async function openRedisTarget(config: RedisConfig, leaseMs: number): Promise<StoreTarget> {
@@ -102,7 +102,7 @@ class RedisTarget implements StoreTarget {
     }
     for (const messageId of session.incomingIds) this.#put('sadd', key(`i:${kid}`), messageId)
     const fields = {
-      number: randomInt(1, MAX_NUMBER),
+      number: NUMBERS.from + randomInt(NUMBERS.count),
       created: createdAtMs,
       expires: expiresAtMs,
       seq: lastSeq,

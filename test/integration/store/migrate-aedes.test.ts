@@ -95,12 +95,14 @@ describe('data of aedes-persistence-redis', () => {
     await sleeper.nextAck('pubrel', before.released)
     sleeper.send(ackPacket(Packet.pubcomp, before.released))
     const got: string[] = []
+    let again: object = {}
     for (let n = 0; n < 24; n++) {
       const message = await sleeper.next('publish')
       got.push(`${message.qos} ${message.payload.toString()}`)
-      if (n === 0) expect(message).toMatchObject({ messageId: before.inFlight, dup: true })
+      if (n === 0) again = message
       await sleeper.acknowledge(message)
     }
+    expect(again).toMatchObject({ messageId: before.inFlight, dup: true })
     const numbered = Array.from({ length: 20 }, (_, n) => `1 n${n + 1}`)
     expect(got).toEqual(['2 exact 2', '2 exact 3', ...numbered, '1 low', '2 exact 4'])
 
@@ -120,9 +122,9 @@ describe('data of aedes-persistence-redis', () => {
     const reader = await client(broker.port, 'reader')
     await reader.subscribe(['keep/#', 1])
     const kept = await reader.nextMessages(2)
-    expect(kept.map(({ topic, payload }) => [topic, payload.toString('hex')]).toSorted()).toEqual([
-      ['keep/2', '7a776569'],
-      ['keep/ü', '0001ff'],
+    expect(kept.map(({ topic, payload }) => `${topic} ${payload.toString('hex')}`).toSorted()).toEqual([
+      'keep/2 7a776569',
+      'keep/ü 0001ff',
     ])
   })
 

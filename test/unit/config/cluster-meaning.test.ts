@@ -33,7 +33,7 @@ describe('the configuration of Redis', () => {
       {},
       { url: 'rediss://pods:geheim@redis.example:6380/3', tls: { servername: 'redis' } },
       { url: 'redis://127.0.0.1', username: 'pods', password: 'geheim' },
-      { url: 'redis:///2', sentinel: { nodes: ['10.0.0.1:26379', '[::1]:26379'] } },
+      { url: 'redis://primary/2', sentinel: { nodes: ['10.0.0.1:26379', '[::1]:26379'] } },
       { url: 'redis://x/0', sentinel: { nodes: ['a:1'], tls: true }, tls: {} },
     ]
     for (const settings of sound) {
@@ -52,9 +52,11 @@ describe('the configuration of Redis', () => {
       'password: is set, and store.redis.url has one, too: leave one out',
     ],
     [
-      { url: 'redis://u@h', username: 'u' },
+      { url: 'redis://u@h', username: 'u', password: 'p' },
       'username: is set, and store.redis.url has a user, too: leave one out',
     ],
+    [{ username: 'u' }, 'username: needs store.redis.password'],
+    [{ url: 'redis://u@h' }, 'url: has a user, and no password'],
     [{ tls: {} }, 'tls: is set, and store.redis.url begins with redis://: TLS is rediss://'],
     [{ url: 'rediss://h', tls: { cert: '/dev/null' } }, 'tls.cert: needs store.redis.tls.key'],
     [{ url: 'rediss://h', tls: { ca: '/nowhere/ca.pem' } }, 'tls.ca: /nowhere/ca.pem does not exist'],
