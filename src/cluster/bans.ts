@@ -19,6 +19,9 @@ export class BanSharing {
   constructor(options: BanSharingOptions) {
     this.#options = options
     options.link.onLoad(() => this.#load())
+    options.link.onEmptied(() => {
+      for (const [address, untilMs] of this.#bans) this.#submit('ban', [address, untilMs])
+    })
     options.link.follower.onLog('ban', ([, , address, untilMs]) => {
       if (typeof address !== 'string' || typeof untilMs !== 'number')
         throw new TunnelMQError('TMQ_STORE', 'not a ban')

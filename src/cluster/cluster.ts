@@ -53,8 +53,6 @@ export function createCluster({ store, config, log }: ClusterOptions): Cluster {
     events?.expelled()
   })
   link.onReloaded(() => void ownership.reclaim())
-  // Take-overs may be among what is missing.
-  link.follower.onInboxGap(() => void ownership.reclaim())
 
   const tick = (): void => {
     ownership.tick()

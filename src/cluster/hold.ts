@@ -17,6 +17,7 @@ export class Hold {
   takenBy: { readonly number: number; readonly pod: PodId } | undefined
   /** Former owners that have said that they are gone; they may say so before Redis' answer is here. */
   readonly released = new Set<number>()
+  #kickedNumber = 0
   /** While waiting: looks again whether it still has to. */
   recheck: (() => void) | undefined
 
@@ -24,14 +25,20 @@ export class Hold {
     this.request = request
   }
 
-  /** Redis has answered. True if it is known by then that this one was outbid. */
+  /** Redis has answered. True if it is known by then that this one is lost. */
   numbered(number: number): boolean {
     this.number = number
     this.state = 'waiting'
-    if (this.takenBy === undefined) return false
-    if (this.takenBy.number > number) return this.lose('taken-over')
-    // That was meant for an earlier claim of this pod.
-    this.takenBy = undefined
+    // What was meant for an earlier claim of this pod is forgotten.
+    if (this.takenBy !== undefined && this.takenBy.number < number) this.takenBy = undefined
+    if (this.takenBy !== undefined) return this.lose('taken-over')
+    return this.#kickedNumber >= number && this.lose('kicked')
+  }
+
+  /** Whoever had it with this number, or a lower one, is to go. True if that is news, and ends this one. */
+  kicked(number: number): boolean {
+    if (this.number !== undefined) return this.number <= number && this.lose('kicked')
+    this.#kickedNumber = Math.max(this.#kickedNumber, number)
     return false
   }
 

@@ -94,6 +94,8 @@ export class Membership {
       if (this.#beats.has(pod)) this.#beats.set(pod, atMs)
       if (pod !== this.#link.pod && nowMs - atMs > this.#options.leaseMs) this.#options.onSilent(pod)
     }
+    // What somebody else has written in place of a beat is none.
+    for (const pod of this.#beats.keys()) if (!beats.has(pod)) this.#options.onSilent(pod)
     if (nowMs - this.#figuresAtMs < FIGURES_EVERY_MS) return
     this.#figuresAtMs = nowMs
     void this.#loadFigures()

@@ -36,6 +36,8 @@ export class Ownership {
   #lostClaims = 0
   /** Claims are to be made again, and were not yet. */
   #reclaims: 'done' | 'due' | 'asked' = 'done'
+  /** Redis was loaded again while they were being made. */
+  #reclaimAgain = false
 
   constructor(options: OwnershipOptions) {
     this.#store = options.store
@@ -59,12 +61,13 @@ export class Ownership {
     follower.onInbox('kick', ([, sessionId, number]) => {
       if (typeof sessionId !== 'string' || typeof number !== 'number')
         throw new TunnelMQError('TMQ_STORE', 'not a kick')
-      for (const hold of this.#holdsOf(sessionId)) {
-        // A later connection was not meant.
-        if (hold.number !== undefined && hold.number <= number) this.#lose(hold, 'kicked')
-      }
+      for (const hold of this.#holdsOf(sessionId)) if (hold.kicked(number)) this.#lostClaims++
     })
-    this.#store.onFenced((sessionId) => void this.#fenced(sessionId))
+    this.#store.onFenced((sessionId, claim) => {
+      for (const hold of this.#holdsOf(sessionId))
+        // Not a later one: the write was one of the connection before.
+        if (hold.number !== undefined && hold.number <= claim) this.#lose(hold, 'fenced')
+    })
   }
 
   async claim(request: ClaimRequest): Promise<Claim> {
@@ -121,7 +124,20 @@ export class Ownership {
 
   /** After a reload: Redis may have forgotten, or given to others, what is held here. Never rejects. */
   async reclaim(): Promise<void> {
-    this.#reclaims = 'asked'
+    if (this.#reclaims === 'asked') {
+      this.#reclaimAgain = true
+      return
+    }
+    do {
+      this.#reclaims = 'asked'
+      this.#reclaimAgain = false
+      this.#reclaims = (await this.#reclaimAll()) ? 'asked' : 'due'
+    } while (this.#reclaimAgain)
+    if (this.#reclaims === 'asked') this.#reclaims = 'done'
+  }
+
+  /** False: it is to be tried again. */
+  async #reclaimAll(): Promise<boolean> {
     const numbers = new Map<string, number>()
     for (const hold of this.#all()) {
       if (hold.number === undefined || hold.lost !== undefined) continue
@@ -133,12 +149,12 @@ export class Ownership {
         for (const hold of this.#holdsOf(sessionId))
           if (hold.number !== undefined && hold.number <= (numbers.get(sessionId) ?? 0))
             this.#lose(hold, 'fenced')
-      if (this.#reclaims === 'asked') this.#reclaims = 'done'
       if (numbers.size > 0)
         this.#log.info({ claims: numbers.size, lost: lost.length }, 'sessions claimed again')
+      return true
     } catch (error) {
-      this.#reclaims = 'due'
       this.#log.warn({ err: error, claims: numbers.size }, 'sessions not claimed again yet')
+      return false
     }
   }
 
@@ -205,22 +221,6 @@ export class Ownership {
     if (lostCount === 0 && released !== undefined && released < number) {
       const end = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: pod }
       this.#store.releaseClaim(sessionId, released, end).catch((error: unknown) => this.#notReleased(error))
-    }
-  }
-
-  /** A write of this session was refused. Perhaps one with the number of an earlier connection here. */
-  async #fenced(sessionId: string): Promise<void> {
-    const holds = [...this.#holdsOf(sessionId)].filter(({ number }) => number !== undefined)
-    if (holds.length === 0) return
-    const { link } = this.#store
-    try {
-      const owner = await link.command('HGET', link.key('owner'), sessionId)
-      const [number, pod] = Buffer.isBuffer(owner) ? owner.toString().split(':') : []
-      for (const hold of holds)
-        if (String(hold.number) !== number || pod !== link.pod) this.#lose(hold, 'fenced')
-    } catch (error) {
-      // Redis is away again: the claims are made again when it is back.
-      this.#log.debug({ err: error }, 'owner of a fenced session not known')
     }
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { StoredSession } from '../../../src/store/contract.ts'
 import {
   type ClusterPod,
   claimAt,
@@ -7,8 +8,15 @@ import {
   openClusterPods,
   willOf,
 } from '../../support/cluster-pods.ts'
+import { message, publish } from '../../support/store-fixtures.ts'
 
 const LEASE_MS = 1_500
+
+function queueAt({ store }: ClusterPod): StoredSession {
+  const group = store.groups.get('g/f')
+  if (group === undefined) throw new Error('no such group')
+  return group
+}
 
 describe('the membership of pods', () => {
   it('knows who is there, with their figures, and who has left in order', async () => {
@@ -128,6 +136,41 @@ describe('the membership of pods', () => {
       .toBe(ids.length)
     expect(await redis.command('ZCARD', '{tunnelmq}:expiry')).toBe(ids.length)
   }, 60_000)
+
+  it('frees what a dead pod has leased of a shared subscription, and wakes members elsewhere', async () => {
+    const { redis, pods } = await openClusterPods(3)
+    const [dead, b, c] = pods as [ClusterPod, ClusterPod, ClusterPod]
+    const group = await dead.store.createSession('group', 'g/f')
+    for (const pod of pods) {
+      pod.cluster.joinGroup('g/f', 'f')
+      await pod.cluster.settled()
+    }
+    for (const text of ['1', '2', '3']) {
+      await publish(b.store, { message: message('f', text), targets: [{ session: queueAt(b), qos: 1 }] })
+    }
+    expect(await dead.store.readQueue(group, 0, 10, 100_000)).toHaveLength(3)
+    expect(await b.store.readQueue(queueAt(b), 0, 10, 100_000)).toHaveLength(0)
+    const wakeUps = (pod: ClusterPod): number => pod.told.filter((text) => text === 'filled g/f').length
+    const before = [wakeUps(b), wakeUps(c)]
+    dead.proxy.isolate()
+    await expect.poll(() => redis.command('ZCARD', '{tunnelmq}:gr:g/f'), { timeout: 10_000 }).toBe(3)
+    await expect
+      .poll(() => [wakeUps(b), wakeUps(c)].map((count, at) => count - (before[at] ?? 0)))
+      .toEqual([1, 1])
+    expect(await b.store.readQueue(queueAt(b), 0, 10, 100_000)).toHaveLength(3)
+    await expect
+      .poll(async () => ((await redis.command('SMEMBERS', '{tunnelmq}:gm:g/f')) as string[]).toSorted())
+      .toEqual([`p${b.link.pod}`, `p${c.link.pod}`].toSorted())
+  }, 60_000)
+
+  it('takes what is not a beat for the beat of a dead pod', async () => {
+    const { redis, pods } = await openClusterPods(1)
+    const [pod] = pods as [ClusterPod]
+    await redis.command('HSET', '{tunnelmq}:pods', 'feedfeedfeedfeed', 'rubbish')
+    pod.link.reload('test')
+    await expect.poll(() => pod.told, { timeout: 10_000 }).toContain('gone feedfeedfeedfeed dead')
+    expect(await redis.command('HKEYS', '{tunnelmq}:pods')).toEqual([pod.link.pod])
+  })
 
   it('leaves a burial that was begun to whoever lives', async () => {
     const { redis, pods } = await openClusterPods(1)

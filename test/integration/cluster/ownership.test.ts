@@ -195,6 +195,42 @@ describe('the ownership of client ids', () => {
     expect(first.losses).toEqual(['taken-over'])
   })
 
+  it('is not lost to a late write of the connection before at the same pod', async () => {
+    const { pods } = await openClusterPods(1)
+    const [pod] = pods as [ClusterPod]
+    const first = claimAt(pod, 'x', { clean: false })
+    const stored = (await first.claimed)?.stored
+    if (stored === undefined) throw new Error('not stored')
+    const second = claimAt(pod, 'x', { clean: false })
+    // In one batch with the claim, and with the number of the first.
+    const late = pod.store.putSubscriptions(stored, [{ filter: 'f', matchFilter: 'f', qos: 1 }])
+    await expect(late).rejects.toThrow('claim')
+    await second.claimed
+    expect(first.losses).toEqual(['taken-over'])
+    await pod.store.putSubscriptions(stored, [{ filter: 'g', matchFilter: 'g', qos: 1 }])
+    expect(second.losses).toEqual([])
+    expect(pod.cluster.stats()).toMatchObject({ owned: 1, fencedWrites: 1 })
+  })
+
+  it('leaves one survivor when Redis has lost everything, and gives numbers that it has given before', async () => {
+    const { redis, pods } = await openClusterPods(2)
+    const [a, b] = two(pods)
+    for (let index = 0; index < 5; index++) await claimAt(a, `other${index}`).claimed
+    const first = claimAt(a, 'x')
+    await first.claimed
+    a.proxy.isolate()
+    await redis.flush()
+    await expect.poll(() => b.told, { timeout: 10_000 }).toContain('emptied')
+    await expect.poll(() => failureOf(b), { timeout: 10_000 }).toBe(undefined)
+    const second = claimAt(b, 'x')
+    await second.claimed
+    expect(second.isOpen).toBe(true)
+    a.proxy.thaw()
+    await expect.poll(() => second.losses, { timeout: 10_000 }).toEqual(['taken-over'])
+    await expect.poll(() => failureOf(a), { timeout: 10_000 }).toBe(undefined)
+    expect([first.isOpen, second.isOpen]).toEqual([true, false])
+  })
+
   it('leaves one survivor when they come while the links are cut again and again', async () => {
     const { redis, pods } = await openClusterPods(2, { cluster: { leaseMs: 20_000, takeoverMs: 1_000 } })
     const [a, b] = two(pods)

@@ -51,11 +51,12 @@ local function isMember(name)
 end
 
 -- Appends to the inbox of a pod: JSON of the array `header` and, if there is one, the message. Past the bound only
--- its number is used up, so that the reader sees a gap. Nothing for a pod that is not there.
+-- the number of a message is used up, so that the reader sees a gap; what is said of claims is small, and must not be
+-- missed. Nothing for a pod that is not there.
 local function inbox(toPod, header, message)
   if not isMember(toPod) then return end
   local position = call('HINCRBY', key('inboxpos'), toPod, 1)
-  if tonumber(call('HGET', key('inboxbytes'), toPod) or 0) >= INBOX_MAX_BYTES then return end
+  if message and tonumber(call('HGET', key('inboxbytes'), toPod) or 0) >= INBOX_MAX_BYTES then return end
   local text = cjson.encode(header)
   call('HINCRBY', key('inboxbytes'), toPod, #text + (message and #message or 0))
   if message then

@@ -1,8 +1,11 @@
 -- Bans of addresses, at all pods.
 
+-- As many as a pod keeps in memory (listeners/bans.ts).
+local MAX_BANS = 65536
+
 local function ban(address, until_ms)
-  local old = tonumber(call('HGET', key('bans'), address) or '0') or 0
-  if old >= until_ms then return end
+  local old = tonumber(call('HGET', key('bans'), address) or 0) or 0
+  if old >= until_ms or (old == 0 and call('HLEN', key('bans')) >= MAX_BANS) then return end
   call('HSET', key('bans'), address, string.format('%.0f', until_ms))
   log('ban', address, until_ms)
 end
@@ -28,7 +31,7 @@ end
 
 -- unban <address> <until, ms>: that ban is over. Reply: 1.
 ops['unban'] = function(a)
-  local until_ms = tonumber(call('HGET', key('bans'), a[1]) or '')
+  local until_ms = tonumber(call('HGET', key('bans'), a[1]) or 0)
   if until_ms and until_ms <= tonumber(a[2]) then call('HDEL', key('bans'), a[1]) end
   return 1
 end

@@ -9,8 +9,8 @@ local AMNESTY_AFTER_MS = 2000
 -- already.
 ops['dead'] = function(a)
   local name = a[1]
-  local last = tonumber(call('HGET', key('pods'), name) or '')
-  if not last or nowMs() - last <= tonumber(a[2]) then return 0 end
+  local beaten = call('HGET', key('pods'), name)
+  if not beaten or nowMs() - (tonumber(beaten) or 0) <= tonumber(a[2]) then return 0 end
   if nowMs() - tonumber(call('GET', key('lastbeat')) or 0) > AMNESTY_AFTER_MS then return 0 end
   if nowMs() < tonumber(call('GET', key('graceuntil')) or 0) then return 0 end
   call('SADD', key('dying'), name)
