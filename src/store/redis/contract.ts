@@ -52,7 +52,11 @@ export interface Follower {
    * while that is unknown.
    */
   readonly freshAtMs: number
-  /** Of that kind. A handler that returns a promise is waited for before the position moves on. Throws: garbage, counted. */
+  /**
+   * Of that kind. All handlers of one read are called, in order; then their promises are waited for, before the position
+   * moves on: they must not wait for a write, or for the position. Rejects with TMQ_STORE_UNAVAILABLE: that read is handed over
+   * again; any other error: garbage, counted.
+   */
   onLog(kind: string, handler: (entry: LogEntry, position: number) => void | Promise<void>): void
   /** All of them, after the handlers of a read: the position has moved. */
   onProgress(listener: (position: number) => void): void
@@ -82,12 +86,12 @@ export interface RedisLink {
   pipeline(commands: readonly (readonly [string, ...ScriptArgument[]])[]): Promise<ScriptReply[]>
   /** A script of lua/ by its file name without `.lua`; the prefix is KEYS[1]. */
   script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply>
-  /** PUBLISH, on a connection for that alone. False: past its bound of bytes, and not sent. */
+  /** PUBLISH, on a connection for that alone; the prefix is added. False: past its bound of bytes, or no connection; not sent. */
   publish(channel: string, message: Buffer): boolean
   readonly publishPendingBytes: number
   /** Some of it was taken. */
   onPublishDrained(listener: () => void): void
-  /** Messages on a channel, with the prefix; from now on. Channels are known before `start`. */
+  /** Messages on a channel, to which the prefix is added; from now on, also on connections to come. */
   subscribe(channel: string, listener: (message: Buffer) => void): void
   /**
    * Loads what this part keeps in memory, at `open` and at each reload: in the order in which they were added. What is

@@ -27,9 +27,12 @@ export class Publishes {
   droppedMessages = 0
   droppedRetained = 0
   readonly #parts: PublishParts
+  readonly #bounds: string
 
   constructor(parts: PublishParts) {
     this.#parts = parts
+    const { queueMaxMessages, queueMaxBytes, retainedMaxMessages, retainedMaxBytes } = parts.limits
+    this.#bounds = [queueMaxMessages, queueMaxBytes, retainedMaxMessages, retainedMaxBytes].join(' ')
   }
 
   publish(write: PublishWrite, done: PublishDone): void {
@@ -79,27 +82,17 @@ export class Publishes {
   }
 
   #argsOf(write: PublishWrite, entry: Buffer, targets: readonly PublishTarget[]): ScriptArgument[] {
-    const { limits, claims, queues } = this.#parts
+    const { claims, queues } = this.#parts
     const { message, incoming, willOf } = write
-    const publisher = incoming && redisSessionOf(incoming.session)
-    const pods = write.pods ?? []
-    const args: ScriptArgument[] = [
-      entry,
-      message.payload.length,
-      message.expiresAtMs,
-      limits.queueMaxMessages,
-      limits.queueMaxBytes,
-      limits.retainedMaxMessages,
-      limits.retainedMaxBytes,
-      write.retain ? message.topic : '',
-      publisher?.kid ?? '',
-      publisher?.claim ?? '',
-      incoming?.messageId ?? '',
-      willOf ?? '',
-      willOf === undefined ? '' : (write.willClaim ?? claims.willNumberOf(willOf)),
-      pods.length,
-      ...pods,
-    ]
+    const args: ScriptArgument[] = [entry, message.payload.length, message.expiresAtMs, this.#bounds]
+    if (write.retain) args.push('r', message.topic)
+    if (incoming !== undefined) {
+      const { kid, claim } = redisSessionOf(incoming.session)
+      args.push('i', kid, claim, incoming.messageId)
+    }
+    if (willOf !== undefined) args.push('w', willOf, write.willClaim ?? claims.willNumberOf(willOf))
+    if (write.pods !== undefined && write.pods.length > 0) args.push('p', write.pods.length, ...write.pods)
+    args.push('-')
     for (const { session, qos, unbounded } of targets) {
       const target = redisSessionOf(session)
       // What was acknowledged makes room.

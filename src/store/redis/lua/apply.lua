@@ -20,11 +20,15 @@ if number == lastNumber and last[2] then
   return cmsgpack.unpack(last[2])
 end
 
+-- These keep what they know of queues and inboxes until the end of the run, or until another op wants to see it.
+local carries = { publish = true, acknowledge = true, release = true }
 local replies = {}
 local at, count = 3, #ARGV
 while at <= count do
   local argumentCount = tonumber(ARGV[at])
-  local op = ops[ARGV[at + 1]]
+  local name = ARGV[at + 1]
+  local op = ops[name]
+  if not carries[name] then settle() end
   local arguments = {}
   for index = 1, argumentCount do
     arguments[index] = ARGV[at + 1 + index]
@@ -40,5 +44,6 @@ while at <= count do
   replies[#replies + 1] = fine and 1 or 0
   replies[#replies + 1] = reply
 end
+settle()
 call('HSET', batchKey, 'no', ARGV[2], 'reply', cmsgpack.pack(replies))
 return replies

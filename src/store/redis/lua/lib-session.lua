@@ -39,10 +39,42 @@ local function hasSession(kid)
   return call('HEXISTS', key('sessions'), kid) == 1
 end
 
+-- `<number>:<pod>` of who holds the claim of a session id; false: nobody. For ops that change no claims.
+local owners = {}
+local function claimOf(sessionId)
+  local owner = owners[sessionId]
+  if owner == nil then
+    owner = call('HGET', key('owner'), sessionId)
+    owners[sessionId] = owner
+  end
+  return owner
+end
+
+-- Queues of this run: `seq`, `n` (count), `b` (bytes); false: there is no such session.
+local queues = {}
+endings[#endings + 1] = function()
+  for kid, queue in pairs(queues) do
+    if queue and queue.isChanged then
+      call('HSET', key('s:' .. kid), 'seq', text(queue.seq), 'n', text(queue.n), 'b', text(queue.b))
+    end
+  end
+  queues = {}
+  owners = {}
+end
+local function queueOf(kid)
+  local queue = queues[kid]
+  if queue == nil then
+    local s = call('HMGET', key('s:' .. kid), 'seq', 'n', 'b')
+    queue = s[1] and { seq = tonumber(s[1]), n = tonumber(s[2]), b = tonumber(s[3]) } or false
+    queues[kid] = queue
+  end
+  return queue
+end
+
 -- May the holder of this claim write to it? Number 0: whoever has none, while nobody has one. Groups are everybody's.
 local function mayWrite(kid, number)
   if string.byte(kid) ~= 99 then return true end
-  local owner = call('HGET', key('owner'), string.sub(kid, 2))
+  local owner = claimOf(string.sub(kid, 2))
   if not owner then return number == '0' end
   return owner == number .. ':' .. pod
 end
@@ -110,12 +142,11 @@ end
 
 -- Takes entries out of a queue: how many of them, and what they weigh.
 local function takeOut(kid, count, bytes)
-  local skey = key('s:' .. kid)
-  local figures = call('HMGET', skey, 'n', 'b')
-  if not figures[1] then return end
-  local left = math.max(0, tonumber(figures[1]) - count)
-  local leftBytes = math.max(0, tonumber(figures[2]) - bytes)
-  call('HSET', skey, 'n', text(left), 'b', text(left == 0 and 0 or leftBytes))
+  local queue = queueOf(kid)
+  if not queue then return end
+  queue.n = math.max(0, queue.n - count)
+  queue.b = queue.n == 0 and 0 or math.max(0, queue.b - bytes)
+  queue.isChanged = true
 end
 
 -- Connections of one username are kept as `u:<username>`: session id → number of its claim; and the way back.

@@ -50,19 +50,43 @@ local function isMember(name)
   return members[name]
 end
 
+-- What ops that only add write once for all of them: functions that write it, and forget what they know.
+local endings = {}
+local function settle()
+  for _, ending in ipairs(endings) do ending() end
+end
+
+-- Of the pods that this run has written to: last number, bytes.
+local inboxes = {}
+endings[1] = function()
+  for toPod, inbox in pairs(inboxes) do
+    call('HSET', key('inboxpos'), toPod, string.format('%.0f', inbox.position))
+    call('HSET', key('inboxbytes'), toPod, string.format('%.0f', inbox.bytes))
+  end
+  inboxes = {}
+end
+
 -- Appends to the inbox of a pod: JSON of the array `header` and, if there is one, the message. Past the bound only
 -- the number of a message is used up, so that the reader sees a gap; what is said of claims is small, and must not be
 -- missed. Nothing for a pod that is not there.
 local function inbox(toPod, header, message)
   if not isMember(toPod) then return end
-  local position = call('HINCRBY', key('inboxpos'), toPod, 1)
-  if message and tonumber(call('HGET', key('inboxbytes'), toPod) or 0) >= INBOX_MAX_BYTES then return end
+  local to = inboxes[toPod]
+  if not to then
+    to = {
+      position = tonumber(call('HGET', key('inboxpos'), toPod) or 0),
+      bytes = tonumber(call('HGET', key('inboxbytes'), toPod) or 0),
+    }
+    inboxes[toPod] = to
+  end
+  to.position = to.position + 1
+  if message and to.bytes >= INBOX_MAX_BYTES then return end
   local text = cjson.encode(header)
-  call('HINCRBY', key('inboxbytes'), toPod, #text + (message and #message or 0))
+  to.bytes = to.bytes + #text + (message and #message or 0)
   if message then
-    append(key('inbox:' .. toPod), position, 'e', text, 'm', message)
+    append(key('inbox:' .. toPod), to.position, 'e', text, 'm', message)
   else
-    append(key('inbox:' .. toPod), position, 'e', text)
+    append(key('inbox:' .. toPod), to.position, 'e', text)
   end
 end
 

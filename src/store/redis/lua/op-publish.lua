@@ -22,86 +22,94 @@ local function retain(topic, value, bytes, expiry, maxCount, maxBytes)
   return log('retained', topic), isDropped
 end
 
--- publish <entry> <payload bytes> <expires, ms> <queue: messages, bytes at most> <retained: messages, bytes at most>
--- <topic to retain, or empty> <kid of the publisher's session, or empty> <its claim> <QoS 2 identifier>
--- <session id whose will this is, or empty> <number of that will> <count of pods, and the pods that have connected
--- receivers> and for each target: <QoS, and 2 more if exempt from the bound by count, then the kid>
+-- Bounds, as text, are the same in all publishes of a pod.
+local limits = {}
+local function limitsIn(words)
+  if not limits[words] then
+    local numbers = {}
+    for word in string.gmatch(words, '%d+') do numbers[#numbers + 1] = tonumber(word) end
+    limits[words] = numbers
+  end
+  return limits[words]
+end
+
+-- What most publishes do not have: see the op.
+local function optionsIn(a)
+  local options = {}
+  local i = 5
+  while a[i] ~= '-' do
+    local count = a[i] == 'p' and 1 + tonumber(a[i + 1]) or a[i] == 'r' and 1 or a[i] == 'w' and 2 or 3
+    options[a[i]] = i + 1
+    i = i + 1 + count
+  end
+  return options, i
+end
+
+-- publish <entry> <payload bytes> <expires, ms> <bounds: messages and bytes of a queue, of all retained values>
+-- then, if it has them, `r` <topic to retain>, `i` <kid of the publisher's session> <its claim> <QoS 2 identifier>,
+-- `w` <session id whose will this is> <number of that will>, `p` <count> <pods that have connected receivers...>,
+-- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then the kid>
 -- Reply: 1 nothing written: the identifier was taken, or the will is gone; 2: the publisher's claim is lost; or 0,
 -- position of the log if the retained value has changed, 1 if that was not kept, then for each target its sequence
 -- number, 0: dropped at a bound, -1: there is no such session.
 ops['publish'] = function(a)
-  local entry, bytes, expiry = a[1], tonumber(a[2]), tonumber(a[3])
-  local maxCount, maxBytes = tonumber(a[4]), tonumber(a[5])
-  local topic, publisher, willOf = a[8], a[9], a[12]
-  if willOf ~= '' then
-    local will = call('HGET', key('wills'), willOf)
-    if not will or string.sub(will, 1, #a[13] + 1) ~= a[13] .. ':' then return { 1 } end
+  local entry, bytes, expiry, bounds = a[1], tonumber(a[2]), tonumber(a[3]), limitsIn(a[4])
+  local options, last = optionsIn(a)
+  local message = string.sub(entry, ENTRY_HEAD_BYTES + 1)
+  local will, publisher, arrivals = options.w, options.i, nil
+  if will then
+    local found = call('HGET', key('wills'), a[will])
+    local number = a[will + 1] .. ':'
+    if not found or string.sub(found, 1, #number) ~= number then return { 1 } end
   end
-  if publisher ~= '' then
-    if not mayWrite(publisher, a[10]) then return { 2 } end
-    if hasSession(publisher) and call('SADD', key('i:' .. publisher), a[11]) == 0 then return { 1 } end
+  if publisher then
+    local kid = a[publisher]
+    if not mayWrite(kid, a[publisher + 1]) then return { 2 } end
+    if hasSession(kid) and call('SADD', key('i:' .. kid), a[publisher + 2]) == 0 then return { 1 } end
   end
-  if willOf ~= '' then
-    call('HDEL', key('wills'), willOf)
-    call('ZREM', key('willdue'), willOf)
+  if will then
+    call('HDEL', key('wills'), a[will])
+    call('ZREM', key('willdue'), a[will])
+  end
+  if options.p then
+    arrivals = {}
+    for i = options.p + 1, options.p + tonumber(a[options.p]) do arrivals[a[i]] = { 1, {} } end
   end
 
-  local arrivals
-  local podCount = tonumber(a[14])
-  for i = 15, 14 + podCount do
-    arrivals = arrivals or {}
-    arrivals[a[i]] = { 1, {} }
-  end
   local entryAt2
   local reply = { 0, 0, 0 }
-  for i = 15 + podCount, #a do
-    local target = a[i]
-    local mark = string.byte(target) - 48
+  for i = last + 1, #a do
+    local mark = string.byte(a[i]) - 48
     local qos = mark > 2 and mark - 2 or mark
-    local kid = string.sub(target, 2)
-    local skey = key('s:' .. kid)
-    local s = call('HMGET', skey, 'seq', 'n', 'b')
+    local kid = string.sub(a[i], 2)
+    local queue = queueOf(kid)
     local seq = -1
-    if s[1] then
-      local n, b = tonumber(s[2]), tonumber(s[3])
-      if (n >= maxCount and mark <= 2) or b + bytes > maxBytes then
-        seq = 0
+    if queue and ((queue.n >= bounds[1] and mark <= 2) or queue.b + bytes > bounds[2]) then
+      seq = 0
+    elseif queue then
+      seq = queue.seq + 1
+      queue.seq, queue.n, queue.b, queue.isChanged = seq, queue.n + 1, queue.b + bytes, true
+      if qos == 2 and not entryAt2 then entryAt2 = string.sub(entry, 1, 2) .. '\2' .. message end
+      call('XADD', key('q:' .. kid), text(seq) .. '-0', 'e', qos == 2 and entryAt2 or entry)
+      if expiry > 0 then call('ZADD', key('qexpiry'), 'LT', a[3], kid) end
+      if string.byte(kid) == 103 then
+        fillGroup(string.sub(kid, 2), { text(seq) })
       else
-        seq = tonumber(s[1]) + 1
-        local number = text(seq)
-        call('HSET', skey, 'seq', number, 'n', n + 1, 'b', text(b + bytes))
-        local value = entry
-        if qos == 2 then
-          entryAt2 = entryAt2 or string.sub(entry, 1, 2) .. '\2' .. string.sub(entry, 4)
-          value = entryAt2
-        end
-        call('XADD', key('q:' .. kid), number .. '-0', 'e', value)
-        if expiry > 0 then call('ZADD', key('qexpiry'), 'LT', a[3], kid) end
-        if string.byte(kid) == 103 then
-          fillGroup(string.sub(kid, 2), { number })
-        else
-          local _, owner = ownerOf(string.sub(kid, 2))
-          if owner and owner ~= pod then
-            arrivals = arrivals or {}
-            local at = arrivals[owner]
-            if not at then
-              at = { 0, {} }
-              arrivals[owner] = at
-            end
-            at[2][#at[2] + 1] = { kid, seq, qos }
-          end
+        local owner = claimOf(string.sub(kid, 2))
+        owner = owner and string.match(owner, ':(.*)$')
+        if owner and owner ~= pod then
+          arrivals = arrivals or {}
+          arrivals[owner] = arrivals[owner] or { 0, {} }
+          local entries = arrivals[owner][2]
+          entries[#entries + 1] = { kid, seq, qos }
         end
       end
     end
     reply[#reply + 1] = seq
   end
   if arrivals then
-    local message = string.sub(entry, ENTRY_HEAD_BYTES + 1)
-    for owner, at in pairs(arrivals) do inbox(owner, { 'message', at[1], at[2] }, message) end
+    for owner, arrival in pairs(arrivals) do inbox(owner, { 'message', arrival[1], arrival[2] }, message) end
   end
-  if topic ~= '' then
-    reply[2], reply[3] =
-      retain(topic, string.sub(entry, ENTRY_HEAD_BYTES + 1), bytes, expiry, tonumber(a[6]), tonumber(a[7]))
-  end
+  if options.r then reply[2], reply[3] = retain(a[options.r], message, bytes, expiry, bounds[3], bounds[4]) end
   return reply
 end
