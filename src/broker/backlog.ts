@@ -1,3 +1,4 @@
+import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Store, StoredSession } from '../store/contract.ts'
 import { Message } from './message.ts'
 
@@ -29,6 +30,8 @@ const READ_COUNT = 200
 const READ_BYTES = 262_144
 /** Entries that wait in memory beside the store; beyond that they are read when it is their turn. */
 const MEMORY_COUNT = 200
+/** The store is away, and comes back by itself: its readers stay, and ask again. */
+const READ_AGAIN_MS = 200
 
 /**
  * The front of a queue in memory, in order; the rest, if the queue is stored, is read when it is needed.
@@ -176,9 +179,23 @@ export class Backlog {
       },
       (error: unknown) => {
         if (generation !== this.#generation) return
+        if (isUnavailable(error)) return this.#refillLater(sentUpToSeq, lease, then)
         this.#reading = false
         this.#onReadFailure(error)
       },
     )
   }
+
+  #refillLater(sentUpToSeq: number, lease: Lease | undefined, then: () => void): void {
+    const generation = this.#generation
+    setTimeout(() => {
+      if (generation !== this.#generation) return
+      this.#reading = false
+      this.refill(sentUpToSeq, lease, then)
+    }, READ_AGAIN_MS).unref()
+  }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable
 }

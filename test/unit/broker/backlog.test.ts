@@ -1,6 +1,7 @@
 import fc from 'fast-check'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { Backlog, type Entry } from '../../../src/broker/backlog.ts'
+import { TunnelMQError } from '../../../src/errors.ts'
 import { Message } from '../../../src/broker/message.ts'
 import type { QueueEntry, Store, StoredSession } from '../../../src/store/contract.ts'
 import { message } from '../../support/store-fixtures.ts'
@@ -12,7 +13,7 @@ class SlowQueue {
   /** Committed: readable. */
   readonly entries: QueueEntry[] = []
   /** Reads that wait for their answer. */
-  readonly reads: { answer: () => void; fail: () => void }[] = []
+  readonly reads: { answer: () => void; fail: (error?: Error) => void }[] = []
   readonly #payload: string
   #lastSeq = 0
 
@@ -33,7 +34,7 @@ class SlowQueue {
       return new Promise((resolve, reject) =>
         this.reads.push({
           answer: () => resolve(early ?? look()),
-          fail: () => reject(new Error('disk')),
+          fail: (error = new Error('disk')) => reject(error),
         }),
       )
     }
@@ -278,6 +279,20 @@ describe('the backlog of a stored queue', () => {
       backlog.shift()
     }
     expect(dups).toEqual([true, true, false])
+  })
+
+  it('reads again by itself while the store is away, and tells nobody', async () => {
+    queue.publish(1)
+    queue.commit(1)
+    const backlog = createBacklog()
+    backlog.restart(queue.session)
+    backlog.refill(0, undefined, () => {})
+    queue.reads.shift()!.fail(new TunnelMQError('TMQ_STORE_UNAVAILABLE', 'Redis is away'))
+    await vi.waitFor(() => expect(queue.reads).toHaveLength(1))
+    queue.reads.shift()!.answer()
+    await settled()
+    expect(takeSeqs(backlog)).toEqual([1])
+    expect(failures).toEqual([])
   })
 
   it('tells when a read has failed, and reads again when it is asked to', async () => {
