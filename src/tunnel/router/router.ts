@@ -247,8 +247,6 @@ export class TunnelRouter {
     this.#podFrames.receive(pod, mountpoint, topic, frame)
   }
 
-  // --- frames
-
   /**
    * A message on a tunnel topic. `packet` is the PUBLISH at QoS 0 that `frame` lies in, to go on as it is; without
    * it one is made. Both may be changed, and kept.
@@ -370,9 +368,10 @@ export class TunnelRouter {
   /** 9.3: the first frame of a connection on a stream that another one has begun is RESUME. */
   #unauthorized(end: TunnelEnd, stream: RoutedStream, frame: Buffer, packet: Buffer | undefined): boolean {
     const { type } = this.#view
-    const isAnswer = type === FrameType.ack && stream.phase === 'provisional'
-    // A client that had no ACCEPT has sent OPEN again, and not RESUME: it may have been told nothing but this.
-    if (type === FrameType.resume || (isAnswer && !stream.isOverAt(this.#view))) {
+    const isOver = type === FrameType.ack && stream.isOverAt(this.#view)
+    // A client that had no ACCEPT has sent OPEN again, and not RESUME: the agent's RESUME is its answer.
+    const isAnswer = type === FrameType.ack && !isOver
+    if (type === FrameType.resume || isAnswer) {
       this.#opening.resumeAgain(end, stream, this.#view, frame, () => {
         this.#view.read(frame)
         this.#pass(stream.lane.up, stream, frame, packet)
@@ -380,7 +379,7 @@ export class TunnelRouter {
       return false
     }
     // Saying that one does not know it, or has done with it, needs no right.
-    return type === FrameType.reset || isAnswer
+    return type === FrameType.reset || isOver
   }
 
   /** On a topic without streams. */

@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { type Decision } from '../../../../src/hooks/decision.ts'
 import { encodeFrame, type FrameType } from '../../../../src/tunnel/protocol/frame.ts'
 import { frames } from '../../../support/tunnel-frames.ts'
+import type { TunnelRouter } from '../../../../src/tunnel/router/router.ts'
+import { PodEnd, PodsWorld } from './pods-world.ts'
 import { allowed, createRouterWorld, type FakeEnd, refused, settle } from './world.ts'
 
 const NAMES = ['pi7', 'pi8', 'laptop', 'phone'] as const
@@ -106,21 +108,69 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
+/** One broker, or several. */
+interface Place {
+  readonly routers: readonly TunnelRouter[]
+  /** What was logged by one of them. */
+  linesOf(router: TunnelRouter): readonly Record<string, unknown>[]
+  routerOf(end: FakeEnd): TunnelRouter
+  end(name: string, facts: { username: string | undefined }): FakeEnd
+  advance(ms: number, stepMs: number): void
+  /** What was said reaches everybody. */
+  flow(): void
+}
+
+function oneBroker(config: object): Place {
+  const world = createRouterWorld({ ...LIMITS, resumeTimeoutMs: 20_000, ...config })
+  const { router, lines, end, advance } = world
+  return {
+    routers: [router],
+    linesOf: () => lines,
+    routerOf: () => router,
+    end,
+    advance,
+    flow: () => undefined,
+  }
+}
+
+/** Connections come to each in turn; frames between them are lost now and then, and the log of one is late. */
+function threePods(config: object): Place {
+  const pods = ['a', 'b', 'c']
+  const world = new PodsWorld(pods, { ...LIMITS, resumeTimeoutMs: 20_000, ...config })
+  let count = 0
+  world.lose = () => count++ % 11 === 0
+  return {
+    routers: pods.map((pod) => world.router(pod)),
+    linesOf: (router) => world.lines.filter(({ pod }) => world.router(String(pod)) === router),
+    routerOf: (end) => world.router(end instanceof PodEnd ? end.pod : ''),
+    end(name, facts) {
+      world.lagging.clear()
+      world.lagging.add(pods[(count >> 2) % 3]!)
+      return world.end(pods[count++ % 3]!, name, facts)
+    },
+    advance(ms, stepMs) {
+      world.lagging.clear()
+      world.advance(ms, Math.min(stepMs, 1_000))
+    },
+    flow: () => world.flow(),
+  }
+}
+
 /** Connections that come and go, whose handlers answer at once, late, or not until they are gone. */
 class Crowd {
-  readonly world
+  readonly place: Place
   readonly all: FakeEnd[] = []
   readonly #live = new Map<string, FakeEnd>()
   readonly #waiting: { readonly name: string; readonly give: (decision: Decision) => void }[] = []
   #count = 0
 
-  constructor(config: object) {
-    this.world = createRouterWorld({ ...LIMITS, resumeTimeoutMs: 20_000, ...config })
+  constructor(place: Place) {
+    this.place = place
   }
 
   come(who: string, username: string | undefined, role: 0 | 1 | 2): void {
     this.#live.get(who)?.leave()
-    const end = this.world.end(who, { username })
+    const end = this.place.end(who, { username })
     this.all.push(end)
     this.#live.set(who, end)
     end.answer = () => {
@@ -155,7 +205,7 @@ class Crowd {
   }
 
   take(one: Step): void {
-    if (one.do === 'wait') return this.world.advance(one.ms, one.ms)
+    if (one.do === 'wait') return this.place.advance(one.ms, one.ms)
     if ('agent' in one) return this.#talk(one)
     if (one.do === 'come') return this.come(one.name, one.user, one.role)
     const end = this.#live.get(one.name)
@@ -168,10 +218,10 @@ class Crowd {
         end?.leave(one.do === 'go' ? 'lost' : 'revoked')
         return void this.#live.delete(one.name)
       case 'unsubscribe':
-        if (end !== undefined) this.world.router.detach(end, 'serve')
+        if (end !== undefined) this.place.routerOf(end).detach(end, 'serve')
         return
       case 'recheck':
-        if (end !== undefined) void this.world.router.recheck(end)
+        if (end !== undefined) void this.place.routerOf(end).recheck(end)
         return
       case 'slow':
         if (end !== undefined) end.pendingBytes = one.bytes
@@ -197,37 +247,50 @@ class Crowd {
     for (const { give } of this.#waiting) give(refused)
     await settle()
     for (const end of this.#live.values()) end.leave()
-    this.world.advance(120_000, 5_000)
+    this.place.advance(125_000, 5_000)
   }
 }
 
 describe('whatever comes, in whatever order', () => {
   it.each([
-    ['', {}],
-    [', with rates', { bytesPerSecondPerStream: 1_000, bytesPerSecondPerAgent: 1_500 }],
-    [', with limits of time', { idleTimeoutMs: 8_000, maxDurationMs: 14_000 }],
+    ['', oneBroker, {}, 500],
+    [', with rates', oneBroker, { bytesPerSecondPerStream: 1_000, bytesPerSecondPerAgent: 1_500 }, 500],
+    [', with limits of time', oneBroker, { idleTimeoutMs: 8_000, maxDurationMs: 14_000 }, 500],
+    [', at three pods', threePods, {}, 200],
+    [', at three pods, with rates', threePods, { bytesPerSecondPerStream: 1_000 }, 200],
   ])(
     'never throws, keeps to its limits, and leaves nothing behind%s',
-    async (_title, config) => {
+    async (_title, open, config, numRuns) => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 200 }), async (steps) => {
-          const crowd = new Crowd(config)
-          const { router } = crowd.world
+          const crowd = new Crowd(open(config))
+          const { place } = crowd
           for (const who of NAMES) crowd.come(who, 'ann', 2)
           for (const one of steps) {
             crowd.take(one)
+            place.flow()
             if (one.do === 'answer') await settle()
-            expect(router.streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
+            for (const { streamCount } of place.routers)
+              expect(streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
           }
           await crowd.finish()
-          expect(router.held()).toEqual({ seats: 0, lanes: 0, streams: 0, ended: 0, shaped: 0, expected: 0 })
           expect(crowd.all.map(({ holdCount }) => holdCount)).toEqual(crowd.all.map(() => 0))
-          const { opened, ended } = router.counters
-          const endedCount = Object.values(ended).reduce((sum, count) => sum + count, 0)
-          const resumed = crowd.world.lines.filter(({ msg }) => msg === 'stream resumed').length
-          expect(endedCount).toBe(opened + resumed)
+          for (const router of place.routers) {
+            expect(router.held()).toEqual({
+              seats: 0,
+              lanes: 0,
+              streams: 0,
+              ended: 0,
+              shaped: 0,
+              expected: 0,
+            })
+            const { opened, ended } = router.counters
+            const endedCount = Object.values(ended).reduce((sum, count) => sum + count, 0)
+            const resumed = place.linesOf(router).filter(({ msg }) => msg === 'stream resumed').length
+            expect(endedCount).toBe(opened + resumed)
+          }
         }),
-        { numRuns: 500 },
+        { numRuns },
       )
     },
     120_000,

@@ -380,6 +380,32 @@ describe('rights', () => {
     await settle()
   })
 
+  it('are asked for as well by an answer to RESUME of the agent, from a client that had no ACCEPT and knows no other', () => {
+    const { end } = createRouterWorld()
+    const agent = end('pi7').serve()
+    const client = end('laptop').listen()
+    client.send(UP, frames.open(7))
+    client.leave()
+    const again = end('laptop').listen()
+    agent.send(DOWN, frames.resume(7, { limit: 1_048_576 }))
+    again.send(UP, frames.data(7, 0, 'too soon'), frames.ack(7), frames.data(7, 0, 'now'))
+    expect(again.asked).toHaveLength(1)
+    expect(agent.got()).toEqual(['open 7', 'ack 7', 'data 7 @0 "now"'])
+  })
+
+  it('are not needed to say that the stream has ended, when the last word was lost with the connection', () => {
+    const { agent, client, end, router } = openWorld()
+    client.send(UP, frames.data(7, 0, '', { fin: true }))
+    agent.send(DOWN, frames.data(7, 0, '', { fin: true, acked: 1 }))
+    client.leave()
+    agent.got()
+    const again = end('laptop').listen()
+    again.send(UP, frames.ack(7, { offset: 1, acked: 1, fin: true }))
+    expect(again.asked).toEqual([])
+    expect(agent.got()).toEqual(['ack 7 fin'])
+    expect(router.counters.ended.closed).toBe(1)
+  })
+
   it('that were lost while a client was away end its stream when it comes back', () => {
     const { agent, client, end, router } = openWorld()
     client.leave()
