@@ -3,6 +3,6 @@ import { longQueue } from '../faults/long-queue.ts'
 import { startPods } from '../support/pods.ts'
 
 it('delivers 200,000 messages that another pod has queued after one reconnect, all, in order, in bounded memory', async () => {
-  const pods = await startPods(2, { config: { session: { queueMaxMessages: 300_000 } } })
+  const pods = await startPods(2)
   await longQueue('15 (pods, 200000)', 200_000, [pods.all[0]!, pods.all[1]!])
 }, 180_000)

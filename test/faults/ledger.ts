@@ -1,4 +1,4 @@
-import { expect, vi } from 'vitest'
+import { vi } from 'vitest'
 import type { Delivery } from '../support/load-client.ts'
 
 /**
@@ -62,10 +62,10 @@ export function report(test: string, acknowledgedCount: number, accounted: strin
 }
 
 /** Waits for what another process, or the broker in this one, does in its own time. */
-export function eventually(check: () => unknown, timeoutMs = 25_000): Promise<unknown> {
-  return vi.waitFor(
+export async function eventually(check: () => unknown, timeoutMs = 25_000): Promise<void> {
+  await vi.waitFor(
     async () => {
-      expect(await check()).toBeTruthy()
+      if (!(await check())) throw new Error(`not within ${timeoutMs} ms: ${check.toString()}`)
     },
     { timeout: timeoutMs, interval: 10 },
   )

@@ -13,7 +13,7 @@ const window = 20
 it("loses nothing when the publisher's or the subscriber's pod is killed, 20 times under load", async () => {
   const pods = await startPods(3, {
     // A claim of a dead pod is waited for as long as that of a slow one.
-    config: { session: { queueMaxMessages: 1_000_000 }, cluster: { takeoverMs: 300 } },
+    config: { cluster: { takeoverMs: 300 } },
   })
   const publishers = [new Publisher('one', 1, 0, { window }), new Publisher('two', 2, 0, { window })]
   const exact = new LoadClient({ port: 0, clientId: 'exact', clean: false })

@@ -75,8 +75,10 @@ export async function redisOutage(pods: Pods, { test, begin, lastsMs, end }: Out
   for (const { received } of subscribers) expect(outOfOrder(received)).toEqual([])
   expect(repeated(subscribers[0]!.received.filter(({ qos }) => qos === 2))).toEqual([])
   expect(roaming.map(({ absentCount }) => absentCount)).toEqual([0, 0, 0, 0])
-  // Whoever asks nothing of Redis stays connected.
+  // Whoever asks nothing of Redis stays connected; and whoever only receives, within limits.storeTimeoutMs.
   expect(locals.every((pair) => pair.isOpen)).toBe(true)
+  const receiving = roaming.slice(publishers.length)
+  expect(receiving.every(({ connectCount }) => connectCount === 1 || lastsMs > 20_000)).toBe(true)
   expect(pods.all.every(({ isRunning }) => isRunning)).toBe(true)
   expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
   report(

@@ -7,7 +7,7 @@ type PodConfig = Partial<Omit<ConfigInput, 'listeners'>>
 
 export interface PodsOptions {
   readonly redis?: RedisServerOptions
-  /** Over the defaults: leases of 2 s, so that tests do not only wait for them. */
+  /** Over the defaults: leases of 2 s, so that tests do not only wait for them, and long queues. */
   readonly config?: PodConfig
   readonly listener?: ProcessOptions['listener']
   readonly nodeArguments?: readonly string[]
@@ -60,6 +60,7 @@ export async function createPod(
     config: {
       store: { type: 'redis', redis: { url: `redis://127.0.0.1:${port}`, ...storeRedis } },
       ...config,
+      session: { queueMaxMessages: 1_000_000, ...config?.session },
       cluster: { podName: `pod-${index}`, leaseMs: 2_000, ...config?.cluster },
     },
   })
@@ -105,10 +106,10 @@ export function thaw(pod: BrokerProcess): void {
   process.kill(pod.pid, 'SIGCONT')
 }
 
-/** What it has logged above info, for whoever looks at a failed test. */
+/** What it has logged beside info, for whoever looks at a failed test. */
 function lastWords(pod: BrokerProcess): string {
   return pod.events
-    .filter(({ level }) => Number(level) > 30)
+    .filter(({ level }) => level !== 'info')
     .slice(-20)
     .map((event) => JSON.stringify(event))
     .join('\n')
