@@ -55,8 +55,19 @@ const DEFAULTS = {
 
 /** Starts one, and waits until it answers PING, with its data loaded. */
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOn(options.port ?? (await freePort()), options)
+    } catch (error) {
+      // Somebody else was given the same free port.
+      const isTaken = options.port === undefined && String(error).includes('Address already in use')
+      if (!isTaken || attempt === 5) throw error
+    }
+  }
+}
+
+async function startOn(port: number, options: RedisServerOptions): Promise<RedisServer> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'tmq-redis-'))
-  const port = options.port ?? (await freePort())
   const args = [
     ...Object.entries({ port: String(port), dir: folder, ...DEFAULTS }).flatMap(([name, value]) => [
       `--${name}`,

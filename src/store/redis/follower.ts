@@ -1,6 +1,8 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Follower, InboxEntry, LogEntry } from './contract.ts'
+import type { Follower } from './contract.ts'
+import { EntryHandlers, type InboxHandler, type LogHandler } from './entry-handlers.ts'
+import { Refusal } from './refusal.ts'
 import type { ReadStreams, StreamEntry } from './stream-entries.ts'
 
 /** Entries of each stream in one read. An inbox is bounded in bytes as a whole. */
@@ -25,9 +27,6 @@ export interface FollowerOptions {
   onLogGap(reason: string): void
 }
 
-type LogHandler = (entry: LogEntry, position: number) => void | Promise<void>
-type InboxHandler = (entry: InboxEntry, message: Buffer | undefined) => void
-
 interface Waiter {
   readonly position: number
   readonly resolve: () => void
@@ -42,8 +41,7 @@ interface Waiter {
 export class StreamFollower implements Follower {
   readonly #options: FollowerOptions
   readonly #blockMs: number
-  readonly #logHandlers = new Map<string, LogHandler[]>()
-  readonly #inboxHandlers = new Map<string, InboxHandler[]>()
+  readonly #handlers: EntryHandlers
   readonly #progressListeners: ((position: number) => void)[] = []
   readonly #gapListeners: (() => void)[] = []
   readonly #waiters = new Set<Waiter>()
@@ -53,12 +51,12 @@ export class StreamFollower implements Follower {
   #head = 0
   #inboxPosition = 0
   #freshAtMs = -Infinity
-  #garbage = 0
   #logGaps = 0
   #inboxGaps = 0
 
   constructor(options: FollowerOptions) {
     this.#options = options
+    this.#handlers = new EntryHandlers(options.log)
     this.#blockMs = Math.max(10, Math.min(BLOCK_MAX_MS, Math.floor(options.freshMs / 4)))
   }
 
@@ -79,7 +77,7 @@ export class StreamFollower implements Follower {
   }
 
   get garbage(): number {
-    return this.#garbage
+    return this.#handlers.garbage
   }
 
   get logGaps(): number {
@@ -91,11 +89,11 @@ export class StreamFollower implements Follower {
   }
 
   onLog(kind: string, handler: LogHandler): void {
-    this.#logHandlers.set(kind, [...(this.#logHandlers.get(kind) ?? []), handler])
+    this.#handlers.onLog(kind, handler)
   }
 
   onInbox(kind: string, handler: InboxHandler): void {
-    this.#inboxHandlers.set(kind, [...(this.#inboxHandlers.get(kind) ?? []), handler])
+    this.#handlers.onInbox(kind, handler)
   }
 
   onProgress(listener: (position: number) => void): void {
@@ -152,100 +150,60 @@ export class StreamFollower implements Follower {
     await this.#loop
   }
 
-  /** What is known is not known to be true any more: until a read says so again. */
+  /** What is known is not known to be true any more. Nothing is read until `follow`. */
   doubt(): void {
+    this.#isWanted = false
     this.#freshAtMs = -Infinity
   }
 
   async #run(): Promise<void> {
     while (this.#isWanted) {
       const sentAtMs = performance.now()
+      const head = this.#head
       let streams: ReadStreams
       try {
         streams = await this.#options.read(this.#position, this.#inboxPosition, this.#blockMs)
-      } catch {
+      } catch (error) {
+        if (error instanceof Refusal && error.kind === 'WRONGTYPE')
+          return this.#gap('the log or the inbox is something else')
         // The connection says why; whoever looks after it calls `stop`, and `follow` when it is back.
         await pause(AGAIN_MS)
         continue
       }
       if (!this.#isWanted) return
-      try {
-        if (await this.#take(streams, sentAtMs)) continue
-      } catch (error) {
-        this.#options.log.warn({ err: error }, 'following redis has to be repeated')
-      }
-      await pause(AGAIN_MS)
+      if (!(await this.#take(streams, sentAtMs, head))) await pause(AGAIN_MS)
     }
   }
 
-  /** False: to be tried again in a moment, from the position. */
-  async #take({ log, inbox }: ReadStreams, sentAtMs: number): Promise<boolean> {
+  /** False: to be tried again in a moment, from the position. `head`: where the log was known to be before the read. */
+  async #take({ log, inbox }: ReadStreams, sentAtMs: number, head: number): Promise<boolean> {
     if (!(await this.#applyLog(log))) return false
-    const isAtEnd = log.length < READ_COUNT
-    if (isAtEnd) {
-      this.#freshAtMs = sentAtMs
-      this.#head = Math.max(this.#head, this.#position)
-      // Only then: what is in the inbox may speak of what is in the log.
-      if (inbox.length > 0) await this.#applyInbox(inbox)
+    if (log.length >= READ_COUNT) return true
+    if (this.#position < head) {
+      this.#gap(`entries up to ${head} of the log are gone`)
+      return false
     }
-    if (log.length > 0) this.#progressed()
+    if (!this.#isWanted) return false
+    this.#freshAtMs = sentAtMs
+    // Only then: what is in the inbox may speak of what is in the log.
+    if (inbox.length > 0) await this.#applyInbox(inbox)
     return true
   }
 
-  /**
-   * All handlers are called, in order, before what takes its time is waited for: those that fetch something can do so
-   * once for all entries of a read. False: a handler could not reach Redis, or there is a gap.
-   */
+  /** False: a handler could not reach Redis, or there is a gap. */
   async #applyLog(entries: readonly StreamEntry[]): Promise<boolean> {
-    const fetches: Promise<void>[] = []
-    let position = this.#position
-    let gap: string | undefined
-    try {
-      for (const entry of entries) {
-        if (entry.number !== position + 1) {
-          gap = `entry ${position + 1} of the log is gone, and ${entry.number} is there`
-          break
-        }
-        this.#handleLog(entry, fetches)
-        position = entry.number
-      }
-      await Promise.all(fetches)
-    } catch (error) {
-      await Promise.allSettled(fetches)
-      if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) return false
-      this.#notUnderstood(error, undefined)
+    const first = this.#position + 1
+    const gapAt = entries.findIndex(({ number }, index) => number !== first + index)
+    const consecutive = gapAt < 0 ? entries : entries.slice(0, gapAt)
+    if (!(await this.#handlers.log(consecutive))) return false
+    if (consecutive.length > 0) {
+      this.#position += consecutive.length
+      this.#head = Math.max(this.#head, this.#position)
+      this.#progressed()
     }
-    this.#position = position
-    if (gap === undefined) return true
-    this.#logGaps++
-    this.#isWanted = false
-    this.#freshAtMs = -Infinity
-    this.#options.onLogGap(gap)
+    if (gapAt < 0) return true
+    this.#gap(`entry ${first + gapAt} of the log is gone, and ${entries[gapAt]?.number} is there`)
     return false
-  }
-
-  /** Throws when a handler could not reach Redis. */
-  #handleLog({ header, number }: StreamEntry, fetches: Promise<void>[]): void {
-    const handlers = header === undefined ? undefined : this.#logHandlers.get(header[0])
-    if (header === undefined || handlers === undefined || typeof header[1] !== 'string') {
-      this.#garbage++
-      return
-    }
-    for (const handler of handlers) {
-      try {
-        const done = handler(header as LogEntry, number)
-        // Most handlers of a read give the same one.
-        if (done !== undefined && done !== fetches.at(-1)) fetches.push(done)
-      } catch (error) {
-        if (error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable) throw error
-        this.#notUnderstood(error, header[0])
-      }
-    }
-  }
-
-  #notUnderstood(error: unknown, kind: string | undefined): void {
-    this.#garbage++
-    this.#options.log.warn({ err: error, kind }, 'an entry of the log was not understood')
   }
 
   async #applyInbox(entries: readonly StreamEntry[]): Promise<void> {
@@ -254,7 +212,7 @@ export class StreamFollower implements Follower {
       if (entry.number !== this.#inboxPosition + 1) this.#inboxGap()
       this.#inboxPosition = entry.number
       bytes += entry.bytes
-      this.#handleInbox(entry)
+      this.#handlers.inbox(entry)
     }
     const last = await this.#options.handled(this.#inboxPosition, bytes)
     if (last !== undefined && last > this.#inboxPosition) {
@@ -263,20 +221,10 @@ export class StreamFollower implements Follower {
     }
   }
 
-  #handleInbox({ header, message }: StreamEntry): void {
-    const handlers = header === undefined ? undefined : this.#inboxHandlers.get(header[0])
-    if (header === undefined || handlers === undefined) {
-      this.#garbage++
-      return
-    }
-    for (const handler of handlers) {
-      try {
-        handler(header, message)
-      } catch (error) {
-        this.#garbage++
-        this.#options.log.warn({ err: error, kind: header[0] }, 'an entry of the inbox was not understood')
-      }
-    }
+  #gap(reason: string): void {
+    this.#logGaps++
+    this.doubt()
+    this.#options.onLogGap(reason)
   }
 
   #inboxGap(): void {

@@ -46,6 +46,8 @@ class Link implements RedisLink {
   readonly #subscriber: Subscriber
   readonly #beatListeners: ((nowMs: number, beats: ReadonlyMap<string, number>) => void)[] = []
   #opening: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
+  /** An attempt, while opening. */
+  #hasFailed = false
   #isStarted = false
   #isClosed = false
   #beatTimer: NodeJS.Timeout | undefined
@@ -65,7 +67,7 @@ class Link implements RedisLink {
       },
       down: (name, reason) => {
         if (name === 'writes') this.writer.pause(reason)
-        this.#outage.check(this.failure)
+        this.#checkOutage()
       },
       failed: (error) => this.#failed(error),
       serverChanged: () => this.reload('Redis was started anew, or is another server'),
@@ -213,30 +215,37 @@ class Link implements RedisLink {
     if (this.#isClosed) return
     this.#joining.advance()
     if (this.#joining.isJoined && this.#connections.get('writes').isUp) this.writer.resume()
-    if (this.#isStarted && this.#joining.failure === undefined) this.follower.follow()
+    if (this.#joining.failure === undefined) {
+      if (this.#isStarted) this.follower.follow()
+      if (this.#connections.failure === undefined) {
+        this.#opening?.resolve()
+        this.#opening = undefined
+      }
+    }
+    this.#checkOutage()
+  }
+
+  #checkOutage(): void {
+    // Not yet connected, or not any more: nothing has failed.
+    if (this.#isClosed || (this.#opening !== undefined && !this.#hasFailed)) return
     this.#outage.check(this.failure)
   }
 
   /** An attempt to connect. */
   #failed(error: Error): void {
+    this.#hasFailed = true
     // Once open, such things are waited out: somebody may be at work on Redis.
     if (this.#opening !== undefined && isLasting(error)) this.#giveUp(error)
-    else this.#outage.check(this.failure)
+    else this.#checkOutage()
   }
 
   /** It has joined, or loaded, or could not. */
   #changed(error: Error | undefined): void {
-    if (error === undefined) {
-      if (this.#joining.failure === undefined) {
-        this.#opening?.resolve()
-        this.#opening = undefined
-      }
-      return this.#advance()
-    }
+    if (error === undefined) return this.#advance()
     if (this.#opening !== undefined && isLasting(error)) return this.#giveUp(error)
     const isAway = error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable
     if (!isAway) this.#log.error({ err: error }, 'loading from redis failed')
-    this.#outage.check(this.failure)
+    this.#checkOutage()
   }
 
   #giveUp(error: Error): void {
@@ -272,7 +281,7 @@ class Link implements RedisLink {
   }
 
   async #beat(): Promise<void> {
-    this.#outage.check(this.failure)
+    this.#checkOutage()
     this.#connections.probe()
     const beat = await this.#joining.beat()
     if (beat === undefined) return

@@ -1,15 +1,9 @@
 import type { Log } from '../../log.ts'
-import { answersOf, createBatch, type Batch, type OpAnswer, type WriteEntry } from './batch.ts'
+import { answersOf, createBatch, isWanted, type Batch, type OpAnswer } from './batch.ts'
 import type { Op, ScriptReply, Writer } from './contract.ts'
 import { Refusal, unavailable } from './refusal.ts'
+import { WriteQueue, type WriteEntry } from './write-queue.ts'
 
-/**
- * Ops of one batch: a script keeps all of Redis waiting for about 10 us an op, so 200 are 2 ms; larger ones would
- * delay everybody, and gain nothing.
- */
-const BATCH_MAX_OPS = 200
-/** The same for payloads. One op may be larger, and is then alone. */
-const BATCH_MAX_BYTES = 512 * 1024
 /** How soon a refused batch is tried again, and how often the age of what waits is looked at. */
 const AGAIN_MS = 250
 
@@ -45,13 +39,12 @@ export interface WriterOptions {
  */
 export class BatchWriter implements Writer {
   readonly #options: WriterOptions
-  #queue: WriteEntry[] = []
+  readonly #queue = new WriteQueue()
   #batch: Batch | undefined
   #isSending = false
   #isScheduled = false
   #isClosed = false
   #number = 0
-  #bytes = 0
   #commits = 0
   /** Why nothing can be sent: no connection, or not joined. */
   #paused: string | undefined = 'Redis is not connected yet'
@@ -71,7 +64,7 @@ export class BatchWriter implements Writer {
   }
 
   get pendingBytes(): number {
-    return this.#bytes
+    return this.#queue.bytes + (this.#batch?.bytes ?? 0)
   }
 
   get commits(): number {
@@ -89,7 +82,6 @@ export class BatchWriter implements Writer {
       setImmediate(() => this.#settle(entry, { error: unavailable(why), reply: undefined }))
       return
     }
-    this.#bytes += op.bytes
     this.#queue.push(entry)
     this.#schedule()
     if (this.failure !== undefined) this.#watchAge()
@@ -122,7 +114,7 @@ export class BatchWriter implements Writer {
     const entries = this.#takeAll()
     this.#number = 0
     const isKept = ({ op }: WriteEntry): boolean => op === undefined || op.patience === 'keep'
-    this.#putBack(entries.filter(isKept))
+    this.#queue.putBack(entries.filter(isKept))
     this.#failAll(
       entries.filter((entry) => !isKept(entry)),
       'This pod was declared dead by another one',
@@ -148,7 +140,7 @@ export class BatchWriter implements Writer {
   #whyNot(op: Op): string | undefined {
     if (this.#isClosed) return 'The connection to Redis is closed'
     if (op.patience === 'keep') return undefined
-    if (this.#bytes + op.bytes > this.#options.maxPendingBytes)
+    if (this.pendingBytes + op.bytes > this.#options.maxPendingBytes)
       return 'Too much waits for Redis (store.redis.maxPendingBytes)'
     return op.patience === 'now' || this.#options.holdMs === 0 ? this.#whyStuck(op) : undefined
   }
@@ -171,19 +163,17 @@ export class BatchWriter implements Writer {
 
   #sendNext(): void {
     if (this.#isSending || this.#isClosed) return
-    if (this.#batch === undefined) this.#settleBarriers()
-    if (this.#paused === undefined && (this.#refused === undefined || this.#refused.kind === 'OOM')) {
-      this.#batch ??= this.#isProbeDue ? this.#probe() : this.#nextBatch()
-      if (this.#batch !== undefined) this.#send(this.#batch)
-    }
+    if (this.#batch === undefined)
+      for (const barrier of this.#queue.takeBarriers()) this.#settle(barrier, NOTHING)
+    this.#sendBatch()
     if (this.pendingWrites === 0) this.#onIdle?.()
   }
 
-  /** Those at the front of the queue have nothing to wait for. */
-  #settleBarriers(): void {
-    let count = 0
-    while (this.#queue[count] !== undefined && this.#queue[count]?.op === undefined) count++
-    for (const entry of this.#queue.splice(0, count)) this.#settle(entry, NOTHING)
+  #sendBatch(): void {
+    if (this.#isSending || this.#isClosed || this.#paused !== undefined) return
+    if (this.#refused !== undefined && this.#refused.kind !== 'OOM') return
+    this.#batch ??= this.#isProbeDue ? this.#probe() : this.#nextBatch()
+    if (this.#batch !== undefined) this.#send(this.#batch)
   }
 
   /** A batch of nothing tells whether Redis takes writes again. */
@@ -193,28 +183,8 @@ export class BatchWriter implements Writer {
   }
 
   #nextBatch(): Batch | undefined {
-    const onlyFreeing = this.#refused !== undefined
-    const taken: WriteEntry[] = []
-    const passedOver: WriteEntry[] = []
-    let bytes = 0
-    let opCount = 0
-    let index = 0
-    for (; index < this.#queue.length && opCount < BATCH_MAX_OPS; index++) {
-      const entry = this.#queue[index]
-      if (entry === undefined) break
-      if (onlyFreeing && entry.op?.frees !== true) {
-        passedOver.push(entry)
-        continue
-      }
-      const opBytes = entry.op?.bytes ?? 0
-      if (opCount > 0 && bytes + opBytes > BATCH_MAX_BYTES) break
-      bytes += opBytes
-      if (entry.op !== undefined) opCount++
-      taken.push(entry)
-    }
-    if (opCount === 0) return undefined
-    this.#queue = [...passedOver, ...this.#queue.slice(index)]
-    return createBatch(++this.#number, taken)
+    const entries = this.#queue.takeBatch(this.#refused !== undefined)
+    return entries.length === 0 ? undefined : createBatch(++this.#number, entries)
   }
 
   #send(batch: Batch): void {
@@ -228,26 +198,26 @@ export class BatchWriter implements Writer {
   #answered(batch: Batch, reply: ScriptReply, isReplicated: boolean): void {
     // Else it was given up meanwhile.
     if (this.#batch !== batch) return
-    const ops = batch.entries.filter((entry) => entry.op !== undefined)
     let answers: readonly OpAnswer[]
     try {
-      answers = answersOf(reply, ops.length)
+      answers = answersOf(reply, batch)
     } catch {
       return this.#failed(batch, new Refusal('ERR a batch was answered with something else'))
     }
     this.#isSending = false
     this.#batch = undefined
     this.#commits++
-    for (const { op } of ops) this.#bytes -= op?.bytes ?? 0
     if (!batch.frees) this.#refused = undefined
     // First the next batch, then the answers to this one: Redis works while we do.
-    this.#sendNext()
-    let index = 0
-    for (const entry of batch.entries) {
-      const answer = entry.op === undefined ? NOTHING : (answers[index++] ?? NOTHING)
-      const isTrue = isReplicated || answer.error !== undefined || entry.op?.patience === 'keep'
-      this.#settle(entry, isTrue || entry.op === undefined ? answer : notReplicated())
+    const barriers = this.#queue.takeBarriers()
+    this.#sendBatch()
+    for (const [index, entry] of batch.entries.entries()) {
+      const answer = answers[index] ?? NOTHING
+      const { patience } = entry.op ?? { patience: 'keep' }
+      const isTrue = isReplicated || answer.error !== undefined || patience === 'keep'
+      this.#settle(entry, isTrue ? answer : notReplicated())
     }
+    for (const barrier of barriers) this.#settle(barrier, NOTHING)
     this.#schedule()
   }
 
@@ -295,10 +265,10 @@ export class BatchWriter implements Writer {
     )
   }
 
-  /** It was not executed, and never will be under this number. */
+  /** What is wanted of it goes into another one, with a higher number: this one is not executed from then on. */
   #takeApart(batch: Batch): void {
     this.#batch = undefined
-    this.#putBack(batch.entries)
+    this.#queue.putBack(batch.entries)
   }
 
   #refuse(refusal: Refusal): void {
@@ -329,7 +299,7 @@ export class BatchWriter implements Writer {
     if (this.failure === undefined) return
     const oldMs = performance.now() - this.#options.holdMs
     const failed: WriteEntry[] = []
-    for (const entry of [...(this.#batch?.entries ?? []), ...this.#queue]) {
+    for (const entry of [...(this.#batch?.entries ?? []), ...this.#queue.entries]) {
       if (entry.isSettled || entry.op === undefined || entry.op.patience === 'keep') continue
       if (this.#whyStuck(entry.op) === undefined) continue
       if (entry.op.patience === 'now' || entry.submittedAtMs <= oldMs) failed.push(entry)
@@ -353,29 +323,18 @@ export class BatchWriter implements Writer {
   /** Ops of the batch that are given up stay in it, as it must be the same when it is sent again. */
   #forgetSettled(): void {
     const batch = this.#batch
-    const isWanted = (entry: WriteEntry): boolean => !entry.isSettled && entry.op !== undefined
-    if (batch !== undefined && batch.entries.length > 0 && !batch.entries.some(isWanted)) {
-      // All of them: the next has a higher number, so that this one is not executed late.
+    if (batch !== undefined && batch.entries.length > 0 && !isWanted(batch)) {
       this.#isSending = false
       this.#takeApart(batch)
-    } else this.#putBack([])
+    } else this.#queue.putBack([])
     this.#schedule()
   }
 
   #takeAll(): readonly WriteEntry[] {
-    const entries = [...(this.#batch?.entries ?? []), ...this.#queue]
+    const entries = [...(this.#batch?.entries ?? []), ...this.#queue.takeAll()]
     this.#batch = undefined
-    this.#queue = []
     this.#isSending = false
-    this.#putBack([])
     return entries
-  }
-
-  /** At the front of the queue; what is settled is gone. */
-  #putBack(entries: readonly WriteEntry[]): void {
-    this.#queue = [...entries, ...this.#queue].filter((entry) => !entry.isSettled)
-    const all = [...(this.#batch?.entries ?? []), ...this.#queue]
-    this.#bytes = all.reduce((sum, { op }) => sum + (op?.bytes ?? 0), 0)
   }
 
   #failAll(entries: readonly WriteEntry[], why: string): void {

@@ -87,6 +87,11 @@ describe('the writer', () => {
     write('second')
     await Promise.all([between, barrier('last')])
     expect(order).toEqual(['idle', 'first', 'between', 'second', 'last'])
+    write('third')
+    // The batch is on its way now.
+    await new Promise((resolve) => setImmediate(resolve))
+    await barrier('behind it')
+    expect(order.slice(5)).toEqual(['third', 'behind it'])
   })
 
   it('executes a batch that comes twice once, with the same answer, and a late one not at all', async () => {
@@ -157,6 +162,24 @@ describe('the writer', () => {
       await Promise.all(writes)
       expect(await counted('a')).toBe(round * 300)
     }
+  })
+
+  it('executes once what was executed before memory ran out, and whose answer was lost', async () => {
+    await open()
+    for (let round = 1; round <= 3; round++) {
+      redis.freeze()
+      const write = submitCount(link, 'a', { patience: 'keep' })
+      await eventually(() => link.failure).toBe('Redis does not answer')
+      // Both wait in Redis' sockets; the writer comes again when memory is out.
+      const full = redis.command('CONFIG', 'SET', 'maxmemory', '1mb')
+      redis.thaw()
+      await full
+      await eventually(() => link.failure).not.toBe('Redis does not answer')
+      await redis.command('CONFIG', 'SET', 'maxmemory', '0')
+      expect(await write).toBe(round)
+      await eventually(() => link.failure).toBeUndefined()
+    }
+    expect(await counted('a')).toBe(3)
   })
 
   it('refuses above its bound of bytes, at once, beside what is kept', async () => {
