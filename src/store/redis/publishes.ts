@@ -107,7 +107,7 @@ export class Publishes {
     asked: readonly PublishTarget[],
     reply: readonly ScriptReply[],
   ): readonly number[] {
-    const { replica } = this.#parts
+    const { replica, requests } = this.#parts
     const { message } = write
     const seqs: number[] = []
     let at = REPLY_HEAD
@@ -118,10 +118,13 @@ export class Publishes {
         continue
       }
       next++
-      const seq = numberIn(reply[at++])
+      const answer = numberIn(reply[at++])
+      const seq = answer < -1 ? -1 - answer : answer
       if (seq === 0) this.droppedMessages++
       if (seq > 0) {
         const session = redisSessionOf(target.session)
+        // Before the answer is given: the connection here is not to deliver it, too.
+        if (answer < 0 && session.claim > 0) requests.lost(session.id, session.claim)
         replica.countEntry(session, seq, message.payload.length)
       }
       seqs.push(Math.max(0, seq))

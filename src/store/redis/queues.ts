@@ -48,8 +48,12 @@ export class RedisQueues implements Pick<
     session.readsUnderWay++
     try {
       for (let from = afterSeq; ;) {
-        const reply = await this.#requests.read('read-queue', session.kid, from, maxCount, maxBytes)
-        if (reply.length < 2 || session.removed) return []
+        const { claim } = session
+        const reply = await this.#requests.read('read-queue', session.kid, from, maxCount, maxBytes, claim)
+        if (reply.length < 2 || session.removed) {
+          this.#requests.fencedIn(session.id, claim, reply)
+          return []
+        }
         from = numberIn(reply.at(-2))
         const current = this.#entriesIn(session, reply).filter(({ seq }) => !session.deletedSeqs.has(seq))
         if (current.length === 0) continue

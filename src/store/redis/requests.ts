@@ -93,8 +93,13 @@ export class Requests {
   fencedIn(sessionId: string, claim: number, reply: readonly ScriptReply[]): TunnelMQError | undefined {
     if (reply[0] !== FENCED) return undefined
     this.fencedWrites++
-    for (const listener of this.#fencedListeners) listener(sessionId, claim)
+    this.lost(sessionId, claim)
     return new TunnelMQError(ErrorCode.stopped, 'Another connection holds the claim of this session')
+  }
+
+  /** Redis has said that another holds what this pod has claimed with this number. */
+  lost(sessionId: string, claim: number): void {
+    for (const listener of this.#fencedListeners) listener(sessionId, claim)
   }
 
   /** After all that was asked before. */

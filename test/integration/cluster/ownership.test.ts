@@ -212,6 +212,26 @@ describe('the ownership of client ids', () => {
     expect(pod.cluster.stats()).toMatchObject({ owned: 1, fencedWrites: 1 })
   })
 
+  it.each(['publishes', 'reads'])(
+    'learns that another has it before it delivers what it %s',
+    async (does) => {
+      const { redis, pods } = await openClusterPods(2)
+      const [a, b] = two(pods)
+      const first = claimAt(a, 'x', { clean: false })
+      const stored = (await first.claimed)?.stored
+      if (stored === undefined) throw new Error('not stored')
+      const targets = [{ session: stored, qos: 1 }] as const
+      await publish(a.store, { message: message('f', '1'), targets })
+      await redis.command('HSET', '{tunnelmq}:owner', 'x', `99:${b.link.pod}`)
+      if (does === 'publishes') {
+        const { seqs } = await publish(a.store, { message: message('f', '2'), targets })
+        expect(seqs).toEqual([2])
+      } else expect(await a.store.readQueue(stored, 0, 10, 10_000)).toEqual([])
+      expect(first.losses).toEqual(['fenced'])
+      expect(first.isOpen).toBe(false)
+    },
+  )
+
   it('leaves one survivor when Redis has lost everything, and gives numbers that it has given before', async () => {
     const { redis, pods } = await openClusterPods(2)
     const [a, b] = two(pods)

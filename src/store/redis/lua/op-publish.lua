@@ -51,7 +51,8 @@ end
 -- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then the kid>
 -- Reply: 1 nothing written: the identifier was taken, or the will is gone; 2: the publisher's claim is lost; or 0,
 -- position of the log if the retained value has changed, 1 if that was not kept, then for each target its sequence
--- number, 0: dropped at a bound, -1: there is no such session.
+-- number, 0: dropped at a bound, -1: there is no such session; below that: the sequence number, less one, and negative:
+-- a connection at another pod has it.
 ops['publish'] = function(a)
   local entry, bytes, expiry, bounds = a[1], tonumber(a[2]), tonumber(a[3]), limitsIn(a[4])
   local options, last = optionsIn(a)
@@ -102,6 +103,7 @@ ops['publish'] = function(a)
           arrivals[owner] = arrivals[owner] or { 0, {} }
           local entries = arrivals[owner][2]
           entries[#entries + 1] = { kid, seq, qos }
+          seq = -1 - seq
         end
       end
     end

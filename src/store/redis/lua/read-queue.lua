@@ -1,7 +1,13 @@
 -- Reads a part of a queue, bounded here, so that 200 messages of 1 MB are not fetched to use one.
--- ARGV: pod, kid, after this sequence number, entries at most, payload bytes at most (one entry at least).
--- Reply: sequence number and entry, in turn; an integer 0 in place of an entry: released, its message is gone.
+-- ARGV: pod, kid, after this sequence number, entries at most, payload bytes at most (one entry at least), claim of the
+-- reader, 0: none.
+-- Reply: sequence number and entry, in turn; an integer 0 in place of an entry: released, its message is gone. Or 2
+-- alone: another holds the claim, and delivers what is here.
 
+if ARGV[6] ~= '0' then
+  local owner = claimOf(string.sub(ARGV[2], 2))
+  if owner and owner ~= ARGV[6] .. ':' .. pod then return { 2 } end
+end
 local kid, left, leftBytes = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local reply = {}
 local released = call('ZRANGEBYSCORE', key('r:' .. kid), '(' .. ARGV[3], '+inf', 'LIMIT', 0, left)
