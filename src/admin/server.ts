@@ -37,7 +37,11 @@ export async function startAdminServer(options: AdminOptions): Promise<AdminServ
   const metrics = createMetrics(model)
   const routes = createRoutes({ model, metrics, log })
   // Hono answers errors itself, so the listener never rejects.
-  const answer = getRequestListener((request) => routes.fetch(request), { overrideGlobalObjects: false })
+  const answer = getRequestListener((request) => routes.fetch(request), {
+    overrideGlobalObjects: false,
+    // HTTP/1.0 without a Host, as health checks of proxies send it.
+    hostname: 'localhost',
+  })
   const server = createServer(
     {
       requestTimeout: REQUEST_TIMEOUT_MS,

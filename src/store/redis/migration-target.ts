@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { RedisConfig } from '../../config/cluster-schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { QueueEntry, SessionKind, StoredMessage, StoredWill } from '../contract.ts'
-import { encodeEntry, encodeMessage } from '../codec.ts'
+import { encodeEntry, encodeMessage, encodeSubscription } from '../codec.ts'
 import type { MovedSession, PlacedSession, StoreSource, StoreTarget } from '../migration/contract.ts'
 import { type DirectCommand, type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT, UNFINISHED } from './format.ts'
@@ -96,7 +96,7 @@ class RedisTarget implements StoreTarget {
     const key = (name: string): string => this.#redis.key(name)
     this.#beginSession(kid)
     for (const subscription of session.subscriptions) {
-      this.#put('hset', key(`f:${kid}`), subscription.filter, JSON.stringify(subscription))
+      this.#put('hset', key(`f:${kid}`), subscription.filter, encodeSubscription(subscription))
       const { shareGroup, matchFilter } = subscription
       if (shareGroup !== undefined) this.#put('sadd', key(`gm:${shareGroup}/${matchFilter}`), `s${id}`)
     }

@@ -1,14 +1,11 @@
 import type { QueueEntry, SessionKind, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
-import { decodeEntry, decodeMessage, decodeSubscription, VERSION } from '../codec.ts'
+import { decodeEntry, decodeMessage, decodeSubscription } from '../codec.ts'
 import { buffersOf, type DirectRedis, listOf, numberOf, pairsOf } from './direct.ts'
 
 /** Queue entries that are read at once. */
 const QUEUE_COUNT = 500
 /** Sessions whose records are read at once. */
 const SESSION_COUNT = 100
-
-/** Subscriptions are plain JSON here, for the scripts. */
-const versionByte = Buffer.of(VERSION)
 
 /** What is stored of one session, as it is; numbers that cannot be read are NaN. */
 export interface StoredRecords {
@@ -57,7 +54,7 @@ export async function readSession(redis: DirectRedis, kid: string): Promise<Stor
   const [created, expires, seq, sent, n, b, claim] = listOf(fields).map(numberOf)
   const damaged: { where: string; field: Buffer }[] = []
   const subscriptions = pairsOf(buffersOf(filters)).flatMap(([filter, value]) => {
-    const subscription = decodeSubscription(filter.toString(), Buffer.concat([versionByte, value]))
+    const subscription = decodeSubscription(filter.toString(), value)
     if (subscription === undefined) damaged.push({ where: `f:${kid}`, field: filter })
     return subscription ?? []
   })

@@ -41,6 +41,16 @@ describe('the admin server', () => {
     expect(await response.json()).toEqual({ status: 'not ready', reasons: ['store: disk full'] })
   })
 
+  it('answers a health check in HTTP/1.0 without a Host, as HAProxy sends it', async () => {
+    const url = new URL(await start(fakeReadModel()))
+    const socket = connect(Number(url.port), url.hostname)
+    let answer = ''
+    socket.on('data', (chunk: Buffer) => (answer += chunk.toString()))
+    socket.write('GET /ready HTTP/1.0\r\n\r\n')
+    await once(socket, 'close')
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  })
+
   it('answers 404 for what it does not serve, and HEAD like GET', async () => {
     const url = await start(fakeReadModel())
     expect((await fetch(`${url}/nothing`)).status).toBe(404)
