@@ -51,7 +51,7 @@ const allowed: Record<string, readonly string[]> = {
   'log.ts': ['config/schema.ts'],
   'counters.ts': ['hooks/types.ts'],
   config: [],
-  store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts'],
+  store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts', 'config/cluster-schema.ts'],
   hooks: ['log.ts', 'counters.ts', 'broker/topics.ts', 'config/schema.ts'],
   listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
   admin: [

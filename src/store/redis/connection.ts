@@ -10,6 +10,8 @@ const RETRY_MS = { first: 50, most: 500 } as const
 /** How often it is looked whether an answer is overdue. */
 const WATCH_MS = 100
 
+const LOST = 'The connection to Redis was lost'
+
 export interface ConnectionEvents {
   /** It answers, and the server is fit. What is sent within this call goes first. */
   up(server: RedisServer): void
@@ -117,7 +119,7 @@ export class Connection {
         },
         (error: unknown) => {
           this.#pending.delete(pending)
-          reject(refusalOf(error) ?? unavailable(this.#failure ?? reasonOf(error), error))
+          reject(refusalOf(error) ?? unavailable(this.#failure ?? LOST, error))
         },
       )
     })
@@ -136,12 +138,16 @@ export class Connection {
     // ioredis says here what ends a connection; without a listener it would print it.
     client.on('error', (error: Error) => (lastError = error))
     client.on('messageBuffer', (channel, message) => this.#events.message?.(channel, message))
+    const fail = (error: Error): void => {
+      if (this.#client !== client || this.#isUp) return
+      this.#client = undefined
+      discard(client)
+      this.#failPending('Redis is not connected')
+      this.#failedAttempt(error)
+    }
     const nodes = this.#config.sentinel?.nodes.length ?? 0
     const timer = setTimeout(
-      () => {
-        lastError ??= new Error('Redis does not answer')
-        discard(client)
-      },
+      () => fail(new Error('Redis does not answer')),
       this.#config.connectTimeoutMs * (1 + nodes),
     )
     client
@@ -150,13 +156,7 @@ export class Connection {
       .finally(() => clearTimeout(timer))
       .then(
         (server) => this.#arrived(client, server),
-        (error: unknown) => {
-          if (this.#client !== client) return
-          discard(client)
-          this.#client = undefined
-          this.#failPending('Redis is not connected')
-          this.#failedAttempt(refusalOf(error) ?? refusalOf(lastError) ?? lastError ?? asError(error))
-        },
+        (error: unknown) => fail(refusalOf(error) ?? refusalOf(lastError) ?? lastError ?? asError(error)),
       )
   }
 
@@ -184,9 +184,9 @@ export class Connection {
     this.#attempts = 0
     this.#failure = undefined
     client.once('close', () => {
-      if (this.#client === client) this.drop('Redis has closed the connection')
+      if (this.#client === client) this.drop(LOST)
     })
-    if (client.status !== 'ready') return this.drop('Redis has closed the connection')
+    if (client.status !== 'ready') return this.drop(LOST)
     this.#events.up(server)
   }
 
@@ -270,5 +270,7 @@ function wordsOf(error: Error): string {
   if (code === 'ECONNREFUSED') return 'Redis is not there (connection refused)'
   if (code === 'ETIMEDOUT') return 'Redis does not answer'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `The host name of Redis is not known (${code})`
-  return error instanceof Refusal || code.startsWith('TMQ_') ? reasonOf(error) : `Redis: ${error.message}`
+  return error instanceof Refusal || code.startsWith('TMQ_') || error.message.startsWith('Redis ')
+    ? reasonOf(error)
+    : `Redis: ${error.message}`
 }

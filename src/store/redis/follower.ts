@@ -3,21 +3,25 @@ import type { Log } from '../../log.ts'
 import type { Follower } from './contract.ts'
 import { EntryHandlers, type InboxHandler, type LogHandler } from './entry-handlers.ts'
 import { Refusal } from './refusal.ts'
-import type { ReadStreams, StreamEntry } from './stream-entries.ts'
+import { READ_COUNT, type ReadStreams, type StreamEntry } from './stream-entries.ts'
 
-/** Entries of each stream in one read. An inbox is bounded in bytes as a whole. */
-export const READ_COUNT = 1_000
 /** How long a read waits for something new, at most: it says how old our knowledge is. */
 const BLOCK_MAX_MS = 200
 /** After a handler could not do its work for now. */
 const AGAIN_MS = 50
 
+/** What was handled already. */
+export interface ReadAfter {
+  readonly position: number
+  readonly inboxPosition: number
+}
+
 export interface FollowerOptions {
   /** A shorter one makes reads that end more often. */
   readonly freshMs: number
   readonly log: Log
-  /** XREAD of log and inbox, after these positions, on the blocking connection. */
-  read(position: number, inboxPosition: number, blockMs: number): Promise<ReadStreams>
+  /** XREAD of log and inbox, after these positions, at most {@link READ_COUNT} of each, on the blocking connection. */
+  read(after: ReadAfter, blockMs: number): Promise<ReadStreams>
   /**
    * The inbox is handled up to there. Resolves to the last number that was given out if nothing is left, and to undefined
    * if something is, or if that is not known.
@@ -162,7 +166,7 @@ export class StreamFollower implements Follower {
       const head = this.#head
       let streams: ReadStreams
       try {
-        streams = await this.#options.read(this.#position, this.#inboxPosition, this.#blockMs)
+        streams = await this.#options.read(this, this.#blockMs)
       } catch (error) {
         if (error instanceof Refusal && error.kind === 'WRONGTYPE')
           return this.#gap('the log or the inbox is something else')

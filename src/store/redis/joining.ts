@@ -43,6 +43,8 @@ export class Joining {
   #isJoined = false
   #isLoading = false
   #isLoaded = false
+  /** At least once. */
+  #wasLoaded = false
   #isClosed = false
   #isBeating = false
   #againTimer: NodeJS.Timeout | undefined
@@ -234,8 +236,6 @@ export class Joining {
     }
     this.#options.changed(undefined)
   }
-
-  #wasLoaded = false
 
   #tell(listeners: readonly (() => void)[]): void {
     for (const listener of listeners) {

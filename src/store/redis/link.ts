@@ -1,19 +1,17 @@
 import type { ClusterConfig, RedisConfig } from '../../config/cluster-schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Batch } from './batch.ts'
+import { Calls } from './calls.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
 import type { RedisLink, ScriptArgument, ScriptReply } from './contract.ts'
-import { READ_COUNT, StreamFollower } from './follower.ts'
+import { StreamFollower } from './follower.ts'
 import { Joining } from './joining.ts'
 import { describeRedis, redisOptions } from './options.ts'
 import { OutageLog } from './outage-log.ts'
 import { Publisher } from './publisher.ts'
 import { reasonOf, unavailable } from './refusal.ts'
-import { runScript, Scripts } from './scripts.ts'
 import { persistenceWarning } from './server-check.ts'
-import { streamsOf, type ReadStreams } from './stream-entries.ts'
 import { Subscriber } from './subscriber.ts'
 import { BatchWriter } from './writer.ts'
 
@@ -38,7 +36,7 @@ class Link implements RedisLink {
   readonly #beatMs: number
   readonly #log: Log
   readonly #url: string
-  readonly #scripts: Scripts
+  readonly #calls: Calls
   readonly #outage: OutageLog
   readonly #connections: Connections
   readonly #joining: Joining
@@ -51,13 +49,13 @@ class Link implements RedisLink {
   #isStarted = false
   #isClosed = false
   #beatTimer: NodeJS.Timeout | undefined
+  #loadFault = ''
 
   constructor({ config, cluster, log }: RedisLinkOptions) {
     this.#config = config
     this.#beatMs = cluster.beatMs
     this.#log = log
     this.#url = describeRedis(config)
-    this.#scripts = new Scripts({ logMax: cluster.logMax, inboxMaxBytes: cluster.inboxMaxBytes })
     this.#outage = new OutageLog(log, this.#url)
     this.#subscriber = new Subscriber(log)
     this.#connections = new Connections(config, {
@@ -73,11 +71,12 @@ class Link implements RedisLink {
       serverChanged: () => this.reload('Redis was started anew, or is another server'),
       message: (channel, message) => this.#subscriber.message(channel, message),
     })
+    this.#calls = new Calls(this.#connections, config, cluster)
     this.#publisher = new Publisher(this.#connections.get('publishes'), cluster.crossingMaxBytes)
     this.writer = new BatchWriter({
       sender: {
-        apply: (batch) => this.#apply(batch),
-        cancel: (batch) => this.#run('writes', 'cancel', [this.pod, batch.number]),
+        apply: (batch) => this.#calls.apply(this.pod, batch),
+        cancel: (batch) => this.#calls.run('writes', 'cancel', [this.pod, batch.number]),
       },
       holdMs: config.holdMs,
       maxPendingBytes: config.maxPendingBytes,
@@ -88,8 +87,13 @@ class Link implements RedisLink {
     this.follower = new StreamFollower({
       freshMs: cluster.freshMs,
       log,
-      read: (position, inboxPosition, blockMs) => this.#read(position, inboxPosition, blockMs),
-      handled: (inboxPosition, bytes) => this.#handled(inboxPosition, bytes),
+      read: (after, blockMs) => {
+        const { failure } = this.#joining
+        return failure === undefined
+          ? this.#calls.read(this.pod, after, blockMs)
+          : Promise.reject(unavailable(failure))
+      },
+      handled: (inboxPosition, bytes) => this.#calls.handled(this.pod, inboxPosition, bytes),
       onLogGap: (reason) => this.reload(reason),
     })
     this.#joining = new Joining({
@@ -97,7 +101,7 @@ class Link implements RedisLink {
       log,
       writer: this.writer,
       follower: this.follower,
-      script: (name, args) => this.#run('reads', name, args),
+      script: (name, args) => this.#calls.run('reads', name, args),
       prepare: () => this.#prepare(),
       isConnected: () => this.#connections.get('reads').isUp,
       changed: (error) => this.#changed(error),
@@ -137,7 +141,7 @@ class Link implements RedisLink {
   }
 
   script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply> {
-    return this.#run('reads', name, args)
+    return this.#calls.run('reads', name, args)
   }
 
   publish(channel: string, message: Buffer): boolean {
@@ -241,10 +245,16 @@ class Link implements RedisLink {
 
   /** It has joined, or loaded, or could not. */
   #changed(error: Error | undefined): void {
-    if (error === undefined) return this.#advance()
+    if (error === undefined) {
+      this.#loadFault = ''
+      return this.#advance()
+    }
     if (this.#opening !== undefined && isLasting(error)) return this.#giveUp(error)
     const isAway = error instanceof TunnelMQError && error.code === ErrorCode.storeUnavailable
-    if (!isAway) this.#log.error({ err: error }, 'loading from redis failed')
+    // It is tried again and again: said once.
+    if (!isAway && error.message !== this.#loadFault)
+      this.#log.error({ err: error }, 'loading from redis failed')
+    this.#loadFault = error.message
     this.#checkOutage()
   }
 
@@ -261,23 +271,12 @@ class Link implements RedisLink {
 
   async #prepare(): Promise<void> {
     // Compiled now, so that what is wrong with one of them is said now.
-    for (const { text } of this.#scripts.all()) await this.#reads.send('script', ['load', text])
+    await this.#calls.loadScripts()
     const { server } = this.#connections
     if (server === undefined) return
-    const warning = persistenceWarning(server, await this.#settings())
+    const warning = persistenceWarning(server, await this.#calls.settings())
     if (warning !== undefined) this.#log.warn({ redis: this.#url }, warning)
     this.#log.info({ redis: this.#url, version: server.version, pod: this.pod }, 'redis is connected')
-  }
-
-  /** Undefined: not for us to know. */
-  async #settings(): Promise<ReadonlyMap<string, string> | undefined> {
-    const reply = await this.#reads.send('config', ['get', 'save', 'appendfsync']).catch(() => undefined)
-    if (!Array.isArray(reply)) return undefined
-    const values = (reply as readonly ScriptReply[]).map(String)
-    return new Map([
-      [values[0] ?? '', values[1] ?? ''],
-      [values[2] ?? '', values[3] ?? ''],
-    ])
   }
 
   async #beat(): Promise<void> {
@@ -291,43 +290,6 @@ class Link implements RedisLink {
       } catch (error) {
         this.#log.error({ err: error }, 'a listener of beats failed')
       }
-    }
-  }
-
-  #run(connection: 'reads' | 'writes', name: string, args: readonly ScriptArgument[]): Promise<ScriptReply> {
-    const to = this.#connections.get(connection)
-    const send = (command: string, words: readonly ScriptArgument[]): Promise<ScriptReply> =>
-      to.send(command, words)
-    return runScript(send, this.#scripts.get(name), this.#config.keyPrefix, args)
-  }
-
-  async #apply(batch: Batch): Promise<{ reply: ScriptReply; isReplicated: boolean }> {
-    const { waitReplicas, waitTimeoutMs } = this.#config
-    const script = batch.frees ? 'apply allow-oom' : 'apply'
-    const reply = await this.#run('writes', script, [this.pod, batch.number, ...batch.args])
-    if (waitReplicas === 0 || batch.frees || batch.entries.length === 0) return { reply, isReplicated: true }
-    const count = await this.#connections
-      .get('writes')
-      .send('wait', [waitReplicas, waitTimeoutMs], waitTimeoutMs)
-    return { reply, isReplicated: Number(count) >= waitReplicas }
-  }
-
-  async #read(position: number, inboxPosition: number, blockMs: number): Promise<ReadStreams> {
-    if (this.#joining.failure !== undefined) throw unavailable(this.#joining.failure)
-    const inbox = this.key(`inbox:${this.pod}`)
-    const after = [`${position}-0`, `${inboxPosition}-0`]
-    const args = ['COUNT', READ_COUNT, 'BLOCK', blockMs, 'STREAMS', this.key('log'), inbox, ...after]
-    return streamsOf(await this.#connections.get('follow').send('xread', args, blockMs), inbox)
-  }
-
-  async #handled(inboxPosition: number, bytes: number): Promise<number | undefined> {
-    try {
-      const reply = await this.script('handled', this.pod, inboxPosition, bytes)
-      const [last, left] = Array.isArray(reply) ? (reply as readonly ScriptReply[]) : []
-      return typeof last === 'number' && left === 0 ? last : undefined
-    } catch {
-      // They are trimmed with the next ones.
-      return undefined
     }
   }
 }

@@ -1,5 +1,8 @@
 import type { ScriptReply } from './contract.ts'
 
+/** Entries of each stream in one read. An inbox is bounded in bytes as a whole. */
+export const READ_COUNT = 1_000
+
 /** One entry of the log or of an inbox. */
 export interface StreamEntry {
   readonly number: number
