@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { createSilentLog } from '../../../src/log.ts'
 import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
-import { startPods } from '../../support/pods.ts'
+import { createPod, startPods, startReady } from '../../support/pods.ts'
 import { RawClient } from '../../support/raw-client.ts'
 import { askStore, runStore } from '../../support/store-command.ts'
 import { testLimits } from '../../support/store-fixtures.ts'
@@ -70,7 +70,6 @@ it('finds a Redis sound that pods use, have left, and were killed on; and moves 
     log: createSilentLog(),
   })
   await store.open()
-  onTestFinished(() => store.close())
   const moved = store.sessions.get('pump')!
   const [released, next] = await store.readQueue(moved, 0, 2, 1_000)
   expect(released).toMatchObject({ state: 'pubrel' })
@@ -79,4 +78,27 @@ it('finds a Redis sound that pods use, have left, and were killed on; and moves 
   expect(moved.sentUpToSeq).toBeGreaterThanOrEqual(next!.seq)
   expect(moved.expiresAtMs).toBeGreaterThan(Date.now())
   expect(store.wills.get('pump')?.message.topic).toBe('gone')
+  await store.close()
+
+  // And into another database, where a pod starts on it.
+  const other = `${redis.url}/1`
+  await runStore('migrate', '--from', path, '--to', other)
+  const pod = await createPod(redis, 2, { storeRedis: { url: other } })
+  await startReady(pod)
+  const back = await RawClient.open({ port: pod.port })
+  onTestFinished(() => back.destroy())
+  expect(await back.connect({ clientId: 'pump', clean: false })).toMatchObject({ sessionPresent: true })
+  await back.nextAck('pubrel', two!.messageId)
+  back.send(ackPacket(Packet.pubcomp, two!.messageId))
+  const got: string[] = []
+  while (got.length < 39) {
+    const message = await back.next('publish')
+    got.push(message.payload.toString())
+    await back.acknowledge(message)
+  }
+  const exact = Array.from({ length: 38 }, (_, n) => `n${n + 3}`)
+  expect(got.filter((payload) => payload !== 'job')).toEqual(exact)
+  expect(got).toContain('job')
+  await pod.stop()
+  expect(await runStore('check', '--redis', other)).toMatch(/^0 problems/)
 }, 60_000)
