@@ -59,7 +59,7 @@ export async function bury(by: RedisPod, pod: string, expiryMs = 0): Promise<voi
   while (isMore) isMore = (await ask(by, 'bury', pod, expiryMs, 100)) === 1
 }
 
-function ask({ link }: RedisPod, name: string, ...args: (string | number)[]): Promise<unknown> {
+export function ask({ link }: RedisPod, name: string, ...args: (string | number)[]): Promise<unknown> {
   return new Promise((resolve, reject) => {
     link.writer.submit({
       name,

@@ -5,12 +5,15 @@ import { withOwnPayload } from '../pending-publish.ts'
 import type { RedisClaimReply, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
 import type { RedisQueues } from './queues.ts'
 import type { Replica } from './replica.ts'
+import { unavailable } from './refusal.ts'
 import { listIn, numberIn, textIn } from './reply.ts'
 import type { Requests } from './requests.ts'
 import { createIncarnation, kidOf, type RedisSession } from './session.ts'
 
 /** Claims that are made again by one op. */
 const RECLAIM_COUNT = 500
+/** A client waits for its CONNACK. */
+const CLAIM_WITHIN_MS = 2_000
 const TOO_MANY_SESSIONS = 1
 const TOO_MANY_CONNECTIONS = 2
 
@@ -184,29 +187,65 @@ export class Claims {
     return this.#willNumbers.get(sessionId) ?? this.#held.get(sessionId) ?? 0
   }
 
-  /** It was published, by whomever. */
-  willIsGone(sessionId: string, { will }: KeptWill): void {
-    if (this.wills.get(sessionId) === will) this.#keepWill(sessionId, undefined, 0)
+  /** The will of that claim was published, by whomever. */
+  willIsGone(sessionId: string, number: number): void {
+    if (this.#willNumbers.get(sessionId) === number) this.#keepWill(sessionId, undefined, 0)
   }
 
   /** What was claimed is noted before the answer to any later write is. */
   #ask(request: ClaimRequest, args: readonly ScriptArgument[], bytes: number): Promise<ClaimAnswer> {
     const { requests, queues } = this.#parts
+    const failure = requests.failureNow
+    if (failure !== undefined) return Promise.reject(failure)
     const kid = kidOf('client', request.sessionId)
     queues.claimBegins(kid)
     return new Promise((resolve, reject) => {
-      requests.submit('claim', args, { patience: 'now', bytes }, (error, reply) => {
+      let isLate = false
+      const timer = setTimeout(() => {
+        isLate = true
+        reject(unavailable('Redis has not answered in time'))
+      }, CLAIM_WITHIN_MS)
+      // Kept, so that a claim whose answer was lost is known, and can be given up.
+      requests.submit('claim', args, { patience: 'keep', bytes }, (error, reply) => {
+        clearTimeout(timer)
         try {
           if (error !== undefined) throw error
           const answer = this.#answerIn(request, reply)
           void this.#endArrivals(kid, answer.session)
-          resolve(answer)
-        } catch (failure) {
+          if (isLate) void this.#giveUp(request, answer, reply)
+          else resolve(answer)
+        } catch (refusal) {
           queues.claimEnds(kid, undefined)
-          reject(failure instanceof Error ? failure : new Error(String(failure)))
+          reject(refusal instanceof Error ? refusal : new Error(String(refusal)))
         }
       })
     })
+  }
+
+  /** Nobody waits for it any more: as it was before. */
+  async #giveUp(
+    { sessionId, clean }: ClaimRequest,
+    answer: ClaimAnswer,
+    reply: readonly ScriptReply[],
+  ): Promise<void> {
+    const { claim, present } = answer
+    try {
+      const session = await answer.session
+      const expiresAtMs = clean ? 0 : numberIn(reply[11])
+      const sentUpToSeq = session?.sentUpToSeq ?? 0
+      if (session !== undefined && !present) {
+        const args = [session.kid, claim, session.incarnation]
+        await this.#parts.requests.ask('session-remove', args, { patience: 'keep', frees: true })
+      }
+      await this.releaseClaim(sessionId, claim, {
+        expiresAtMs,
+        sentUpToSeq,
+        willDueAtMs: 0,
+        releasedTo: undefined,
+      })
+    } catch {
+      // The store was closed, or the log is stuck: others end the claims of a pod that is gone.
+    }
   }
 
   #answerIn(request: ClaimRequest, reply: readonly ScriptReply[]): ClaimAnswer {
@@ -243,7 +282,7 @@ export class Claims {
   /** At once, if the session is known here, as it is but for the first moments of its life. */
   #claimed(sessionId: string, claim: number, reply: readonly ScriptReply[]): Promise<RedisSession> {
     const { requests, replica } = this.#parts
-    const [incarnation = 0, , seq = 0, sent = 0, count = 0, bytes = 0] = reply.slice(5, 11).map(numberIn)
+    const [incarnation = 0, seq = 0, sent = 0, count = 0, bytes = 0] = reply.slice(6, 11).map(numberIn)
     const incomingIds = listIn(reply[12]).map(numberIn)
     const take = (session: RedisSession): RedisSession => {
       session.claim = Math.max(session.claim, claim)
@@ -258,7 +297,7 @@ export class Claims {
     }
     const known = replica.find('client', sessionId)
     if (known?.told === true && known.incarnation === incarnation) return Promise.resolve(take(known))
-    return requests.applied(reply[11]).then(() => {
+    return requests.applied(reply[5]).then(() => {
       const session = replica.find('client', sessionId)
       if (session !== undefined) return take(session)
       throw new TunnelMQError(ErrorCode.storeUnavailable, 'The session was removed while it was claimed')

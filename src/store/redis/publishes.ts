@@ -51,21 +51,20 @@ export class Publishes {
     }
     const publisher = incoming && redisSessionOf(incoming.session)
     const isFirstUse = publisher?.incomingIds.has(incoming?.messageId ?? 0) === false
-    const will = willOf === undefined ? undefined : this.#parts.claims.willOf(willOf)
+    const willNumber = willOf === undefined ? 0 : (write.willClaim ?? this.#parts.claims.willNumberOf(willOf))
     const entry = encodeEntry(message, 1)
     const claim = publisher?.claim ?? 0
     requests.submit(
       'publish',
-      this.#argsOf(write, entry, targets),
+      this.#argsOf(write, entry, targets, willNumber),
       { patience: 'wait', bytes: entry.length },
       (error, reply) => {
-        if (error !== undefined) {
+        const failure = error ?? (publisher && requests.fencedIn(publisher.id, claim, reply))
+        if (failure !== undefined) {
           if (isFirstUse) publisher?.incomingIds.delete(incoming?.messageId ?? 0)
-          return done(error, nothing(write), false)
+          return done(failure, nothing(write), false)
         }
-        if (willOf !== undefined && will !== undefined) this.#parts.claims.willIsGone(willOf, will)
-        const fenced = publisher && requests.fencedIn(publisher.id, claim, reply)
-        if (fenced !== undefined) return done(fenced, nothing(write), false)
+        if (willOf !== undefined) this.#parts.claims.willIsGone(willOf, willNumber)
         if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
         if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)
         let seqs: readonly number[]
@@ -81,8 +80,13 @@ export class Publishes {
     if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
   }
 
-  #argsOf(write: PublishWrite, entry: Buffer, targets: readonly PublishTarget[]): ScriptArgument[] {
-    const { claims, queues } = this.#parts
+  #argsOf(
+    write: PublishWrite,
+    entry: Buffer,
+    targets: readonly PublishTarget[],
+    willNumber: number,
+  ): ScriptArgument[] {
+    const { queues } = this.#parts
     const { message, incoming, willOf } = write
     const args: ScriptArgument[] = [entry, message.payload.length, message.expiresAtMs, this.#bounds]
     if (write.retain) args.push('r', message.topic)
@@ -90,7 +94,7 @@ export class Publishes {
       const { kid, claim } = redisSessionOf(incoming.session)
       args.push('i', kid, claim, incoming.messageId)
     }
-    if (willOf !== undefined) args.push('w', willOf, write.willClaim ?? claims.willNumberOf(willOf))
+    if (willOf !== undefined) args.push('w', willOf, willNumber)
     if (write.pods !== undefined && write.pods.length > 0) args.push('p', write.pods.length, ...write.pods)
     args.push('-')
     for (const { session, qos, unbounded } of targets) {

@@ -141,7 +141,9 @@ export class RedisQueues implements Pick<
     const { claim } = session
     const args = [session.kid, claim, seq, payloadBytes]
     requests.submit('release', args, { patience: 'keep', frees: true }, (error, reply) => {
-      done(error ?? requests.fencedIn(session.id, claim, reply))
+      const failure = error ?? requests.fencedIn(session.id, claim, reply)
+      if (failure !== undefined) session.releasedSeqs.delete(seq)
+      done(failure)
     })
   }
 

@@ -43,6 +43,12 @@ export class Requests {
     return this.#closed ? unavailable('The store is closed') : undefined
   }
 
+  /** Why what does not wait would fail now. */
+  get failureNow(): TunnelMQError | undefined {
+    const { failure } = this.#link.writer
+    return this.refusal ?? (failure === undefined ? undefined : unavailable(failure))
+  }
+
   onFenced(listener: (sessionId: string, claim: number) => void): void {
     this.#fencedListeners.push(listener)
   }

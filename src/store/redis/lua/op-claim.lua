@@ -51,8 +51,8 @@ end
 -- <sessions that are groups> <username or empty> <connections of it at most; 0: no limit>
 -- <entries that may be in flight> <1: this pod has a connection of it, which has to publish its will>
 -- Reply: 1 sessions are too many, 2 connections of the user; or 0, number, old pod if it lives and is another, old
--- number, present, then of the session, unless clean: its number, created, seq, sent, n, b; then the position of the
--- log, and the incoming identifiers.
+-- number, present, then the position of the log, and of the session, unless clean: its number, seq, sent, n, b, until
+-- when it would have waited (ms), and the incoming identifiers.
 ops['claim'] = function(a)
   local id, isClean, username, perUser = a[1], a[2] == '1', a[8], tonumber(a[9])
   local kid = 'c' .. id
@@ -83,15 +83,16 @@ ops['claim'] = function(a)
     return reply
   end
   local position = isPresent and head() or addSession(kid, a[3], a[4])
-  local s = call('HMGET', skey, 'number', 'created', 'seq', 'sent', 'n', 'b', 'claim')
-  local sent = s[4]
+  local s = call('HMGET', skey, 'number', 'seq', 'sent', 'n', 'b', 'expires', 'claim')
+  local sent = s[3]
   if s[7] then
-    sent = math.max(tonumber(sent), sentUncleanly(kid, tonumber(s[3]), tonumber(s[5]), tonumber(a[10])))
+    sent = math.max(tonumber(sent), sentUncleanly(kid, tonumber(s[2]), tonumber(s[4]), tonumber(a[10])))
     sent = text(sent)
   end
   call('HSET', skey, 'expires', 0, 'sent', sent, 'claim', number)
   if isPresent then call('ZREM', key('expiry'), kid) end
-  reply[6], reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] = s[1], s[2], s[3], sent, s[5], s[6], position
+  reply[6] = position
+  reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] = s[1], s[2], sent, s[4], s[5], s[6]
   reply[13] = isPresent and call('SMEMBERS', key('i:' .. kid)) or {}
   return reply
 end
