@@ -69,6 +69,10 @@ export class Joining {
     return this.#isJoined
   }
 
+  get isLoading(): boolean {
+    return this.#isLoading
+  }
+
   get hasJoined(): boolean {
     return this.#epoch !== ''
   }

@@ -232,6 +232,8 @@ class Link implements RedisLink {
   #checkOutage(): void {
     // Not yet connected, or not any more: nothing has failed.
     if (this.#isClosed || (this.#opening !== undefined && !this.#hasFailed)) return
+    // That is said when it begins.
+    if (this.#connections.failure === undefined && this.#joining.isLoading) return
     this.#outage.check(this.failure)
   }
 

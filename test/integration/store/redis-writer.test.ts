@@ -209,6 +209,12 @@ describe('the writer', () => {
     expect(link.writer.failure).toBe('Redis is out of memory')
     const kept = submitCount(link, 'a', { patience: 'keep' })
     expect(await submitCount(link, 'b', { frees: true, patience: 'now' })).toBe(2)
+    // What only reads goes on, too: else nothing could be delivered and freed.
+    await link.script('read-queue', link.pod, 'cx', 0, 10, 1_000)
+    await link.script('load-sessions', link.pod, 0, 10)
+    link.reload('of the test')
+    await eventually(() => link.reloads).toBe(1)
+    await eventually(() => link.failure).toBe('Redis is out of memory')
     await redis.command('CONFIG', 'SET', 'maxmemory', '0')
     expect(await kept).toBe(1)
     await eventually(() => link.failure).toBeUndefined()

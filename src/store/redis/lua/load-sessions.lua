@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- A portion of all sessions with their subscriptions.
 -- ARGV: pod, cursor, about so many. Reply: next cursor, then for each session: kid, its hash, its subscriptions (both
 -- field and value in turn), its incoming identifiers.

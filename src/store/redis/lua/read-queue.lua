@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- Reads a part of a queue, bounded here, so that 200 messages of 1 MB are not fetched to use one.
 -- ARGV: pod, kid, after this sequence number, entries at most, payload bytes at most (one entry at least), claim of the
 -- reader, 0: none.
