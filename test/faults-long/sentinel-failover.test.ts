@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { eventually, missing, outOfOrder, repeated, report, texts } from '../faults/ledger.ts'
+import { eventually, hasAll, outOfOrder, repeated, report, texts } from '../faults/ledger.ts'
 import { Publisher } from '../faults/publisher.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { createPod, startReady, waitReady } from '../support/pods.ts'
@@ -41,7 +41,7 @@ it('loses nothing when the primary is killed, twice under load, with replicas th
   for (const publisher of publishers) publisher.stopped = true
   await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
   const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
-  await eventually(() => missing(acknowledged, texts(subscriber.received)).length === 0)
+  await eventually(() => hasAll(acknowledged, subscriber.received))
   await subscriber.ping()
   expect(outOfOrder(subscriber.received)).toEqual([])
   expect(repeated(subscriber.received.filter(({ qos }) => qos === 2))).toEqual([])

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { expect, it } from 'vitest'
-import { eventually, missing, repeated, report, texts } from '../faults/ledger.ts'
+import { eventually, hasAll, repeated, report } from '../faults/ledger.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods } from '../support/pods.ts'
 import type { RedisServer } from '../support/redis-server.ts'
@@ -166,9 +166,9 @@ it(
     const grewBytes = pods.all.map((pod, i) => pod.residentBytes() - warmResident[i]!)
     expect(Math.max(...grewBytes)).toBeLessThan(40 * MIB)
     expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
-    const { acknowledged } = traffic.publisher
+    const acknowledged = [...traffic.publisher.acknowledged]
     for (const { received } of traffic.subscribers) {
-      await eventually(() => missing(acknowledged, texts(received)).length === 0)
+      await eventually(() => hasAll(acknowledged, received))
       expect(repeated(received.filter(({ qos }) => qos === 2))).toEqual([])
     }
     report(

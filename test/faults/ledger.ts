@@ -15,6 +15,11 @@ export function missing(promised: Iterable<string>, came: Iterable<string>): str
   return [...promised].filter((text) => !got.has(text))
 }
 
+/** Nothing is missing; cheap to ask again and again. */
+export function hasAll(promised: readonly string[], came: readonly Delivery[]): boolean {
+  return came.length >= promised.length && missing(promised, texts(came)).length === 0
+}
+
 export function repeated(came: readonly Delivery[]): Delivery[] {
   const seen = new Set<string>()
   return came.filter(({ payload }) => {

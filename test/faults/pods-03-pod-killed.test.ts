@@ -3,7 +3,7 @@ import { MAX_UNFORGOTTEN_COUNT } from '../../src/store/contract.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { dupsOf, eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { dupsOf, eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 const kills = 20
@@ -45,9 +45,7 @@ it("loses nothing when the publisher's or the subscriber's pod is killed, 20 tim
   for (const publisher of publishers) publisher.stopped = true
   await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
   const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
-  await eventually(() =>
-    subscribers.every(({ received }) => missing(acknowledged, texts(received)).length === 0),
-  )
+  await eventually(() => subscribers.every(({ received }) => hasAll(acknowledged, received)))
   await Promise.all(subscribers.map((client) => client.ping()))
 
   const resent = new Set(publishers.flatMap(({ client }) => [...client.resent]))

@@ -3,8 +3,8 @@ import { LoadClient } from '../support/load-client.ts'
 export interface PublisherOptions {
   /** QoS 1 and 2 messages that it has on their way at once. */
   readonly window?: number
-  /** Begins its topics. */
-  readonly root?: string
+  /** Between an acknowledgement and the message that follows it; default: none. */
+  readonly pauseMs?: number
 }
 
 /** Publishes without a pause, through every interruption, until it is stopped. */
@@ -15,14 +15,14 @@ export class Publisher {
   readonly #qos: 1 | 2
   readonly #name: string
   readonly #window: number
-  readonly #root: string
+  readonly #pauseMs: number
 
-  constructor(name: string, qos: 1 | 2, port: number, { window = 20, root = 'load' }: PublisherOptions = {}) {
+  constructor(name: string, qos: 1 | 2, port: number, { window = 20, pauseMs = 0 }: PublisherOptions = {}) {
     this.client = new LoadClient({ port, clientId: name, clean: false, window })
     this.#name = name
     this.#qos = qos
     this.#window = window
-    this.#root = root
+    this.#pauseMs = pauseMs
   }
 
   publishMore(): void {
@@ -30,10 +30,15 @@ export class Publisher {
       const number = this.published.length
       const payload = `${this.#name} ${number}`
       this.published.push(payload)
-      const message = { topic: `${this.#root}/${this.#name}/${number % 5}`, payload, qos: this.#qos }
-      void this.client.publish({ ...message, retain: number % 7 === 0 }).then(() => this.publishMore())
+      const message = { topic: `load/${this.#name}/${number % 5}`, payload, qos: this.#qos }
+      void this.client.publish({ ...message, retain: number % 7 === 0 }).then(() => this.#later())
     }
     // In between, what nobody promises to keep.
     if (this.client.isOpen) void this.client.publish({ topic: 'noise', payload: 'x', qos: 0 })
+  }
+
+  #later(): void {
+    if (this.#pauseMs === 0) this.publishMore()
+    else setTimeout(() => this.publishMore(), this.#pauseMs)
   }
 }
