@@ -1,3 +1,4 @@
+import { withoutPassword } from '../config/print.ts'
 import type { Config } from '../config/schema.ts'
 import type { RunningBroker } from '../main.ts'
 import { version } from '../version.ts'
@@ -9,18 +10,22 @@ export function greeting(config: Config, broker: RunningBroker): string {
     const host = bind.slice(0, bind.lastIndexOf(':'))
     return `  tunnel: ${host}:${port} to ${to}`
   })
-  const store = config.store.type === 'embedded' ? config.store.path : 'in memory, gone with the process'
   return [
     `TunnelMQ ${version} is ready`,
     '',
     ...broker.listeners.map(({ name, url }) => `  ${url.padEnd(width)}  ${name}`),
     ...(broker.adminUrl === undefined ? [] : [`  ${broker.adminUrl.padEnd(width)}  /live /ready /metrics`]),
     ...tunnelPorts,
-    `  store: ${store}`,
+    `  store: ${storeOf(config)}`,
     '',
     ...tryIt(config, broker),
     '',
   ].join('\n')
+}
+
+function storeOf({ store }: Config): string {
+  if (store.type === 'embedded') return store.path
+  return store.type === 'redis' ? withoutPassword(store.redis.url) : 'in memory, gone with the process'
 }
 
 /** Two commands that show a message go through, for the listener that is easiest to try. */

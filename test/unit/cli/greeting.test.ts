@@ -19,4 +19,18 @@ describe('the greeting', () => {
       '  tunnel: [::1]:40001 to broker/web',
     ])
   })
+
+  it.each([
+    [{ type: 'embedded', path: '/data' }, '/data'],
+    [{ type: 'memory' }, 'in memory, gone with the process'],
+    [{ type: 'redis', redis: { url: 'redis://pods:geheim@redis:6379/1' } }, 'redis://pods:***@redis:6379/1'],
+  ] as const)('says where the store is: %j', (store, words) => {
+    const broker = {
+      listeners: [],
+      adminUrl: undefined,
+      tunnelPorts: [],
+    } as const satisfies Partial<RunningBroker>
+    const text = greeting(configSchema.parse({ store }), broker as unknown as RunningBroker)
+    expect(text).toContain(`  store: ${words}\n`)
+  })
 })
