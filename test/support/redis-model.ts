@@ -30,6 +30,8 @@ export class RedisModel {
   readonly owners = new Map<string, ModelClaim>()
   /** By pod: session id → number. */
   readonly believed: Map<string, number>[] = []
+  /** By pod: stored session id → number with which it writes to that. */
+  readonly writing: Map<string, number>[] = []
   readonly wills = new Map<string, { readonly number: number; readonly text: string }>()
   readonly retained = new Map<string, string>()
   group: (ModelQueue & { readonly leases: Map<number, number> }) | undefined
@@ -37,17 +39,25 @@ export class RedisModel {
   /** May this pod write to the session? If it may not, it learns that it does not hold what it believed to. */
   mayWrite(pod: number, id: string): boolean {
     const owner = this.owners.get(id)
-    const believed = this.believed[pod]?.get(id) ?? 0
-    if (owner === undefined ? believed === 0 : owner.pod === pod && owner.number === believed) return true
-    this.believed[pod]?.delete(id)
+    const number = this.writing[pod]?.get(id) ?? 0
+    if (owner === undefined ? number === 0 : owner.pod === pod && owner.number === number) return true
+    if (this.believed[pod]?.get(id) === number) {
+      this.believed[pod].delete(id)
+      this.writing[pod]?.delete(id)
+    }
     return false
   }
 
   claim(pod: number, id: string, number: number, clean: boolean): void {
     this.owners.set(id, { pod, number })
     this.believed[pod]?.set(id, number)
-    if (clean) this.sessions.delete(id)
-    else if (!this.sessions.has(id)) {
+    if (clean) {
+      this.sessions.delete(id)
+      for (const numbers of this.writing) numbers.delete(id)
+      return
+    }
+    this.writing[pod]?.set(id, number)
+    if (!this.sessions.has(id)) {
       this.sessions.set(id, { entries: [], lastSeq: 0, subscriptions: new Map(), incoming: new Set() })
     }
   }
@@ -55,15 +65,21 @@ export class RedisModel {
   release(pod: number, id: string): void {
     const number = this.believed[pod]?.get(id)
     this.believed[pod]?.delete(id)
+    if (this.writing[pod]?.get(id) === number) this.writing[pod]?.delete(id)
     const owner = this.owners.get(id)
     if (owner === undefined || owner.pod !== pod || owner.number !== number) return
     this.owners.delete(id)
     if (this.wills.get(id)?.number === number) this.wills.delete(id)
   }
 
+  begin(pod: number): void {
+    this.believed[pod] = new Map()
+    this.writing[pod] = new Map()
+  }
+
   /** Without a word, and buried by others. */
   die(pod: number): void {
-    this.believed[pod] = new Map()
+    this.begin(pod)
     for (const [id, owner] of this.owners) if (owner.pod === pod) this.owners.delete(id)
     for (const [seq, holder] of this.group?.leases ?? []) if (holder === pod) this.group?.leases.delete(seq)
   }

@@ -16,6 +16,8 @@ const RECLAIM_COUNT = 500
 const CLAIM_WITHIN_MS = 2_000
 const TOO_MANY_SESSIONS = 1
 const TOO_MANY_CONNECTIONS = 2
+const IS_PRESENT = 1
+const IS_WILL_PUT = 2
 
 export interface ClaimParts {
   readonly requests: Requests
@@ -29,6 +31,8 @@ type ClaimRequest = Parameters<RedisStore['claim']>[0]
 type ClaimEnd = Parameters<RedisStore['releaseClaim']>[2]
 
 interface ClaimAnswer extends Omit<RedisClaimReply, 'stored'> {
+  /** In place of any that was there. */
+  readonly isWillPut: boolean
   readonly session: Promise<RedisSession | undefined>
 }
 
@@ -79,10 +83,10 @@ export class Claims {
       request.username ?? '',
       request.maxConnectionsPerUser,
       limits.maxInflight + MAX_UNFORGOTTEN_COUNT,
-      this.#held.has(sessionId) ? 1 : 0,
+      this.#held.get(sessionId) ?? 0,
     ]
     const answer = await this.#ask(request, args, value.length)
-    if (answer.previousPod === undefined && args[10] === 0) this.#keepWill(sessionId, kept, answer.claim)
+    if (answer.isWillPut) this.#keepWill(sessionId, kept, answer.claim)
     const { claim, present, previousPod, previousClaim } = answer
     return { claim, present, previousPod, previousClaim, stored: await answer.session }
   }
@@ -251,9 +255,11 @@ export class Claims {
   #answerIn(request: ClaimRequest, reply: readonly ScriptReply[]): ClaimAnswer {
     const claim = this.#numberIn(request, reply)
     const previousPod = textIn(reply[2])
+    const flags = numberIn(reply[4])
     return {
       claim,
-      present: reply[4] === 1,
+      present: (flags & IS_PRESENT) !== 0,
+      isWillPut: (flags & IS_WILL_PUT) !== 0,
       previousPod: previousPod === '' ? undefined : previousPod,
       previousClaim: numberIn(reply[3]),
       session: request.clean

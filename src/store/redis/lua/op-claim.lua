@@ -49,10 +49,11 @@ end
 
 -- claim <session id> <clean 1/0> <created, ms> <number for the session, if it is new> <will or empty> <sessions at most>
 -- <sessions that are groups> <username or empty> <connections of it at most; 0: no limit>
--- <entries that may be in flight> <1: this pod has a connection of it, which has to publish its will>
+-- <entries that may be in flight> <number that this pod holds already, whose connection has to publish its will; or 0>
 -- Reply: 1 sessions are too many, 2 connections of the user; or 0, number, old pod if it lives and is another, old
--- number, present, then the position of the log, and of the session, unless clean: its number, seq, sent, n, b, until
--- when it would have waited (ms), and the incoming identifiers.
+-- number, 1 if the session was there and 2 more if the will was put (that of an owner that lives is left to it), then
+-- the position of the log, and of the session, unless clean: its number, seq, sent, n, b, until when it would have
+-- waited (ms), and the incoming identifiers.
 ops['claim'] = function(a)
   local id, isClean, username, perUser = a[1], a[2] == '1', a[8], tonumber(a[9])
   local kid = 'c' .. id
@@ -76,8 +77,10 @@ ops['claim'] = function(a)
     end
   end
   if isElsewhere then inbox(oldPod, { 'taken', id, tonumber(number), pod }) end
-  if not isElsewhere and a[11] ~= '1' then putWill(id, number, a[5]) end
-  local reply = { 0, tonumber(number), isElsewhere and oldPod or '', oldNumber or 0, isPresent and 1 or 0 }
+  local isWillPut = not isElsewhere and (a[11] == '0' or not isWillOf(id, a[11]))
+  if isWillPut then putWill(id, number, a[5]) end
+  local flags = (isPresent and 1 or 0) + (isWillPut and 2 or 0)
+  local reply = { 0, tonumber(number), isElsewhere and oldPod or '', oldNumber or 0, flags }
   if isClean then
     reply[6] = isPresent and removeSession(kid) or 0
     return reply
