@@ -13,6 +13,8 @@ const lastsMs = 3_000
 /** Redis is there, and takes no writes. */
 interface Refusal {
   readonly what: string
+  /** In the reason that `/ready` gives. */
+  readonly says: RegExp
   readonly begin: (redis: RedisServer) => Promise<unknown>
   readonly end: (redis: RedisServer) => Promise<unknown>
 }
@@ -20,17 +22,20 @@ interface Refusal {
 const refusals: readonly Refusal[] = [
   {
     what: 'OOM',
+    says: /out of memory/,
     begin: (redis) => redis.command('CONFIG', 'SET', 'maxmemory', '1'),
     end: (redis) => redis.command('CONFIG', 'SET', 'maxmemory', '0'),
   },
   {
     what: 'READONLY',
+    says: /replica/,
     // Of a primary that is not there.
     begin: (redis) => redis.command('REPLICAOF', '127.0.0.1', '1'),
     end: (redis) => redis.command('REPLICAOF', 'NO', 'ONE'),
   },
   {
     what: 'NOAUTH',
+    says: /password/,
     async begin(redis) {
       await redis.command('CONFIG', 'SET', 'requirepass', 'other')
       await inline(redis, 'AUTH other', 'CLIENT KILL TYPE pubsub', 'CLIENT KILL TYPE normal')
@@ -39,6 +44,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     what: 'MISCONF',
+    says: /disk/,
     async begin(redis) {
       await redis.command('CONFIG', 'SET', 'save', '3600 1')
       // A name that no file can have: no snapshot, and so no writes.
@@ -107,9 +113,9 @@ class Load {
 }
 
 /** Every pod is alive, says why it is not ready, and lets nobody in who needs the store. */
-async function refusesWith(pods: Pods, word: string): Promise<readonly string[]> {
+async function refusesWith(pods: Pods, says: RegExp): Promise<readonly string[]> {
   for (const pod of pods.all) {
-    await eventually(async () => (await notReadyReasons(pod)).some((reason) => reason.includes(word)), 5_000)
+    await eventually(async () => (await notReadyReasons(pod)).some((reason) => says.test(reason)), 5_000)
     expect((await fetch(`${pod.adminUrl}/live`)).status).toBe(200)
   }
   const stranger = new LoadClient({ port: pods.ports[0]!, clientId: 'stranger', clean: false })
@@ -120,12 +126,12 @@ async function refusesWith(pods: Pods, word: string): Promise<readonly string[]>
 
 it.each(refusals)(
   'acknowledges nothing while Redis answers $what, says so, and goes on behind it',
-  async ({ what, begin, end }) => {
+  async ({ what, says, begin, end }) => {
     const pods = await startPods(2, { redis: { args: ['--enable-protected-configs', 'yes'] } })
     const load = new Load(pods)
     await load.begin()
     await begin(pods.redis)
-    const reasons = await refusesWith(pods, what)
+    const reasons = await refusesWith(pods, says)
     const before = load.acknowledgedCount
     await new Promise((resolve) => setTimeout(resolve, lastsMs))
     expect(load.acknowledgedCount).toBe(before)
@@ -149,7 +155,7 @@ it('acknowledges nothing while Redis loads its data, says so, and goes on behind
     folder,
     args: ['--key-load-delay', '3000', '--loading-process-events-interval-bytes', '1024'],
   })
-  const reasons = await refusesWith(pods, 'LOADING')
+  const reasons = await refusesWith(pods, /loading/)
   expect(load.acknowledgedCount).toBe(before)
   const redis = await loading
   try {
