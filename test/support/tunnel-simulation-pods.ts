@@ -6,7 +6,7 @@ import { createSilentLog } from '../../src/log.ts'
 import { Routes } from '../../src/tunnel/protocol/names.ts'
 import type { TunnelEnd } from '../../src/tunnel/router/end.ts'
 import { TunnelRouter } from '../../src/tunnel/router/router.ts'
-import { otherRole, type BrokerWorld, type Role, type SimulatedBroker } from './tunnel-simulation-broker.ts'
+import type { BrokerWorld, Role, SimulatedBroker } from './tunnel-simulation-broker.ts'
 
 const NAMES = { client: 'laptop', agent: 'pi7' } as const
 const POD_COUNT = 3

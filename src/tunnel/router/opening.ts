@@ -1,7 +1,6 @@
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import {
   encodeFrame,
-  FrameFlag,
   FrameType,
   HEADER_BYTES,
   INITIAL_CREDIT_BYTES,
@@ -64,6 +63,8 @@ export class Opening {
       }
       const stream = isHeld ? held : this.#begin(asked, limit, payload.token)
       if (stream === undefined) return
+      // What its agent has said of it has gone on to the client.
+      if (held?.token === undefined) stream.up.tolerated = held?.up.limit ?? 0
       stream.authorized = end
       this.#repeated(end, stream, payload)
     })
@@ -131,6 +132,7 @@ export class Opening {
   resume(end: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
     const { streams, rights, audit, shaper, now } = this.#context
     const asked = { lane, id: view.stream, client: clientOf(end) }
+    const isAnswer = view.type === FrameType.ack
     const flows = resumedFlows(view, shaper.isOn)
     rights.toResume(end, lane, (refusal) => {
       if (refusal !== undefined) {
@@ -147,6 +149,8 @@ export class Opening {
       audit.resumed(stream)
       if (shaper.isOn) writeUInt48(frame, 18, stream.down.granted)
       this.#context.forward(lane.up, frame, undefined)
+      // With this word it may have ended, and only its agent can say so.
+      if (isAnswer) streams.probe(stream, 'up')
     })
   }
 
@@ -172,28 +176,39 @@ export class Opening {
   }
 
   /** RESUME of an agent, of a stream that the broker does not know: its client may, and is given time to say so. */
-  resumeOfAgent(
-    client: TunnelEnd,
-    lane: Lane,
-    { stream: id, flags, offset }: FrameView,
-    frame: Buffer,
-    packet: Buffer | undefined,
-  ): void {
-    const { config, streams, shaper, now, forward } = this.#context
-    if (lane.agent.streams.size >= config.maxStreamsPerAgent || streams.count >= config.maxStreams) return
-    const stream = new RoutedStream(lane, id, {
+  resumeOfAgent(client: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer, packet?: Buffer): void {
+    const { shaper, forward } = this.#context
+    if (this.#beginProvisional(client, lane, view, frame) === undefined) return
+    // Where a rate is kept to, credit waits for the answer.
+    if (shaper.isOn) writeUInt48(frame, 18, 0)
+    forward(lane.down, frame, packet)
+  }
+
+  /**
+   * An agent that has not been away speaks of a stream to a client that has come from another pod. If that does not
+   * resume it, it has ended, and its last word was lost on the way here: it is asked.
+   */
+  askClient(client: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): void {
+    const stream = this.#beginProvisional(client, lane, view, frame)
+    if (stream !== undefined) this.#context.streams.probe(stream, 'down')
+  }
+
+  #beginProvisional(client: TunnelEnd, lane: Lane, view: FrameView, frame: Buffer): RoutedStream | undefined {
+    const { config, streams, now } = this.#context
+    if (lane.agent.streams.size >= config.maxStreamsPerAgent || streams.count >= config.maxStreams)
+      return undefined
+    const stream = new RoutedStream(lane, view.stream, {
       phase: 'provisional',
       client,
       nowMs: now(),
       up: new Flow(0, false),
       down: new Flow(0, false),
     })
-    if (flags & FrameFlag.fin) stream.down.endAt = offset
+    stream.learnEnd(view, frame.length)
+    stream.up.learn(view.limit)
     stream.forgetAtMs = stream.startedAtMs + PROVISIONAL_MS
     streams.begin(stream)
-    // Where a rate is kept to, credit waits for the answer.
-    if (shaper.isOn) writeUInt48(frame, 18, 0)
-    forward(lane.down, frame, packet)
+    return stream
   }
 
   /** `detail` is for the log; the client is told `told`. */

@@ -155,6 +155,12 @@ export class RoutedStream {
     return this.up.ended && this.down.ended
   }
 
+  /** Of a stream that its client has not spoken of: a frame of its agent shows where it ends. */
+  learnEnd({ type, flags, offset }: FrameView, frameBytes: number): void {
+    if ((flags & FrameFlag.fin) === 0 || this.down.endAt >= 0) return
+    this.down.endAt = type === FrameType.data ? offset + frameBytes - HEADER_BYTES + 1 : offset
+  }
+
   /** By this ACK of its client it has ended: there is nothing to go on with (8.4). */
   isOverAt({ flags, acked }: FrameView): boolean {
     return (flags & FrameFlag.fin) !== 0 && this.down.endAt >= 0 && acked >= this.down.endAt

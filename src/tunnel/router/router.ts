@@ -284,7 +284,10 @@ export class TunnelRouter {
       return
     }
     if (isUp && stream.authorized !== end && !this.#unauthorized(end, stream, frame, packet)) return
-    if (!isUp && stream.phase === 'provisional' && !isGreeting(view.type)) return
+    if (!isUp && stream.phase === 'provisional' && !isGreeting(view.type)) {
+      stream.learnEnd(view, frame.length)
+      return
+    }
     this.#pass(way, stream, frame, packet)
   }
 
@@ -295,7 +298,8 @@ export class TunnelRouter {
     if (view.type === FrameType.reset) {
       const { code, reason } = decodeReset(frame.subarray(HEADER_BYTES))
       this.#forward(way, frame, packet)
-      this.#streams.remove(stream, code, reason)
+      // An agent that has said so itself needs not be told.
+      this.#streams.remove(stream, code, reason, way.direction === 'down' ? way.to.end === undefined : undefined)
       return
     }
     const fault = stream.follow(view, frame.length, way.direction)
@@ -365,13 +369,16 @@ export class TunnelRouter {
     this.#streams.tell(opposite(way), id, code, reason)
   }
 
-  /** 9.3: the first frame of a connection on a stream that another one has begun is RESUME. */
+  /** 9.3: a connection on a stream that another one has begun is asked about; as a rule its first frame is RESUME. */
   #unauthorized(end: TunnelEnd, stream: RoutedStream, frame: Buffer, packet: Buffer | undefined): boolean {
     const { type } = this.#view
     const isOver = type === FrameType.ack && stream.isOverAt(this.#view)
-    // A client that had no ACCEPT has sent OPEN again, and not RESUME: the agent's RESUME is its answer.
-    const isAnswer = type === FrameType.ack && !isOver
-    if (type === FrameType.resume || isAnswer) {
+    // A client that had no ACCEPT before has no RESUME to send: what its agent has said since was its answer.
+    const goesOn =
+      type === FrameType.resume ||
+      (type === FrameType.ack && !isOver) ||
+      (type === FrameType.data && stream.phase !== 'provisional')
+    if (goesOn) {
       this.#opening.resumeAgain(end, stream, this.#view, frame, () => {
         this.#view.read(frame)
         this.#pass(stream.lane.up, stream, frame, packet)
@@ -416,16 +423,17 @@ export class TunnelRouter {
   /** The client may know it and come back: the agent's frames are not refused, but wait for it. */
   #unknownOfAgent({ lane, to }: Way, frame: Buffer, packet: Buffer | undefined): void {
     const { type, stream: id } = this.#view
-    if (to.end === undefined && this.#isOfGonePod(to.name) && isQuestion(type)) {
-      this.#streams.tell(lane.up, id, ResetCode.timeout, 'the broker that had this client is gone')
+    const { end } = to
+    if (end !== undefined && type === FrameType.resume) {
+      this.#opening.resumeOfAgent(end, lane, this.#view, frame, packet)
+      return
     }
-    if (type !== FrameType.resume || to.end === undefined) this.counters.dropped['unknown-stream']++
-    else this.#opening.resumeOfAgent(to.end, lane, this.#view, frame, packet)
-  }
-
-  /** A broker's own client never comes back: its name was that of its pod. */
-  #isOfGonePod(client: string): boolean {
-    return this.#pods !== undefined && isClientNameOfPod(this.#config.name, client)
+    this.counters.dropped['unknown-stream']++
+    if (this.#pods === undefined || (type !== FrameType.data && type !== FrameType.ping)) return
+    if (end !== undefined) this.#opening.askClient(end, lane, this.#view, frame)
+    else if (isClientNameOfPod(this.#config.name, to.name))
+      // A broker's own client never comes back: its name was that of its pod.
+      this.#streams.tell(lane.up, id, ResetCode.timeout, 'the broker that had this client is gone')
   }
 
   #malformed(way: Way, frame: Buffer, fault: string): void {
@@ -451,11 +459,6 @@ export class TunnelRouter {
     const reason = 'this place belongs to another client'
     this.#streams.answer(end, `${TUNNEL_PREFIX}/${own}`, id, ResetCode.forbidden, reason)
   }
-}
-
-/** What an end that does not know the stream answers (8.5). */
-function isQuestion(type: FrameType): boolean {
-  return type === FrameType.data || type === FrameType.resume || type === FrameType.ping
 }
 
 /** What an agent may send on a stream that its client has not spoken of. */

@@ -90,7 +90,10 @@ export class StreamTable {
     this.#forget(stream)
   }
 
-  /** `isMissed`: an end does not know, and is to be told when it comes back. Default: when one is away. */
+  /**
+   * `isMissed`: an end may not know, and is to be told when it speaks of it. Default: when one is away; and what is
+   * said to another pod can be lost.
+   */
   remove(stream: RoutedStream, how: ResetCode | 'closed', detail: string, isMissed?: boolean): void {
     const { audit, now } = this.#context
     const { agent, client } = stream.lane
@@ -101,7 +104,7 @@ export class StreamTable {
     if (phase === 'opening' && reason !== 'closed') audit.refused(stream, reason, detail)
     else if (phase !== 'provisional') audit.ended(stream, reason, detail, nowMs)
     this.#detach(stream)
-    const isAway = agent.end === undefined || client.end === undefined
+    const isAway = agent.end === undefined || client.end === undefined || agent.isElsewhere
     if (how === 'closed') this.#ended.add(stream, nowMs)
     else if (phase !== 'provisional' && stream.isKnownToAgent && (isMissed ?? isAway)) {
       stream.verdict = { code: how, reason: detail }
@@ -141,7 +144,7 @@ export class StreamTable {
     const { lane, id } = stream
     const { to, topic } = lane[direction]
     // An agent may not have got the OPEN yet, which its client repeats.
-    const isKnown = stream.phase === 'open' || (stream.phase === 'opening' && direction === 'down')
+    const isKnown = stream.phase === 'open' || direction === 'down'
     if (to.end === undefined || !isKnown) return
     // To a client that has had no ACCEPT nothing of this is true when its agent was restarted: it opens it anew.
     const { acked, granted: limit } = direction === 'up' ? stream.down : { acked: 0, granted: 0 }

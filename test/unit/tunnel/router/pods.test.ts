@@ -480,15 +480,15 @@ describe('rights at several pods', () => {
   })
 })
 
-describe('a client that stays away', () => {
-  it('is given up by the pod where it was last: the agent is told `timeout`', () => {
+describe('the end of a stream', () => {
+  it('whose client stays away is told by the pod where it was last: the agent hears `timeout`', () => {
     const { world, agent, client } = openWorld({ resumeTimeoutMs: 10_000 })
     client.leave()
     world.advance(12_000)
     expect(agent.got()).toEqual(['reset 7 timeout'])
   })
 
-  it('and was a pod itself: its agents are told when they speak of it', () => {
+  it('whose client was a pod is told by that of the agent, when it speaks of it', () => {
     const pods = ['00000000000000aa', '00000000000000bb'] as const
     const world = new PodsWorld(pods)
     const agent = world.end(pods[0], 'pi7').serve()
@@ -503,7 +503,17 @@ describe('a client that stays away', () => {
     expect(agent.got()).toEqual(['reset 7 timeout'])
   })
 
-  it('resets its stream while the agent is away: the agent is told when it comes back, elsewhere', () => {
+  it('that was reset, and of which the word was lost between the pods, is told when the agent speaks of it', () => {
+    const { world, agent, client } = openWorld()
+    world.lose = () => true
+    client.send(UP, frames.reset(7, ResetCode.reset, 'enough'))
+    world.lose = () => false
+    agent.send(DOWN, frames.data(7, 0, 'x'))
+    expect(agent.gotFrames()).toMatchObject([{ type: 'reset', code: 'reset', reason: 'enough' }])
+    expect(client.got()).toEqual([])
+  })
+
+  it('that was reset while the agent was away is told to it when it comes back, elsewhere', () => {
     const { world, agent, client } = openWorld()
     agent.leave()
     client.send(UP, frames.reset(7, ResetCode.reset, 'enough'))

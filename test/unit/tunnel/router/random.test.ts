@@ -109,7 +109,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 )
 
 /** One broker, or several. */
-interface Place {
+interface Scene {
   readonly routers: readonly TunnelRouter[]
   /** What was logged by one of them. */
   linesOf(router: TunnelRouter): readonly Record<string, unknown>[]
@@ -120,7 +120,7 @@ interface Place {
   flow(): void
 }
 
-function oneBroker(config: object): Place {
+function oneBroker(config: object): Scene {
   const world = createRouterWorld({ ...LIMITS, resumeTimeoutMs: 20_000, ...config })
   const { router, lines, end, advance } = world
   return {
@@ -134,7 +134,7 @@ function oneBroker(config: object): Place {
 }
 
 /** Connections come to each in turn; frames between them are lost now and then, and the log of one is late. */
-function threePods(config: object): Place {
+function threePods(config: object): Scene {
   const pods = ['a', 'b', 'c']
   const world = new PodsWorld(pods, { ...LIMITS, resumeTimeoutMs: 20_000, ...config })
   let count = 0
@@ -143,10 +143,10 @@ function threePods(config: object): Place {
     routers: pods.map((pod) => world.router(pod)),
     linesOf: (router) => world.lines.filter(({ pod }) => world.router(String(pod)) === router),
     routerOf: (end) => world.router(end instanceof PodEnd ? end.pod : ''),
-    end(name, facts) {
+    end(who, facts) {
       world.lagging.clear()
       world.lagging.add(pods[(count >> 2) % 3]!)
-      return world.end(pods[count++ % 3]!, name, facts)
+      return world.end(pods[count++ % 3]!, who, facts)
     },
     advance(ms, stepMs) {
       world.lagging.clear()
@@ -158,19 +158,19 @@ function threePods(config: object): Place {
 
 /** Connections that come and go, whose handlers answer at once, late, or not until they are gone. */
 class Crowd {
-  readonly place: Place
+  readonly scene: Scene
   readonly all: FakeEnd[] = []
   readonly #live = new Map<string, FakeEnd>()
   readonly #waiting: { readonly name: string; readonly give: (decision: Decision) => void }[] = []
   #count = 0
 
-  constructor(place: Place) {
-    this.place = place
+  constructor(scene: Scene) {
+    this.scene = scene
   }
 
   come(who: string, username: string | undefined, role: 0 | 1 | 2): void {
     this.#live.get(who)?.leave()
-    const end = this.place.end(who, { username })
+    const end = this.scene.end(who, { username })
     this.all.push(end)
     this.#live.set(who, end)
     end.answer = () => {
@@ -205,7 +205,7 @@ class Crowd {
   }
 
   take(one: Step): void {
-    if (one.do === 'wait') return this.place.advance(one.ms, one.ms)
+    if (one.do === 'wait') return this.scene.advance(one.ms, one.ms)
     if ('agent' in one) return this.#talk(one)
     if (one.do === 'come') return this.come(one.name, one.user, one.role)
     const end = this.#live.get(one.name)
@@ -218,10 +218,10 @@ class Crowd {
         end?.leave(one.do === 'go' ? 'lost' : 'revoked')
         return void this.#live.delete(one.name)
       case 'unsubscribe':
-        if (end !== undefined) this.place.routerOf(end).detach(end, 'serve')
+        if (end !== undefined) this.scene.routerOf(end).detach(end, 'serve')
         return
       case 'recheck':
-        if (end !== undefined) void this.place.routerOf(end).recheck(end)
+        if (end !== undefined) void this.scene.routerOf(end).recheck(end)
         return
       case 'slow':
         if (end !== undefined) end.pendingBytes = one.bytes
@@ -247,7 +247,7 @@ class Crowd {
     for (const { give } of this.#waiting) give(refused)
     await settle()
     for (const end of this.#live.values()) end.leave()
-    this.place.advance(125_000, 5_000)
+    this.scene.advance(125_000, 5_000)
   }
 }
 
@@ -264,18 +264,17 @@ describe('whatever comes, in whatever order', () => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 200 }), async (steps) => {
           const crowd = new Crowd(open(config))
-          const { place } = crowd
+          const { routers } = crowd.scene
           for (const who of NAMES) crowd.come(who, 'ann', 2)
           for (const one of steps) {
             crowd.take(one)
-            place.flow()
+            crowd.scene.flow()
             if (one.do === 'answer') await settle()
-            for (const { streamCount } of place.routers)
-              expect(streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
+            for (const { streamCount } of routers) expect(streamCount).toBeLessThanOrEqual(LIMITS.maxStreams)
           }
           await crowd.finish()
           expect(crowd.all.map(({ holdCount }) => holdCount)).toEqual(crowd.all.map(() => 0))
-          for (const router of place.routers) {
+          for (const router of routers) {
             expect(router.held()).toEqual({
               seats: 0,
               lanes: 0,
@@ -286,7 +285,7 @@ describe('whatever comes, in whatever order', () => {
             })
             const { opened, ended } = router.counters
             const endedCount = Object.values(ended).reduce((sum, count) => sum + count, 0)
-            const resumed = place.linesOf(router).filter(({ msg }) => msg === 'stream resumed').length
+            const resumed = crowd.scene.linesOf(router).filter(({ msg }) => msg === 'stream resumed').length
             expect(endedCount).toBe(opened + resumed)
           }
         }),

@@ -343,13 +343,13 @@ describe('rights', () => {
     expect(client.got()).toEqual(['accept 7'])
   })
 
-  it('are asked for again by a connection that comes back, with RESUME first; else it is told nothing', () => {
+  it('are asked for again by a connection that comes back; until then it is told nothing', () => {
     const { agent, client, end } = openWorld()
     client.leave()
     const again = end('laptop').listen()
     expect(again.got()).toEqual(['ping 7'])
     agent.send(DOWN, frames.data(7, 0, 'secret'))
-    again.send(UP, frames.data(7, 0, 'x'), frames.ping(7), frames.pong(7))
+    again.send(UP, frames.ping(7), frames.pong(7))
     expect([...again.got(), ...agent.got()]).toEqual([])
     again.send(UP, frames.resume(7))
     expect(again.asked).toHaveLength(1)
@@ -388,9 +388,25 @@ describe('rights', () => {
     client.leave()
     const again = end('laptop').listen()
     agent.send(DOWN, frames.resume(7, { limit: 1_048_576 }))
-    again.send(UP, frames.data(7, 0, 'too soon'), frames.ack(7), frames.data(7, 0, 'now'))
+    again.send(UP, frames.ack(7), frames.data(7, 0, 'x'))
     expect(again.asked).toHaveLength(1)
-    expect(agent.got()).toEqual(['open 7', 'ack 7', 'data 7 @0 "now"'])
+    expect(agent.got()).toEqual(['open 7', 'ack 7', 'data 7 @0 "x"'])
+  })
+
+  it('are asked for by DATA of such a client, when its agent has just accepted', () => {
+    const { agent, client, end } = openWorld()
+    client.send(UP, frames.open(8))
+    client.leave()
+    agent.got()
+    const again = end('laptop').listen()
+    agent.send(DOWN, frames.accept(8))
+    again.answer = ({ service }) => (service === 'ssh' ? allowed : refused)
+    again.send(UP, frames.data(8, 0, 'x'))
+    expect(agent.got()).toEqual(['data 8 @0 "x"'])
+    const third = end('laptop').listen()
+    third.answer = () => refused
+    third.send(UP, frames.data(8, 1, 'y'))
+    expect(agent.got()).toEqual(['reset 8 forbidden'])
   })
 
   it('are not needed to say that the stream has ended, when the last word was lost with the connection', () => {
@@ -790,7 +806,13 @@ describe('streams that the broker does not know, as it was restarted', () => {
     agent.send(DOWN, frames.ack(7, { acked: 5, limit: 300 }))
     // 5.3: the first credit is more than this agent's window.
     client.send(UP, frames.data(7, 65_535, 'x'), frames.data(7, 65_536, 'y'))
-    expect(agent.got()).toEqual(['ack 7', 'data 7 @0 "first"', 'data 7 @65535 "x"', 'reset 7 protocol'])
+    expect(agent.got()).toEqual([
+      'ack 7',
+      'ping 7',
+      'data 7 @0 "first"',
+      'data 7 @65535 "x"',
+      'reset 7 protocol',
+    ])
     expect(client.got()).toEqual(['ack 7', 'reset 7 protocol'])
     client.answer = () => refused
     agent.send(DOWN, frames.resume(8))
