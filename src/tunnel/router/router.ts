@@ -299,7 +299,12 @@ export class TunnelRouter {
       const { code, reason } = decodeReset(frame.subarray(HEADER_BYTES))
       this.#forward(way, frame, packet)
       // An agent that has said so itself needs not be told.
-      this.#streams.remove(stream, code, reason, way.direction === 'down' ? way.to.end === undefined : undefined)
+      this.#streams.remove(
+        stream,
+        code,
+        reason,
+        way.direction === 'down' ? way.to.end === undefined : undefined,
+      )
       return
     }
     const fault = stream.follow(view, frame.length, way.direction)
