@@ -411,6 +411,7 @@ export class Broker implements PacketHandler {
     return {
       name: config.cluster.podName === '' ? hostname() : config.cluster.podName,
       connected: this.sessions.connectedCount,
+      connectedClean: this.sessions.cleanCount,
       packetsReceived: total('packetsIn'),
       packetsSent: total('packetsOut'),
       publishReceived: sum(counters.messagesIn),

@@ -44,6 +44,8 @@ export class Sessions {
   /** Connections that are gone, until their claims are given up. */
   readonly #departing = new Map<string, Promise<void>>()
 
+  #cleanCount = 0
+
   constructor(
     subscriptions: Subscriptions,
     context: OutboxContext & { readonly cluster: Cluster },
@@ -60,6 +62,11 @@ export class Sessions {
 
   get connectedCount(): number {
     return this.#connected.size
+  }
+
+  /** Of those, with clean session 1. */
+  get cleanCount(): number {
+    return this.#cleanCount
   }
 
   all(): IterableIterator<ClientSession> {
@@ -242,6 +249,7 @@ export class Sessions {
     connection.claim = claim
     connection.sessionPresent = claim.present
     this.#connected.set(id, session)
+    if (session.stored === undefined) this.#cleanCount++
     this.#subscriptions.connected(session)
   }
 
@@ -277,6 +285,7 @@ export class Sessions {
     session.outbox.suspend()
     const groups = session.groups === undefined ? [] : [...session.groups]
     if (session.stored === undefined) {
+      this.#cleanCount--
       if (this.#byId.get(id) === session) this.#byId.delete(id)
       this.#unsubscribeAll(session)
     }

@@ -21,12 +21,14 @@ export function publishSysTopics(parts: SysPublisherParts): () => void {
   const update = (): void => {
     const stats = store.stats()
     const others = cluster.pods().flatMap(({ isSelf, figures }) => (isSelf || !figures ? [] : [figures]))
+    const { connected, connectedClean, ...traffic } = totals([broker.figures(), ...others])
     const figures = {
+      ...traffic,
+      clientsConnected: connected,
+      clientsStored: store.sessions.size + connectedClean,
       clientsExpired: broker.expiredCount + stats.expiredSessions,
       subscriptions: broker.subscriptions.count,
       sharedSubscriptions: broker.subscriptions.groupCount,
-      ...totals([broker.figures(), ...others]),
-      clientsStored: [...broker.sessions.all()].length,
       storedMessages: stats.queuedMessages + stats.retainedMessages,
       storedBytes: stats.queuedBytes + stats.retainedBytes,
       retainedMessages: stats.retainedMessages,
@@ -39,14 +41,13 @@ export function publishSysTopics(parts: SysPublisherParts): () => void {
   return () => clearInterval(timer)
 }
 
-type Totals = Omit<PodFigures, 'name' | 'connected'> & { clientsConnected: number }
-
 /** Of all pods. */
-function totals(pods: readonly PodFigures[]): Totals {
+function totals(pods: readonly PodFigures[]): Omit<PodFigures, 'name'> {
   const total = (field: keyof Omit<PodFigures, 'name'>): number =>
     pods.reduce((sum, figures) => sum + figures[field], 0)
   return {
-    clientsConnected: total('connected'),
+    connected: total('connected'),
+    connectedClean: total('connectedClean'),
     packetsReceived: total('packetsReceived'),
     packetsSent: total('packetsSent'),
     publishReceived: total('publishReceived'),

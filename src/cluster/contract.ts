@@ -68,6 +68,8 @@ export interface Seat {
 export interface PodFigures {
   readonly name: string
   readonly connected: number
+  /** Of those, with clean session 1. */
+  readonly connectedClean: number
   readonly packetsReceived: number
   readonly packetsSent: number
   readonly publishReceived: number

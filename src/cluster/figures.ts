@@ -7,6 +7,7 @@ export function encodeFigures(figures: PodFigures): string {
 
 const COUNTS = [
   'connected',
+  'connectedClean',
   'packetsReceived',
   'packetsSent',
   'publishReceived',

@@ -1,18 +1,23 @@
 import { expect, onTestFinished } from 'vitest'
 import type { ConfigInput } from '../../src/config/schema.ts'
+import type { Handler } from '../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from './broker.ts'
 import { type RedisServer, startRedis } from './redis-server.ts'
 
 export type PodOverrides = Omit<Parameters<typeof startTestBroker>[0] & object, 'store'>
 
 /** A broker on this Redis, with short leases; ended with the test. */
-export async function startPod(redis: RedisServer, overrides: PodOverrides = {}): Promise<TestBroker> {
+export async function startPod(
+  redis: RedisServer,
+  overrides: PodOverrides = {},
+  handlers: readonly Handler[] = [],
+): Promise<TestBroker> {
   const cluster: ConfigInput['cluster'] = { beatMs: 100, leaseMs: 1_500, ...overrides.cluster }
-  const pod = await startTestBroker({
-    ...overrides,
-    cluster,
-    store: { type: 'redis', redis: { url: `${redis.url}/0` } },
-  })
+  const store: ConfigInput['store'] = { type: 'redis', redis: { url: `${redis.url}/0` } }
+  const pod = await startTestBroker(
+    { ...overrides, cluster, store },
+    handlers.length === 0 ? {} : { handlers },
+  )
   onTestFinished(() => pod.stop())
   return pod
 }
@@ -21,11 +26,12 @@ export async function startPod(redis: RedisServer, overrides: PodOverrides = {})
 export async function startPods(
   count: number,
   overrides: PodOverrides = {},
+  handlers: readonly Handler[] = [],
 ): Promise<{ redis: RedisServer; pods: TestBroker[] }> {
   const redis = await startRedis()
   onTestFinished(() => redis.remove())
   const pods: TestBroker[] = []
-  for (let i = 0; i < count; i++) pods.push(await startPod(redis, overrides))
+  for (let i = 0; i < count; i++) pods.push(await startPod(redis, overrides, handlers))
   await expect.poll(async () => (await redis.command('HLEN', '{tunnelmq}:pods')) as number).toBe(count)
   return { redis, pods }
 }

@@ -70,6 +70,7 @@ export async function openClusterPod(
   await cluster.start(eventsOf(store, told), () => ({
     name: 'test',
     connected: 1,
+    connectedClean: 1,
     packetsReceived: 2,
     packetsSent: 3,
     publishReceived: 4,

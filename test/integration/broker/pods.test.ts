@@ -1,8 +1,10 @@
 import type { Socket } from 'node:net'
 import mqtt, { type MqttClient } from 'mqtt'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { connectMqtt, connectRaw, messages } from '../../support/broker-world.ts'
-import { startPods } from '../../support/broker-pods.ts'
+import { startPod, startPods } from '../../support/broker-pods.ts'
+import { freePort } from '../../support/mosquitto.ts'
+import { startRedis } from '../../support/redis-server.ts'
 import { ackPacket, Packet, publishPacket } from '../../support/wire.ts'
 
 function numbers(count: number): string[] {
@@ -194,5 +196,67 @@ describe('a shared subscription', () => {
     silent.stream.destroy()
     await expect.poll(() => got.length).toBe(10)
     await silent.endAsync(true)
+  })
+})
+
+describe('figures', () => {
+  it(
+    'in $SYS are those of all pods, and each pod tells them to its own clients',
+    { timeout: 30_000 },
+    async () => {
+      const { pods } = await startPods(2, { sysIntervalMs: 100 })
+      const first = await connectMqtt(pods[0]!.url)
+      await connectMqtt(pods[1]!.url, { clientId: 'stored', clean: false })
+      const got = gather(first)
+      await first.subscribeAsync('$SYS/broker/clients/+')
+      // Figures of other pods are fetched every 2 s.
+      const slowly = { timeout: 15_000 }
+      await expect.poll(() => got.filter((text) => text === '2').length, slowly).toBeGreaterThanOrEqual(3)
+      const other = await connectMqtt(pods[1]!.url)
+      const values = new Map<string, string>()
+      other.on('message', (topic, payload) => values.set(topic, payload.toString()))
+      await other.subscribeAsync('$SYS/broker/clients/#')
+      await expect.poll(() => values.get('$SYS/broker/clients/connected'), slowly).toBe('3')
+      await expect.poll(() => values.get('$SYS/broker/clients/total'), slowly).toBe('3')
+      await expect.poll(() => values.get('$SYS/broker/clients/disconnected'), slowly).toBe('0')
+    },
+  )
+})
+
+describe('a pod that starts', () => {
+  it('lives, is not ready and says why while Redis is away, and goes on when it is there', async () => {
+    const redis = await startRedis()
+    onTestFinished(() => redis.remove())
+    await redis.stop()
+    const port = await freePort()
+    const starting = startPod(redis, { admin: { enabled: true, host: '127.0.0.1', port } })
+    const status = async (path: string): Promise<number> =>
+      (await fetch(`http://127.0.0.1:${port}/${path}`).catch(() => undefined))?.status ?? 0
+    await expect.poll(() => status('live')).toBe(200)
+    expect(await status('ready')).toBe(503)
+    await redis.start()
+    const pod = await starting
+    await connectMqtt(pod.url)
+    await expect.poll(() => status('ready')).toBe(200)
+  })
+
+  it('with settings that Redis refuses does not start', async () => {
+    const redis = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru', '--maxmemory', '100mb'] })
+    onTestFinished(() => redis.remove())
+    await expect(startPod(redis)).rejects.toMatchObject({ code: 'TMQ_STORE' })
+  })
+})
+
+describe('the bound of connections of one user', () => {
+  it('holds over all pods', async () => {
+    const { pods } = await startPods(2, { limits: { maxConnectionsPerUser: 2 } }, [
+      { name: 'all', authConnect: () => undefined },
+    ])
+    const connect = (pod: number, clientId: string) =>
+      connectMqtt(pods[pod]!.url, { clientId, username: 'ann', password: 'x' })
+    await connect(0, 'a')
+    await connect(1, 'b')
+    await expect(connect(0, 'c')).rejects.toMatchObject({ code: 3 })
+    await connect(0, 'b')
   })
 })
