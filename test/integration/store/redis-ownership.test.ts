@@ -161,6 +161,25 @@ describe('a claim on the Redis store', () => {
     await expect(claim(b.store, 'more', { ...bounds, clean: true })).rejects.toMatchObject(limit)
   })
 
+  it('is given up when its answer comes too late for its client', async () => {
+    const a = await pod()
+    const known = await claim(a.store, 'known')
+    await a.store.releaseClaim('known', known.claim, { ...AT_ONCE, expiresAtMs: 5_000 })
+    server.freeze()
+    try {
+      const late = ['known', 'new'].map((id) => claim(a.store, id, { will: will(id) }))
+      const unavailable = { status: 'rejected', reason: { code: 'TMQ_STORE_UNAVAILABLE' } }
+      expect(await Promise.allSettled(late)).toMatchObject([unavailable, unavailable])
+    } finally {
+      server.thaw()
+    }
+    await expect.poll(() => server.command('GET', `${prefix}fence`), { timeout: 10_000 }).toBe('3')
+    await expect.poll(() => server.command('EXISTS', `${prefix}owner`, `${prefix}wills`)).toBe(0)
+    await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['known'])
+    expect(await server.command('ZSCORE', `${prefix}expiry`, 'cknown')).toBe('5000')
+    expect(a.store.claimedCount).toBe(0)
+  })
+
   it('is held again after Redis has forgotten it, unless somebody came later', async () => {
     const [a, b] = [await pod(), await pod()]
     const one = await claim(a.store, 'one', { will: will('one') })
