@@ -219,7 +219,8 @@ export class StreamFollower implements Follower {
       this.#handlers.inbox(entry)
     }
     const last = await this.#options.handled(this.#inboxPosition, bytes)
-    if (last !== undefined && last > this.#inboxPosition) {
+    // Above it: some found no room. Below it: an entry with a number that was never given out, and is not ours.
+    if (last !== undefined && last !== this.#inboxPosition) {
       this.#inboxPosition = last
       this.#inboxGap()
     }

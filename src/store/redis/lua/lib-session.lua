@@ -71,6 +71,19 @@ local function queueOf(kid)
   return queue
 end
 
+-- XADD of the next number. Foreign entries above it would stop the queue for good: then it is made anew, without them.
+local function enqueue(kid, seq, value)
+  local queue, id = key('q:' .. kid), text(seq) .. '-0'
+  local added = redis.pcall('XADD', queue, id, 'e', value)
+  if type(added) ~= 'table' or not added.err then return end
+  local kept = redis.pcall('XRANGE', queue, '-', '(' .. id)
+  call('DEL', queue)
+  if not kept.err then
+    for _, one in ipairs(kept) do call('XADD', queue, one[1], unpack(one[2])) end
+  end
+  call('XADD', queue, id, 'e', value)
+end
+
 -- May the holder of this claim write to it? Number 0: whoever has none, while nobody has one. Groups are everybody's.
 local function mayWrite(kid, number)
   if string.byte(kid) ~= 99 then return true end
@@ -110,10 +123,12 @@ end
 
 -- With everything that belongs to it, beside its claim and its will. Answers the position in the log.
 removeSession = function(kid)
-  local number = tonumber(call('HGET', key('s:' .. kid), 'number') or 0)
+  -- pcall: what is no session, under a name of ours, must go as well.
+  local number = redis.pcall('HGET', key('s:' .. kid), 'number')
+  number = type(number) == 'string' and tonumber(number) or 0
   local id = string.sub(kid, 2)
   if string.byte(kid) == 99 then
-    for _, subscription in ipairs(call('HVALS', key('f:' .. kid))) do
+    for _, subscription in ipairs(redis.pcall('HVALS', key('f:' .. kid))) do
       local group = sharedGroupOf(subscription)
       if group then leaveGroup(group, 's' .. id) end
     end

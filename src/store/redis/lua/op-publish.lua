@@ -91,7 +91,7 @@ ops['publish'] = function(a)
       seq = queue.seq + 1
       queue.seq, queue.n, queue.b, queue.isChanged = seq, queue.n + 1, queue.b + bytes, true
       if qos == 2 and not entryAt2 then entryAt2 = string.sub(entry, 1, 2) .. '\2' .. message end
-      call('XADD', key('q:' .. kid), text(seq) .. '-0', 'e', qos == 2 and entryAt2 or entry)
+      enqueue(kid, seq, qos == 2 and entryAt2 or entry)
       if expiry > 0 then call('ZADD', key('qexpiry'), 'LT', a[3], kid) end
       if string.byte(kid) == 103 then
         fillGroup(string.sub(kid, 2), { text(seq) })

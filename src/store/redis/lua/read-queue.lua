@@ -24,11 +24,13 @@ local function takeReleased(before)
   end
 end
 
-local from = '(' .. ARGV[3] .. '-0'
+-- What is above the last number is not ours.
+local last = call('HGET', key('s:' .. kid), 'seq')
+local from, to = '(' .. ARGV[3] .. '-0', (last or '0') .. '-0'
 local portion, isFull = 8, false
 while left > 0 and not isFull do
   local asked = math.min(left, portion)
-  local found = call('XRANGE', key('q:' .. kid), from, '+', 'COUNT', asked)
+  local found = call('XRANGE', key('q:' .. kid), from, to, 'COUNT', asked)
   local foundBytes = 0
   for _, one in ipairs(found) do
     local seq, value = seqOf(one[1]), one[2][2] or ''
