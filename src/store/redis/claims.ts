@@ -1,7 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { encodeMessage } from '../codec.ts'
 import { MAX_UNFORGOTTEN_COUNT, type StoredWill, type StoreLimits } from '../contract.ts'
-import { withOwnPayload } from '../pending-publish.ts'
 import type { RedisClaimReply, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
 import type { RedisQueues } from './queues.ts'
 import type { Replica } from './replica.ts'
@@ -9,6 +8,7 @@ import { unavailable } from './refusal.ts'
 import { listIn, numberIn, textIn } from './reply.ts'
 import type { Requests } from './requests.ts'
 import { createIncarnation, kidOf, type RedisSession } from './session.ts'
+import { ownWill, type Wills } from './wills.ts'
 
 /** Claims that are made again by one op. */
 const RECLAIM_COUNT = 500
@@ -21,6 +21,7 @@ const IS_WILL_PUT = 2
 
 export interface ClaimParts {
   readonly requests: Requests
+  readonly wills: Wills
   readonly replica: Replica
   readonly queues: RedisQueues
   readonly limits: StoreLimits
@@ -36,17 +37,8 @@ interface ClaimAnswer extends Omit<RedisClaimReply, 'stored'> {
   readonly session: Promise<RedisSession | undefined>
 }
 
-interface KeptWill {
-  readonly will: StoredWill
-  /** Of the claim that it was stored with; 0: without one. */
-  readonly number: number
-}
-
-/** Claims of client ids that this pod holds, and the wills that lie beside them. See lua/op-claim.lua. */
+/** Claims of client ids that this pod holds. See lua/op-claim.lua. */
 export class Claims {
-  /** Of this pod. */
-  readonly wills = new Map<string, StoredWill>()
-  readonly #willNumbers = new Map<string, number>()
   readonly #held = new Map<string, number>()
   readonly #parts: ClaimParts
 
@@ -86,7 +78,7 @@ export class Claims {
       this.#held.get(sessionId) ?? 0,
     ]
     const answer = await this.#ask(request, args, value.length)
-    if (answer.isWillPut) this.#keepWill(sessionId, kept, answer.claim)
+    if (answer.isWillPut) this.#parts.wills.keep(sessionId, kept, answer.claim)
     const { claim, present, previousPod, previousClaim } = answer
     return { claim, present, previousPod, previousClaim, stored: await answer.session }
   }
@@ -96,11 +88,11 @@ export class Claims {
     const kept = will && ownWill(will)
     const options = { patience: 'wait', bytes: value.length } as const
     await this.#parts.requests.askFenced(sessionId, 'claim-will', [sessionId, claim, value], options)
-    this.#keepWill(sessionId, kept, claim)
+    this.#parts.wills.keep(sessionId, kept, claim)
   }
 
   async releaseClaim(sessionId: string, claim: number, end: ClaimEnd): Promise<void> {
-    const { requests, replica, queues } = this.#parts
+    const { requests, replica, queues, wills } = this.#parts
     if (this.#held.get(sessionId) === claim) {
       const session = replica.find('client', sessionId)
       if (session?.claim === claim) {
@@ -113,18 +105,19 @@ export class Claims {
       }
       this.#held.delete(sessionId)
     }
-    if (this.#willNumbers.get(sessionId) === claim) this.#keepWill(sessionId, undefined, claim)
+    if (wills.numberOf(sessionId) === claim) wills.keep(sessionId, undefined, claim)
     const args = [sessionId, claim, end.expiresAtMs, end.sentUpToSeq, end.willDueAtMs, end.releasedTo ?? '']
     await requests.ask('release-claim', args, { patience: 'keep', frees: true })
   }
 
   async reclaim(claims: ReadonlyMap<string, number>): Promise<readonly string[]> {
+    const { wills } = this.#parts
     const all = [...claims]
     const lost: string[] = []
     for (let from = 0; from < all.length; from += RECLAIM_COUNT) {
       const portion = all.slice(from, from + RECLAIM_COUNT)
       const args = portion.flatMap(([sessionId, claim]): ScriptArgument[] => {
-        const kept = this.#willNumbers.get(sessionId) === claim ? this.wills.get(sessionId) : undefined
+        const kept = wills.numberOf(sessionId) === claim ? wills.of.get(sessionId) : undefined
         return [sessionId, claim, kept === undefined ? '' : encodeMessage(kept.message)]
       })
       const bytes = args.reduce<number>((sum, arg) => sum + (Buffer.isBuffer(arg) ? arg.length : 16), 0)
@@ -141,59 +134,7 @@ export class Claims {
   /** What this pod held is another's, or nobody's: it has another name now. */
   expelled(): void {
     for (const sessionId of [...this.#held.keys()]) this.#forget(sessionId)
-    this.wills.clear()
-    this.#willNumbers.clear()
-  }
-
-  async putWill(will: StoredWill): Promise<void> {
-    const { clientId } = will
-    const number = this.#held.get(clientId) ?? 0
-    const before = this.willOf(clientId)
-    const kept = ownWill(will)
-    this.#keepWill(clientId, kept, number)
-    const value = encodeMessage(will.message)
-    const options = { patience: 'wait', bytes: value.length } as const
-    try {
-      await this.#parts.requests.askFenced(clientId, 'claim-will', [clientId, number, value], options)
-    } catch (error) {
-      if (this.wills.get(clientId) === kept) this.#keepWill(clientId, before?.will, before?.number ?? 0)
-      throw error
-    }
-  }
-
-  async deleteWill(clientId: string): Promise<void> {
-    const before = this.willOf(clientId)
-    if (before === undefined) {
-      const { refusal } = this.#parts.requests
-      await this.#parts.requests.settled()
-      if (refusal !== undefined) throw refusal
-      return
-    }
-    this.#keepWill(clientId, undefined, 0)
-    try {
-      await this.#parts.requests.ask('will-delete', [clientId, before.number], {
-        patience: 'wait',
-        frees: true,
-      })
-    } catch (error) {
-      if (!this.wills.has(clientId)) this.#keepWill(clientId, before.will, before.number)
-      throw error
-    }
-  }
-
-  /** As it is now. */
-  willOf(sessionId: string): KeptWill | undefined {
-    const will = this.wills.get(sessionId)
-    return will && { will, number: this.#willNumbers.get(sessionId) ?? 0 }
-  }
-
-  willNumberOf(sessionId: string): number {
-    return this.#willNumbers.get(sessionId) ?? this.#held.get(sessionId) ?? 0
-  }
-
-  /** The will of that claim was published, by whomever. */
-  willIsGone(sessionId: string, number: number): void {
-    if (this.#willNumbers.get(sessionId) === number) this.#keepWill(sessionId, undefined, 0)
+    this.#parts.wills.clear()
   }
 
   /** What was claimed is noted before the answer to any later write is. */
@@ -310,25 +251,11 @@ export class Claims {
     })
   }
 
-  #keepWill(sessionId: string, will: StoredWill | undefined, number: number): void {
-    if (will === undefined) {
-      this.wills.delete(sessionId)
-      this.#willNumbers.delete(sessionId)
-    } else {
-      this.wills.set(sessionId, will)
-      this.#willNumbers.set(sessionId, number)
-    }
-  }
-
   #forget(sessionId: string): void {
     this.#held.delete(sessionId)
     const session = this.#parts.replica.find('client', sessionId)
     if (session !== undefined) session.claim = 0
   }
-}
-
-function ownWill(will: StoredWill): StoredWill {
-  return { ...will, message: withOwnPayload(will.message) }
 }
 
 function limit(message: string): TunnelMQError {

@@ -8,6 +8,7 @@ import { numberIn } from './reply.ts'
 import type { Requests } from './requests.ts'
 import type { RetainedReplica } from './retained.ts'
 import { redisSessionOf } from './session.ts'
+import type { Wills } from './wills.ts'
 
 const NOTHING_WRITTEN = 1
 /** What precedes the targets in a reply: status, position of the log, retained dropped. */
@@ -19,6 +20,7 @@ export interface PublishParts {
   readonly retained: RetainedReplica
   readonly queues: RedisQueues
   readonly claims: Claims
+  readonly wills: Wills
   readonly limits: StoreLimits
 }
 
@@ -51,7 +53,7 @@ export class Publishes {
     }
     const publisher = incoming && redisSessionOf(incoming.session)
     const isFirstUse = publisher?.incomingIds.has(incoming?.messageId ?? 0) === false
-    const willNumber = willOf === undefined ? 0 : (write.willClaim ?? this.#parts.claims.willNumberOf(willOf))
+    const willNumber = willOf === undefined ? 0 : this.#willNumber(write, willOf)
     const entry = encodeEntry(message, 1)
     const claim = publisher?.claim ?? 0
     requests.submit(
@@ -64,7 +66,7 @@ export class Publishes {
           if (isFirstUse) publisher?.incomingIds.delete(incoming?.messageId ?? 0)
           return done(failure, nothing(write), false)
         }
-        if (willOf !== undefined) this.#parts.claims.willIsGone(willOf, willNumber)
+        if (willOf !== undefined) this.#parts.wills.gone(willOf, willNumber)
         if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
         if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)
         let seqs: readonly number[]
@@ -78,6 +80,11 @@ export class Publishes {
       },
     )
     if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
+  }
+
+  #willNumber({ willClaim }: PublishWrite, sessionId: string): number {
+    const { wills, claims } = this.#parts
+    return willClaim ?? wills.numberOf(sessionId) ?? claims.numberOf(sessionId) ?? 0
   }
 
   #argsOf(

@@ -13,6 +13,7 @@ import { Requests } from './requests.ts'
 import { RetainedReplica } from './retained.ts'
 import { createIncarnation, RedisSession, redisSessionOf } from './session.ts'
 import { Sweep } from './sweep.ts'
+import { Wills } from './wills.ts'
 
 /** The group was not removed: other pods' members, perhaps, read from it. */
 const HAS_MEMBERS = 3
@@ -35,8 +36,9 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
   const replica = new Replica(link)
   const retained = new RetainedReplica(link, limits)
   const queues = new RedisQueues(link, requests, replica)
-  const claims = new Claims({ requests, replica, queues, limits, now })
-  const publishes = new Publishes({ requests, replica, retained, queues, claims, limits })
+  const wills = new Wills(requests)
+  const claims = new Claims({ requests, wills, replica, queues, limits, now })
+  const publishes = new Publishes({ requests, replica, retained, queues, claims, wills, limits })
   const sweeper = new Sweep(link, requests, replica)
   let corruptValues = 0
   let isLoaded = false
@@ -143,7 +145,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
       queuedBytes: index.queuedBytes,
       retainedMessages: retained.index.size,
       retainedBytes: retained.index.bytes,
-      wills: claims.wills.size,
+      wills: wills.of.size,
       droppedMessages: publishes.droppedMessages,
       droppedRetained: publishes.droppedRetained,
       corruptValues: corruptValues + queues.corruptValues + retained.corruptValues,
@@ -190,9 +192,9 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
     acknowledge: (...args) => queues.acknowledge(...args),
     release: (...args) => queues.release(...args),
     releaseIncoming: (...args) => queues.releaseIncoming(...args),
-    putWill: (will) => claims.putWill(will),
-    deleteWill: (clientId) => claims.deleteWill(clientId),
-    wills: claims.wills,
+    putWill: (will) => wills.put(will, claims.numberOf(will.clientId) ?? 0),
+    deleteWill: (clientId) => wills.delete(clientId),
+    wills: wills.of,
     retained(topic) {
       const message = retained.index.get(topic)
       return message !== undefined && isExpired(message, now()) ? undefined : message
