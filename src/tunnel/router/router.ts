@@ -49,6 +49,7 @@ export class TunnelRouter {
   readonly #expected: ExpectedAgents
   readonly #podFrames: PodFrames
   readonly #pods: TunnelPods | undefined
+  readonly #graceMs: number
   readonly #config: TunnelConfig
   readonly #now: () => number
   readonly #namespaces = new Namespaces()
@@ -84,6 +85,7 @@ export class TunnelRouter {
     this.#config = config
     this.#now = now
     this.#pods = pods
+    this.#graceMs = graceMs
     this.#expected = expected
     this.#podFrames = new PodFrames({
       config,
@@ -121,12 +123,16 @@ export class TunnelRouter {
   }
 
   start(): void {
-    this.#timers = [setInterval(() => this.sweep(), SWEEP_MS)]
+    this.#timers = [
+      setInterval(() => this.sweep(), SWEEP_MS),
+      // Of those that were expected from the start: not up to a second late, and never too early by the clock.
+      setTimeout(() => this.#expected.sweep(), this.#graceMs + 5),
+    ]
     if (this.#shaper.isOn) this.#timers.push(setInterval(() => this.shape(), SHAPER_TICK_MS))
   }
 
   stop(): void {
-    for (const timer of this.#timers) clearInterval(timer)
+    for (const timer of this.#timers) clearTimeout(timer)
   }
 
   /** Every second: limits of time. */
