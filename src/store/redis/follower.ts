@@ -54,6 +54,8 @@ export class StreamFollower implements Follower {
   #position = 0
   #head = 0
   #inboxPosition = 0
+  /** Nothing was left in the inbox when it was asked last. */
+  #isTrimmed = true
   #freshAtMs = -Infinity
   #logGaps = 0
   #inboxGaps = 0
@@ -190,7 +192,7 @@ export class StreamFollower implements Follower {
     if (!this.#isWanted) return false
     this.#freshAtMs = sentAtMs
     // Only then: what is in the inbox may speak of what is in the log.
-    if (inbox.length > 0) await this.#applyInbox(inbox)
+    if (inbox.length > 0 || !this.#isTrimmed) await this.#applyInbox(inbox)
     return true
   }
 
@@ -219,6 +221,7 @@ export class StreamFollower implements Follower {
       this.#handlers.inbox(entry)
     }
     const last = await this.#options.handled(this.#inboxPosition, bytes)
+    this.#isTrimmed = last !== undefined
     // Above it: some found no room. Below it: an entry with a number that was never given out, and is not ours.
     if (last !== undefined && last !== this.#inboxPosition) {
       this.#inboxPosition = last

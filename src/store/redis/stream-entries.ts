@@ -35,7 +35,8 @@ export function streamsOf(reply: ScriptReply, inboxKey: string): ReadStreams {
 
 function entryOf(reply: ScriptReply): StreamEntry {
   const [id, fields] = isArray(reply) ? reply : []
-  const [number = Number.NaN, sub] = String(id).split('-').map(Number)
+  // Ours end in `-0`. What does not, was never given out: its number is no more consecutive than it is ours.
+  const number = Number(String(id).split('-', 1)[0])
   const values = isArray(fields ?? null) ? (fields as readonly ScriptReply[]) : []
   let text: Buffer | undefined
   let message: Buffer | undefined
@@ -46,7 +47,7 @@ function entryOf(reply: ScriptReply): StreamEntry {
     else if (String(values[index]) === 'm') message = value
   }
   return {
-    number: sub === 0 ? number : Number.NaN,
+    number,
     header: headerOf(text),
     message,
     bytes: (text?.byteLength ?? 0) + (message?.byteLength ?? 0),
