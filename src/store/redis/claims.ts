@@ -115,7 +115,11 @@ export class Claims {
     const all = [...claims]
     const lost: string[] = []
     for (let from = 0; from < all.length; from += RECLAIM_COUNT) {
-      const portion = all.slice(from, from + RECLAIM_COUNT)
+      // Some may have ended while the portions before this one were on their way.
+      const isHeld = ([sessionId, claim]: readonly [string, number]): boolean =>
+        this.#held.get(sessionId) === claim
+      const portion = all.slice(from, from + RECLAIM_COUNT).filter(isHeld)
+      if (portion.length === 0) continue
       const args = portion.flatMap(([sessionId, claim]): ScriptArgument[] => {
         const kept = wills.numberOf(sessionId) === claim ? wills.of.get(sessionId) : undefined
         return [sessionId, claim, kept === undefined ? '' : encodeMessage(kept.message)]

@@ -13,6 +13,8 @@ import type { Wills } from './wills.ts'
 const NOTHING_WRITTEN = 1
 /** What precedes the targets in a reply: status, position of the log, retained dropped. */
 const REPLY_HEAD = 3
+/** In place of a session's number, which has as many digits: this pod does not know it yet. */
+const ANY_NUMBER = '0'.repeat(14)
 
 export interface PublishParts {
   readonly requests: Requests
@@ -56,29 +58,27 @@ export class Publishes {
     const willNumber = willOf === undefined ? 0 : this.#willNumber(write, willOf)
     const entry = encodeEntry(message, 1)
     const claim = publisher?.claim ?? 0
-    requests.submit(
-      'publish',
-      this.#argsOf(write, entry, targets, willNumber),
-      { patience: 'wait', bytes: entry.length },
-      (error, reply) => {
-        const failure = error ?? (publisher && requests.fencedIn(publisher.id, claim, reply))
-        if (failure !== undefined) {
-          if (isFirstUse) publisher?.incomingIds.delete(incoming?.messageId ?? 0)
-          return done(failure, nothing(write), false)
-        }
-        if (willOf !== undefined) this.#parts.wills.gone(willOf, willNumber)
-        if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
-        if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)
-        let seqs: readonly number[]
-        try {
-          if (write.retain) this.#retained(write, entry, reply)
-          seqs = this.#seqsIn(write, targets, reply)
-        } catch (unexpected) {
-          return done(unexpected as Error, nothing(write), false)
-        }
-        done(undefined, seqs, false)
-      },
-    )
+    const args = this.#argsOf(write, entry, targets, willNumber)
+    let bytes = entry.length
+    for (const arg of args) bytes += typeof arg === 'string' ? arg.length : 0
+    requests.submit('publish', args, { patience: 'wait', bytes }, (error, reply) => {
+      const failure = error ?? (publisher && requests.fencedIn(publisher.id, claim, reply))
+      if (failure !== undefined) {
+        if (isFirstUse) publisher?.incomingIds.delete(incoming?.messageId ?? 0)
+        return done(failure, nothing(write), false)
+      }
+      if (willOf !== undefined) this.#parts.wills.gone(willOf, willNumber)
+      if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
+      if (reply[0] === NOTHING_WRITTEN) return done(undefined, nothing(write), true)
+      let seqs: readonly number[]
+      try {
+        if (write.retain) this.#retained(write, entry, reply)
+        seqs = this.#seqsIn(write, targets, reply)
+      } catch (unexpected) {
+        return done(unexpected as Error, nothing(write), false)
+      }
+      done(undefined, seqs, false)
+    })
     if (incoming !== undefined) publisher?.incomingIds.add(incoming.messageId)
   }
 
@@ -108,7 +108,8 @@ export class Publishes {
       const target = redisSessionOf(session)
       // What was acknowledged makes room.
       queues.submitAcknowledged(target)
-      args.push(`${unbounded === true ? qos + 2 : qos}${target.kid}`)
+      const number = target.told ? target.incarnation : ANY_NUMBER
+      args.push(`${unbounded === true ? qos + 2 : qos}${number}${target.kid}`)
     }
     return args
   }

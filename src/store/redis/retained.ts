@@ -39,8 +39,9 @@ export class RetainedReplica {
     this.#ahead.set(topic, position)
   }
 
-  async load(position: number): Promise<void> {
-    for (const [topic, at] of this.#ahead) if (at <= position) this.#ahead.delete(topic)
+  async load(): Promise<void> {
+    // All of it is in what is read now; or it is lost, and so are the positions: Redis may have older data.
+    this.#ahead.clear()
     const present = new Set<string>()
     let cursor = '0'
     let count = FIRST_COUNT

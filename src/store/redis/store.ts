@@ -47,7 +47,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
   link.onLoad(async (position) => {
     const startedMs = performance.now()
     corruptValues += await loadSessions(requests, replica, position, !isLoaded)
-    await retained.load(position)
+    await retained.load()
     isLoaded = true
     const tookMs = Math.round(performance.now() - startedMs)
     log.info({ sessions: replica.index.size, retained: retained.index.size, tookMs }, 'loaded from redis')

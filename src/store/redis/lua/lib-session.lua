@@ -50,7 +50,7 @@ local function claimOf(sessionId)
   return owner
 end
 
--- Queues of this run: `seq`, `n` (count), `b` (bytes); false: there is no such session.
+-- Queues of this run: `seq`, `n` (count), `b` (bytes), `number` (as text); false: there is no such session.
 local queues = {}
 endings[#endings + 1] = function()
   for kid, queue in pairs(queues) do
@@ -64,8 +64,8 @@ end
 local function queueOf(kid)
   local queue = queues[kid]
   if queue == nil then
-    local s = call('HMGET', key('s:' .. kid), 'seq', 'n', 'b')
-    queue = s[1] and { seq = tonumber(s[1]), n = tonumber(s[2]), b = tonumber(s[3]) } or false
+    local s = call('HMGET', key('s:' .. kid), 'seq', 'n', 'b', 'number')
+    queue = s[1] and { seq = tonumber(s[1]), n = tonumber(s[2]), b = tonumber(s[3]), number = s[4] } or false
     queues[kid] = queue
   end
   return queue
@@ -152,6 +152,23 @@ local function fillGroup(group, seqs)
     if string.byte(member) == 112 and member ~= 'p' .. pod then
       inbox(string.sub(member, 2), { 'filled', group })
     end
+  end
+end
+
+-- What a pod has leased of a group is free again, for members elsewhere.
+local function freeLeases(name, group)
+  local leases = call('HGETALL', key('gl:' .. group))
+  local seqs = {}
+  for i = 1, #leases, 2 do
+    if leases[i + 1] == name then seqs[#seqs + 1] = leases[i] end
+  end
+  if #seqs == 0 then return end
+  local isKnown = call('EXISTS', key('gr:' .. group)) == 1
+  for _, seq in ipairs(seqs) do call('HDEL', key('gl:' .. group), seq) end
+  fillGroup(group, seqs)
+  -- fillGroup tells the others.
+  if not isKnown and name ~= pod and call('SISMEMBER', key('gm:' .. group), 'p' .. pod) == 1 then
+    inbox(pod, { 'filled', group })
   end
 end
 

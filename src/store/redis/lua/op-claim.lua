@@ -133,6 +133,9 @@ ops['release-claim'] = function(a)
     end
     if isWillOf(id, number) then
       if a[5] ~= '0' then call('ZADD', key('willdue'), a[5], id) else putWill(id, number, '') end
+    elseif call('HEXISTS', key('wills'), id) == 1 then
+      -- Of a connection that this one has outbid: whoever had it may be dead.
+      call('ZADD', key('willdue'), nowMs(), id)
     end
   end
   if a[6] ~= '' then inbox(a[6], { 'released', id, tonumber(number) }) end
@@ -141,7 +144,7 @@ end
 
 -- reclaim, for each: <session id> <claim> <will or empty>: what is held goes on being held, unless a higher number is
 -- there. A Redis that has lost its last writes may not know it, and may have given lower numbers since: whoever has one
--- is told. Reply: for each 1, or 0: lost.
+-- is told. A will that is not there was not published: somebody owns its client. Reply: for each 1, or 0: lost.
 ops['reclaim'] = function(a)
   local reply = {}
   for i = 1, #a, 3 do
@@ -159,10 +162,12 @@ ops['reclaim'] = function(a)
         call('HSET', key('s:c' .. id), 'expires', 0, 'claim', number)
         call('ZREM', key('expiry'), 'c' .. id)
       end
-      if a[i + 2] ~= '' then putWill(id, number, a[i + 2]) end
       isOurs = true
     end
-    if isOurs then call('SADD', key('owned:' .. pod), id) end
+    if isOurs then
+      call('SADD', key('owned:' .. pod), id)
+      if a[i + 2] ~= '' and not isWillOf(id, number) then putWill(id, number, a[i + 2]) end
+    end
     reply[#reply + 1] = isOurs and 1 or 0
   end
   return reply

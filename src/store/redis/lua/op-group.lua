@@ -1,6 +1,6 @@
 -- Shared subscriptions that have connected members at this pod.
 -- Arguments: for each group `1` or `0` (members or none), its key, its match filter. Effect: groups:<pod>, and the
--- pod as a member in gm:<key>; an entry `group` for each change. Reply: count of changes.
+-- pod as a member in gm:<key>; an entry `group` for each change; leases of who has none are free again. Reply: count of changes.
 ops['group'] = function(a)
   local groups = key('groups:' .. pod)
   local count = 0
@@ -14,6 +14,8 @@ ops['group'] = function(a)
       count = count + 1
     elseif not joined and known then
       call('HDEL', groups, group)
+      -- Nobody here can take what is still on its way; and who has left is not asked for it when this pod dies.
+      freeLeases(pod, group)
       leaveGroup(group, 'p' .. pod)
       log('group', group, known, 0)
       count = count + 1

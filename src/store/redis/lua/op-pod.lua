@@ -24,29 +24,12 @@ ops['dead'] = function(a)
   return 1
 end
 
--- What it has leased of a group is free again, for members elsewhere.
-local function buryLeases(name, group)
-  local leases = call('HGETALL', key('gl:' .. group))
-  local seqs = {}
-  for i = 1, #leases, 2 do
-    if leases[i + 1] == name then seqs[#seqs + 1] = leases[i] end
-  end
-  if #seqs == 0 then return end
-  local isKnown = call('EXISTS', key('gr:' .. group)) == 1
-  for _, seq in ipairs(seqs) do call('HDEL', key('gl:' .. group), seq) end
-  fillGroup(group, seqs)
-  -- fillGroup tells the others.
-  if not isKnown and name ~= pod and call('SISMEMBER', key('gm:' .. group), 'p' .. pod) == 1 then
-    inbox(pod, { 'filled', group })
-  end
-end
-
 -- Some of its groups. True if there are more.
 local function buryGroups(name, portion)
   local groups = key('groups:' .. name)
   local found = call('HSCAN', groups, 0, 'COUNT', portion)[2]
   for i = 1, #found, 2 do
-    buryLeases(name, found[i])
+    freeLeases(name, found[i])
     call('HDEL', groups, found[i])
     leaveGroup(found[i], 'p' .. name)
   end

@@ -33,6 +33,8 @@ local function limitsIn(words)
   return limits[words]
 end
 
+local ANY_NUMBER = string.rep('0', 14)
+
 -- What most publishes do not have: see the op.
 local function optionsIn(a)
   local options = {}
@@ -48,7 +50,8 @@ end
 -- publish <entry> <payload bytes> <expires, ms> <bounds: messages and bytes of a queue, of all retained values>
 -- then, if it has them, `r` <topic to retain>, `i` <kid of the publisher's session> <its claim> <QoS 2 identifier>,
 -- `w` <session id whose will this is> <number of that will>, `p` <count> <pods that have connected receivers...>,
--- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then the kid>
+-- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then 14 digits: the number of the
+-- session, 0: whatever it is; then the kid>
 -- Reply: 1 nothing written: the identifier was taken, or the will is gone; 2: the publisher's claim is lost; or 0,
 -- position of the log if the retained value has changed, 1 if that was not kept, then for each target its sequence
 -- number, 0: dropped at a bound, -1: there is no such session; below that: the sequence number, less one, and negative:
@@ -82,8 +85,10 @@ ops['publish'] = function(a)
   for i = last + 1, #a do
     local mark = string.byte(a[i]) - 48
     local qos = mark > 2 and mark - 2 or mark
-    local kid = string.sub(a[i], 2)
+    local number, kid = string.sub(a[i], 2, 15), string.sub(a[i], 16)
     local queue = queueOf(kid)
+    -- One of the same name that came later has not asked for it.
+    if queue and queue.number ~= number and number ~= ANY_NUMBER then queue = false end
     local seq = -1
     if queue and ((queue.n >= bounds[1] and mark <= 2) or queue.b + bytes > bounds[2]) then
       seq = 0

@@ -1,0 +1,143 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { RedisStore } from '../../../src/store/redis/contract.ts'
+import { ask, bury, createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
+import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { message, payloads, publish, to } from '../../support/store-fixtures.ts'
+
+const NO_LIMITS = { maxSessions: 10_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
+const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
+
+let server: RedisServer
+let prefix: string
+let pods: RedisPod[]
+
+beforeAll(async () => {
+  server = await startRedis()
+})
+
+afterAll(() => server.remove())
+
+beforeEach(() => {
+  prefix = newPrefix()
+  pods = []
+})
+
+afterEach(() => Promise.all(pods.map(({ store }) => store.close())))
+
+async function pod(): Promise<RedisPod> {
+  const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { leaseMs: 100 } })
+  await one.open()
+  pods.push(one)
+  return one
+}
+
+const claim = (
+  store: RedisStore,
+  sessionId: string,
+  more: Partial<Parameters<RedisStore['claim']>[0]> = {},
+) => store.claim({ ...NO_LIMITS, sessionId, clean: true, ...more })
+
+const will = (clientId: string, text = 'bye') => ({ clientId, message: message(`wills/${clientId}`, text) })
+const hash = (name: string, field: string) => server.command('HGET', prefix + name, field)
+
+describe('claims that are made again', () => {
+  it('are not made for connections that have ended meanwhile', async () => {
+    const { store } = await pod()
+    const ids = Array.from({ length: 600 }, (_, index) => `c${index}`)
+    const replies = await Promise.all(ids.map((id) => claim(store, id)))
+    const held = new Map(ids.map((id, index) => [id, replies[index]!.claim]))
+    const reclaimed = store.reclaim(held)
+    // Its turn comes with the second portion.
+    await store.releaseClaim('c599', held.get('c599')!, AT_ONCE)
+    expect(await reclaimed).toEqual([])
+    expect(await hash('owner', 'c599')).toBeNull()
+    expect(await hash('owner', 'c598')).not.toBeNull()
+  })
+
+  it('bring back a will that Redis has lost beside a claim that it has not', async () => {
+    const { store } = await pod()
+    const { claim: number } = await claim(store, 'c', { will: will('c') })
+    await server.command('HDEL', `${prefix}wills`, 'c')
+    await store.reclaim(new Map([['c', number]]))
+    expect(await hash('wills', 'c')).toContain(`${number}:`)
+  })
+})
+
+describe('the will of a connection that was outbid', () => {
+  it('is due when the one that has outbid it ends before it has put its own', async () => {
+    const [a, b] = [await pod(), await pod()]
+    await claim(a.store, 'c', { will: will('c') })
+    const next = await claim(b.store, 'c')
+    expect(next.previousPod).toBe(a.link.pod)
+    await b.store.releaseClaim('c', next.claim, AT_ONCE)
+    await bury(b, 'somebody')
+    expect(await ask(b, 'due-wills', 10, 1_000)).toMatchObject([Buffer.from('c'), expect.anything()])
+  })
+})
+
+describe('a session that was removed and made again', () => {
+  it('does not get what was matched with the one before', async () => {
+    const a = await pod()
+    const first = await claim(a.store, 'c', { clean: false })
+    // Not started: it does not follow the log.
+    const b = createRedisPod({ url: server.url, keyPrefix: prefix })
+    pods.push(b)
+    await b.store.open()
+    const matched = b.store.sessions.get('c')!
+    await a.store.removeSession(first.stored!)
+    await claim(a.store, 'c', { clean: false })
+    const { seqs } = await publish(b.store, { message: message('t', 'x'), targets: to(matched) })
+    expect(seqs).toEqual([0])
+    expect(await payloads(a.store, a.store.sessions.get('c')!)).toEqual([])
+  })
+})
+
+describe('a shared group', () => {
+  it('is free of the leases of a pod whose last member goes while they are on their way', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const { stored } = await claim(b.store, 'c', { clean: false })
+    await b.store.putSubscriptions(stored!, [
+      { filter: '$share/g/t', matchFilter: 't', shareGroup: 'g', qos: 1 },
+    ])
+    await expect.poll(() => a.store.groups.get('g/t')).toBeDefined()
+    await ask(a, 'group', 1, 'g/t', 't')
+    await ask(b, 'group', 1, 'g/t', 't')
+    await publish(b.store, { message: message('t', '1'), targets: to(b.store.groups.get('g/t')!) })
+    const told: unknown[] = []
+    b.link.follower.onInbox('filled', ([, key]) => void told.push(key))
+    const leased = a.store.readQueue(a.store.groups.get('g/t')!, 0, 10, 1_000)
+    await ask(a, 'group', 0, 'g/t', 't')
+    expect(await leased).toHaveLength(1)
+    expect(await payloads(b.store, b.store.groups.get('g/t')!)).toEqual(['1'])
+    await expect.poll(() => told).toEqual(['g/t'])
+  })
+})
+
+describe('a retained message that was set before the log came to it', () => {
+  it('is gone when Redis has lost everything', async () => {
+    const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { beatMs: 50 } })
+    pods.push(one)
+    // Not started: the log is not followed.
+    await one.store.open()
+    await publish(one.store, { message: message('t', 'old', { retain: true }), retain: true })
+    expect(one.store.retained('t')?.payload.toString()).toBe('old')
+    const names = (await server.command('KEYS', `${prefix.replaceAll(/[{}]/g, '?')}*`)) as string[]
+    await server.command('DEL', ...names)
+    await expect.poll(() => one.link.emptied, { timeout: 5_000 }).toBe(1)
+    await expect.poll(() => one.store.retained('t'), { timeout: 2_000 }).toBeUndefined()
+  })
+})
+
+describe('what waits for Redis', () => {
+  it('is counted with the sessions that it is for', async () => {
+    const { store } = await pod()
+    const sessions = await Promise.all(
+      Array.from({ length: 100 }, (_, index) =>
+        store.createSession('client', `${'x'.repeat(1_000)}${index}`),
+      ),
+    )
+    const written = publish(store, { message: message('t', '1'), targets: to(...sessions) })
+    expect(store.stats().pendingBytes).toBeGreaterThan(100_000)
+    await written
+  })
+})
