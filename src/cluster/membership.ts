@@ -3,6 +3,7 @@ import type { Log } from '../log.ts'
 import type { RedisLink } from '../store/redis/contract.ts'
 import type { ClusterEvents, PodFigures, PodId, PodState } from './contract.ts'
 import { decodeFigures, encodeFigures } from './figures.ts'
+import { isPodId } from './other-pods.ts'
 
 /** How often the figures of other pods are fetched; they are for totals that people read. */
 const FIGURES_EVERY_MS = 2_000
@@ -73,7 +74,7 @@ export class Membership {
   }
 
   #joined(pod: PodId): void {
-    if (pod === this.#link.pod || this.#beats.has(pod)) return
+    if (pod === this.#link.pod || this.#beats.has(pod) || !isPodId(pod)) return
     this.#beats.set(pod, this.#redisNowMs)
     this.#events?.podJoined(pod)
   }

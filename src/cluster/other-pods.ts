@@ -9,6 +9,11 @@ export interface OtherPods {
   onGone(listener: (pod: PodId, how: 'stopped' | 'dead') => void): void
 }
 
+/** What a pod is called; nothing else among them is one, or is waited for. */
+export function isPodId(name: string): boolean {
+  return /^[0-9a-f]{16}$/.test(name)
+}
+
 /** Who else has joined and is not gone, at the position of the follower: other parts need it in that order. */
 export function createOtherPods(link: RedisLink): OtherPods {
   const ids = new Set<PodId>()
@@ -20,12 +25,12 @@ export function createOtherPods(link: RedisLink): OtherPods {
 
   // What is not such news is counted by whoever tells the broker.
   link.follower.onLog('pod', ([, , pod, what]) => {
-    if (typeof pod !== 'string') return
+    if (typeof pod !== 'string' || !isPodId(pod)) return
     if (what === 'joined' && pod !== link.pod) ids.add(pod)
     else if (what === 'left' || what === 'dead') gone(pod, what === 'left' ? 'stopped' : 'dead')
   })
   link.onLoad(async () => {
-    const found = new Set(decodeTexts(await link.command('HKEYS', link.key('pods'))))
+    const found = new Set(decodeTexts(await link.command('HKEYS', link.key('pods'))).filter(isPodId))
     found.delete(link.pod)
     for (const pod of ids) if (!found.has(pod)) gone(pod, 'dead')
     for (const pod of found) ids.add(pod)
