@@ -155,14 +155,14 @@ const routing: readonly NumberMetric[] = [
   {
     name: 'tunnelmq_cluster_dropped_total',
     type: 'counter',
-    help: 'QoS 0 messages and frames that were not sent to other pods, because too much waited (cluster.crossingMaxBytes).',
+    help: 'QoS 0 messages and frames that were not sent to other pods, or not taken from them, because too much waited (cluster.crossingMaxBytes).',
     labels: [],
     read: of(({ stats }) => one(stats.routedDropped)),
   },
   {
     name: 'tunnelmq_cluster_pending_bytes',
     type: 'gauge',
-    help: 'QoS 0 and tunnel bytes on their way to other pods that the operating system has not taken.',
+    help: 'QoS 0 and tunnel bytes on their way to other pods that Redis has not taken.',
     labels: [],
     read: of(({ pendingBytes }) => one(pendingBytes)),
   },

@@ -60,9 +60,10 @@ function inflightCount(broker: Broker | undefined): number {
 function clusterFigures(cluster: Cluster | undefined): ClusterFigures | undefined {
   if (cluster === undefined || !cluster.isShared) return undefined
   const others = cluster.pods().filter(({ isSelf }) => !isSelf)
+  const stats = cluster.stats()
   return {
-    stats: cluster.stats(),
+    stats,
     silentMs: Math.max(0, ...others.map(({ silentMs }) => silentMs)),
-    pendingBytes: cluster.pendingBytes,
+    pendingBytes: stats.waitingBytes,
   }
 }

@@ -37,15 +37,16 @@ export function createApplied({ link, beatMs, others, onHint, garbage }: Applied
 
   const say = (): void => {
     saying = undefined
-    if (epoch === '' || others.ids.size === 0) return
+    // After a failover the position may be one of a log that is lost: it is said when all is loaded again.
+    if (epoch === '' || others.ids.size === 0 || link.failure !== undefined) return
     // What is not sent is said again.
-    link.publish(CHANNEL, Buffer.from(`${link.pod} ${epoch} ${follower.position}`))
+    link.prompt.publish(CHANNEL, Buffer.from(`${link.pod} ${epoch} ${follower.position}`))
   }
   const saySoon = (): void => {
     saying ??= setImmediate(say)
   }
 
-  link.subscribe(CHANNEL, (message) => {
+  link.prompt.subscribe(CHANNEL, (message) => {
     const [, pod, ofEpoch, position] = HINT.exec(message.toString('latin1')) ?? []
     if (pod === undefined) return garbage()
     if (pod === link.pod || ofEpoch !== epoch || !others.ids.has(pod)) return

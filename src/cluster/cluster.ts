@@ -146,6 +146,7 @@ function clusterStats(parts: {
     owned: store.claimedCount,
     routed: routed.routed,
     routedDropped: routed.routedDropped,
+    waitingBytes: routed.waitingBytes,
     garbage: follower.garbage + members.garbage + garbage + routed.garbage,
     deadPods: members.deadPods,
     willsDue,

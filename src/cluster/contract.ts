@@ -140,6 +140,8 @@ export interface ClusterStats {
   readonly routed: Readonly<Record<'out' | 'in', Readonly<Record<'qos0' | 'stored' | 'frame', number>>>>
   /** Not sent, because too much waited for Redis; QoS 0 and frames only. */
   readonly routedDropped: number
+  /** QoS 0 and frames on their way to other pods, bytes that Redis has not taken. Now. */
+  readonly waitingBytes: number
   /** What could not be decoded on our channels and streams. */
   readonly garbage: number
   readonly deadPods: number
@@ -200,7 +202,7 @@ export interface Cluster {
   announceSeat(seat: Seat): void
   withdrawSeat(seat: Seat, reason: DisconnectReason['kind']): void
   sendFrame(pod: PodId, mountpoint: string, topic: string, frame: Buffer): void
-  /** Bytes on their way to other pods that the operating system has not taken. */
+  /** Bytes of frames on their way to other pods that Redis has not taken. */
   readonly pendingBytes: number
   /** Calls it, once, when some of what waited has been taken; not within this call. */
   onceDrained(listener: () => void): void

@@ -1,15 +1,15 @@
 import type { Log } from '../log.ts'
 import type { StoredMessage } from '../store/contract.ts'
 import type { RedisLink } from '../store/redis/contract.ts'
-import { createBlobWriter, type BlobWriter } from './blob-writer.ts'
+import type { BlobCounts } from './blob-writer.ts'
 import type { ClusterEvents, PodId } from './contract.ts'
-import { createArrivals } from './crossing-arrivals.ts'
+import { createCrossingLane } from './crossing-lane.ts'
 import type { OtherPods } from './other-pods.ts'
 
 export interface CrossingOptions {
   readonly link: RedisLink
   readonly others: OtherPods
-  /** Bytes that have come and are not delivered yet; above it they are dropped, and counted. */
+  /** Bytes that have come and are not delivered yet, for each of the two; above it they are dropped, and counted. */
   readonly maxWaitingBytes: number
   readonly log: Log
   readonly garbage: () => void
@@ -22,88 +22,54 @@ export interface CrossingCounts {
 }
 
 /**
- * QoS 0 and frames of tunnels, between pods, by pub/sub: one channel a pod. What is for one pod is gathered for a turn
- * of the event loop, so that a message costs its bytes, and not a command. In order from pod to pod.
+ * QoS 0 and frames of tunnels, between pods, by pub/sub: a lane and a channel of each pod for either, so that a flood
+ * of one does not drop the other.
  */
 export interface Crossing {
   start(events: ClusterEvents): void
   send(pods: readonly PodId[], message: StoredMessage): void
   sendToGroup(pod: PodId, key: string, message: StoredMessage): void
   sendFrame(pod: PodId, mountpoint: string, topic: string, frame: Buffer): void
+  /** Of frames. */
   readonly pendingBytes: number
+  /** Of all. */
+  readonly waitingBytes: number
+  /** Of frames. */
   onceDrained(listener: () => void): void
   close(): void
   readonly counts: CrossingCounts
 }
 
 export function createCrossing({ link, others, maxWaitingBytes, log, garbage }: CrossingOptions): Crossing {
-  const writers = new Map<PodId, BlobWriter>()
-  const gathering = new Set<BlobWriter>()
   const counts = { out: { qos0: 0, frame: 0 }, in: { qos0: 0, frame: 0 }, dropped: 0 }
-  let flushing: NodeJS.Immediate | undefined
-  let drained: (() => void)[] = []
   let events: ClusterEvents | undefined
-
-  const flush = (): void => {
-    flushing = undefined
-    for (const writer of gathering) writer.flush()
-    gathering.clear()
-    if (link.publishPendingBytes === 0) tellDrained()
+  const dropped = (count: number): void => {
+    counts.dropped += count
   }
-
-  const writerTo = (pod: PodId): BlobWriter => {
-    let writer = writers.get(pod)
-    if (writer === undefined) {
-      const channel = `in:${pod}`
-      writer = createBlobWriter(
-        () => link.pod,
-        (blob, { messages, frames }) => {
-          if (link.publish(channel, blob)) {
-            counts.out.qos0 += messages
-            counts.out.frame += frames
-          } else counts.dropped += messages + frames
-        },
-      )
-      writers.set(pod, writer)
-    }
-    gathering.add(writer)
-    flushing ??= setImmediate(flush)
-    return writer
-  }
-
-  const tellDrained = (): void => {
-    if (drained.length === 0) return
-    const listeners = drained
-    drained = []
-    for (const listener of listeners) listener()
-  }
-  link.onPublishDrained(tellDrained)
-
-  others.onGone((pod) => {
-    const writer = writers.get(pod)
-    if (writer !== undefined) gathering.delete(writer)
-    writers.delete(pod)
-  })
-
-  const arrivals = createArrivals({
+  const ofLanes = {
+    link,
+    others,
     maxWaitingBytes,
     log,
     garbage,
+    dropped,
     sink: {
-      message(message, group) {
+      message(message: StoredMessage, group: string | undefined) {
         counts.in.qos0++
         events?.message(message, group)
       },
-      frame(pod, mountpoint, topic, frame) {
+      frame(pod: PodId, mountpoint: string, topic: string, frame: Buffer) {
         counts.in.frame++
         events?.tunnelFrame(pod, mountpoint, topic, frame)
       },
     },
-    dropped: (count) => (counts.dropped += count),
-  })
-  const listen = (): void => link.subscribe(`in:${link.pod}`, (blob) => arrivals.take(blob))
-  listen()
-  link.onExpelled(listen)
+    sent({ messages: messageCount, frames: frameCount }: BlobCounts) {
+      counts.out.qos0 += messageCount
+      counts.out.frame += frameCount
+    },
+  }
+  const messages = createCrossingLane({ ...ofLanes, lane: link.bulk, channelOf: (pod) => `in:${pod}` })
+  const frames = createCrossingLane({ ...ofLanes, lane: link.prompt, channelOf: (pod) => `frames:${pod}` })
 
   return {
     start(listener) {
@@ -112,37 +78,30 @@ export function createCrossing({ link, others, maxWaitingBytes, log, garbage }: 
     send(pods, message) {
       let record: Buffer | undefined
       for (const pod of pods) {
-        const writer = writerTo(pod)
+        const writer = messages.writerTo(pod)
         if (record !== undefined) writer.copy(record)
         else {
           record = writer.message(message, undefined)
-          if (record === undefined) {
-            counts.dropped += pods.length
-            return
-          }
+          if (record === undefined) return dropped(pods.length)
         }
       }
     },
     sendToGroup(pod, key, message) {
-      if (writerTo(pod).message(message, key) === undefined) counts.dropped++
+      if (messages.writerTo(pod).message(message, key) === undefined) dropped(1)
     },
     sendFrame(pod, mountpoint, topic, frame) {
-      if (!writerTo(pod).frame(mountpoint, topic, frame)) counts.dropped++
+      if (!frames.writerTo(pod).frame(mountpoint, topic, frame)) dropped(1)
     },
     get pendingBytes() {
-      let bytes = link.publishPendingBytes
-      for (const writer of gathering) bytes += writer.bytes
-      return bytes
+      return frames.pendingBytes
     },
-    onceDrained(listener) {
-      drained.push(listener)
-      // Nothing waits: then nothing would be told.
-      if (link.publishPendingBytes === 0) flushing ??= setImmediate(flush)
+    get waitingBytes() {
+      return frames.pendingBytes + messages.pendingBytes
     },
+    onceDrained: (listener) => frames.onceDrained(listener),
     close() {
-      if (flushing !== undefined) clearImmediate(flushing)
-      flush()
-      arrivals.close()
+      messages.close()
+      frames.close()
     },
     counts,
   }

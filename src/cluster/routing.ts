@@ -45,7 +45,10 @@ export interface Routing extends Pick<
   /** What is gathered is sent; whoever waits is told that it failed. */
   leave(): void
   /** `routed.out.stored` is 0: the store writes those. `garbage` is what the follower has not counted. */
-  stats(): Pick<ClusterStats, 'routed' | 'routedDropped' | 'lateSettles' | 'fresh' | 'garbage'>
+  stats(): Pick<
+    ClusterStats,
+    'routed' | 'routedDropped' | 'waitingBytes' | 'lateSettles' | 'fresh' | 'garbage'
+  >
 }
 
 /** Before `store.open`, as it loads with the link; and before whoever tells the broker that a pod is gone. */
@@ -133,6 +136,7 @@ export function createRouting({ store, config, holdMs, log }: RoutingOptions): R
       return {
         routed: { out: { ...counts.out, stored: 0 }, in: { ...counts.in, stored: inbox.count } },
         routedDropped: counts.dropped,
+        waitingBytes: crossing.waitingBytes,
         lateSettles: settling.lateCount,
         fresh: freshness.isFresh ? 1 : 0,
         garbage: garbageCount,

@@ -22,6 +22,7 @@ const NOTHING: ClusterStats = {
   owned: 0,
   routed: { out: { qos0: 0, stored: 0, frame: 0 }, in: { qos0: 0, stored: 0, frame: 0 } },
   routedDropped: 0,
+  waitingBytes: 0,
   garbage: 0,
   deadPods: 0,
   willsDue: 0,

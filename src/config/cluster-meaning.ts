@@ -4,6 +4,11 @@ import type { Config } from './schema.ts'
 
 /** Beats that may go missing before a pod is declared dead: one lost answer must not cost all its connections. */
 const MIN_BEATS_PER_LEASE = 4
+/**
+ * Redis without any beat for 2 s counts as frozen, and everybody gets a lease (beat of lua/lib.lua): the only pod that
+ * is left has to beat more often than that, or it could never declare the others dead.
+ */
+const MAX_BEAT_MS = 1_000
 
 /** What the schemas of `store.redis` and `cluster` cannot say. Nothing, while the store is another. */
 export function checkCluster(config: Config): readonly Mistake[] {
@@ -71,6 +76,10 @@ function checkTls({ url, tls, sentinel }: RedisConfig): Mistake[] {
 function checkTimes({ cluster }: Config): Mistake[] {
   const { leaseMs, beatMs, freshMs } = cluster
   const mistakes: Mistake[] = []
+  if (beatMs > MAX_BEAT_MS) {
+    const message = `${beatMs} is more than ${MAX_BEAT_MS}: between two beats Redis would seem to be frozen`
+    mistakes.push({ path: ['cluster', 'beatMs'], message })
+  }
   if (leaseMs < MIN_BEATS_PER_LEASE * beatMs) {
     const message = `${leaseMs} is less than ${MIN_BEATS_PER_LEASE} beats of cluster.beatMs (${beatMs})`
     mistakes.push({ path: ['cluster', 'leaseMs'], message })

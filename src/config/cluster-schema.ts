@@ -84,7 +84,7 @@ export const clusterSchema = z
       .max(253)
       .default('')
       .describe('Name of this pod in logs and metrics; default: the host name.'),
-    beatMs: positive.default(500).describe('How often a pod says that it lives, in ms.'),
+    beatMs: positive.default(500).describe('How often a pod says that it lives, in ms; at most 1000.'),
     leaseMs: positive
       .default(8_000)
       .describe(
@@ -108,7 +108,9 @@ export const clusterSchema = z
       .describe('Bytes that wait in Redis for one pod to fetch them, beside the queues of sessions.'),
     crossingMaxBytes: positive
       .default(16_777_216)
-      .describe('QoS 0 and tunnel bytes on the way to other pods; above it QoS 0 is dropped, and counted.'),
+      .describe(
+        'Bytes of QoS 0 on the way to other pods, and as many of tunnels beside them; above it they are dropped, and counted.',
+      ),
   })
   .describe('Several brokers on one Redis. Used with `store.type: redis`, also by a single one.')
 

@@ -6,7 +6,9 @@ import type { RedisServer } from './server-check.ts'
  * Each for one use, as Redis answers a connection in order: a read that blocks, a WAIT, or a flood of messages keeps
  * nobody else waiting.
  */
-const names = ['reads', 'writes', 'follow', 'publishes', 'subscribes'] as const
+const names = ['reads', 'writes', 'follow', 'bulk-out', 'bulk-in', 'prompt-out', 'prompt-in'] as const
+/** Of lanes. Redis ends those that it cannot send to fast enough (client-output-buffer-limit pubsub). */
+const pubSubNames = ['bulk-out', 'bulk-in', 'prompt-out', 'prompt-in'] as const
 export type ConnectionName = (typeof names)[number]
 
 export interface ConnectionsEvents {
@@ -15,7 +17,7 @@ export interface ConnectionsEvents {
   failed(error: Error): void
   /** What is up now is at another run of the server than before, or at another server. */
   serverChanged(): void
-  message(channel: Buffer, message: Buffer): void
+  message(name: ConnectionName, channel: Buffer, message: Buffer): void
 }
 
 /** The connections of a pod. They count as one: all are at the same run of one server, or are made anew. */
@@ -36,7 +38,7 @@ export class Connections {
         },
         failed: (error) => events.failed(error),
         silent: () => this.dropAll('Redis does not answer'),
-        message: (channel, message) => events.message(channel, message),
+        message: (channel, message) => events.message(name, channel, message),
       })
       return connection
     }
@@ -44,8 +46,10 @@ export class Connections {
       reads: create('reads'),
       writes: create('writes'),
       follow: create('follow'),
-      publishes: create('publishes'),
-      subscribes: create('subscribes'),
+      'bulk-out': create('bulk-out'),
+      'bulk-in': create('bulk-in'),
+      'prompt-out': create('prompt-out'),
+      'prompt-in': create('prompt-in'),
     }
   }
 
@@ -77,9 +81,11 @@ export class Connections {
 
   /** Those that are silent by nature: that nobody listens any more is only seen when something is asked. */
   probe(): void {
-    for (const connection of [this.#byName.publishes, this.#byName.subscribes])
+    for (const name of pubSubNames) {
+      const connection = this.#byName[name]
       // What comes of it is told by `down`.
       if (connection.isUp) connection.send('ping', []).catch(() => undefined)
+    }
   }
 
   #all(): readonly Connection[] {

@@ -70,6 +70,18 @@ export interface Follower {
   readonly inboxGaps: number
 }
 
+/** Pub/sub. A lane has connections and bounds of its own: what floods one neither delays nor drops what is on the other. */
+export interface Lane {
+  /** The prefix is added. False: past its bound of bytes, or no connection; not sent. */
+  publish(channel: string, message: Buffer): boolean
+  /** Bytes that Redis has not answered yet. */
+  readonly pendingBytes: number
+  /** Some of it was taken. */
+  onDrained(listener: () => void): void
+  /** Messages on a channel, to which the prefix is added; from now on, also on connections to come. */
+  subscribe(channel: string, listener: (message: Buffer) => void): void
+}
+
 /** The connections to Redis. The only importers of ioredis are in store/redis. */
 export interface RedisLink {
   /** Random at each start, and again after this pod was declared dead. */
@@ -86,13 +98,10 @@ export interface RedisLink {
   pipeline(commands: readonly (readonly [string, ...ScriptArgument[]])[]): Promise<ScriptReply[]>
   /** A script of lua/ by its file name without `.lua`; the prefix is KEYS[1]. */
   script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply>
-  /** PUBLISH, on a connection for that alone; the prefix is added. False: past its bound of bytes, or no connection; not sent. */
-  publish(channel: string, message: Buffer): boolean
-  readonly publishPendingBytes: number
-  /** Some of it was taken. */
-  onPublishDrained(listener: () => void): void
-  /** Messages on a channel, to which the prefix is added; from now on, also on connections to come. */
-  subscribe(channel: string, listener: (message: Buffer) => void): void
+  /** For floods: QoS 0. */
+  readonly bulk: Lane
+  /** For what must not be behind them: frames of tunnels, and hints. */
+  readonly prompt: Lane
   /**
    * Loads what this part keeps in memory, at `open` and at each reload: in the order in which they were added. What is
    * in the log from `position` on is applied afterwards.

@@ -7,12 +7,11 @@ import { Connections } from './connections.ts'
 import type { RedisLink, ScriptArgument, ScriptReply } from './contract.ts'
 import { StreamFollower } from './follower.ts'
 import { Joining } from './joining.ts'
+import { PubSubLane } from './lane.ts'
 import { describeRedis, redisOptions } from './options.ts'
 import { OutageLog } from './outage-log.ts'
-import { Publisher } from './publisher.ts'
 import { reasonOf, unavailable } from './refusal.ts'
 import { persistenceWarning } from './server-check.ts'
-import { Subscriber } from './subscriber.ts'
 import { BatchWriter } from './writer.ts'
 
 export interface RedisLinkOptions {
@@ -32,6 +31,8 @@ export function createRedisLink(options: RedisLinkOptions): RedisLink {
 class Link implements RedisLink {
   readonly writer: BatchWriter
   readonly follower: StreamFollower
+  readonly bulk: PubSubLane
+  readonly prompt: PubSubLane
   readonly #config: RedisConfig
   readonly #beatMs: number
   readonly #log: Log
@@ -40,8 +41,6 @@ class Link implements RedisLink {
   readonly #outage: OutageLog
   readonly #connections: Connections
   readonly #joining: Joining
-  readonly #publisher: Publisher
-  readonly #subscriber: Subscriber
   readonly #beatListeners: ((nowMs: number, beats: ReadonlyMap<string, number>) => void)[] = []
   #opening: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
   /** An attempt, while opening. */
@@ -57,10 +56,10 @@ class Link implements RedisLink {
     this.#log = log
     this.#url = describeRedis(config)
     this.#outage = new OutageLog(log, this.#url)
-    this.#subscriber = new Subscriber(log)
     this.#connections = new Connections(config, {
       up: (name) => {
-        if (name === 'subscribes') this.#subscriber.connected(this.#connections.get(name))
+        this.bulk.up(name)
+        this.prompt.up(name)
         this.#advance()
       },
       down: (name, reason) => {
@@ -69,10 +68,20 @@ class Link implements RedisLink {
       },
       failed: (error) => this.#failed(error),
       serverChanged: () => this.reload('Redis was started anew, or is another server'),
-      message: (channel, message) => this.#subscriber.message(channel, message),
+      message: (...from) => {
+        this.bulk.message(...from)
+        this.prompt.message(...from)
+      },
     })
     this.#calls = new Calls(this.#connections, config, cluster)
-    this.#publisher = new Publisher(this.#connections.get('publishes'), cluster.crossingMaxBytes)
+    const ofLanes = {
+      connections: this.#connections,
+      keyPrefix: config.keyPrefix,
+      maxBytes: cluster.crossingMaxBytes,
+      log,
+    }
+    this.bulk = new PubSubLane({ ...ofLanes, publishes: 'bulk-out', subscribes: 'bulk-in' })
+    this.prompt = new PubSubLane({ ...ofLanes, publishes: 'prompt-out', subscribes: 'prompt-in' })
     this.writer = new BatchWriter({
       sender: {
         apply: (batch) => this.#calls.apply(this.pod, batch),
@@ -116,10 +125,6 @@ class Link implements RedisLink {
     return this.#connections.failure ?? this.#joining.failure ?? this.writer.failure
   }
 
-  get publishPendingBytes(): number {
-    return this.#publisher.pendingBytes
-  }
-
   get reloads(): number {
     return this.#joining.reloads
   }
@@ -142,18 +147,6 @@ class Link implements RedisLink {
 
   script(name: string, ...args: ScriptArgument[]): Promise<ScriptReply> {
     return this.#calls.run('reads', name, args)
-  }
-
-  publish(channel: string, message: Buffer): boolean {
-    return this.#publisher.publish(this.key(channel), message)
-  }
-
-  onPublishDrained(listener: () => void): void {
-    this.#publisher.onDrained(listener)
-  }
-
-  subscribe(channel: string, listener: (message: Buffer) => void): void {
-    this.#subscriber.subscribe(this.#connections.get('subscribes'), this.key(channel), listener)
   }
 
   onLoad(load: (position: number) => Promise<void>): void {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Seat } from '../../../src/cluster/contract.ts'
 import { encodeMessage } from '../../../src/store/codec.ts'
 import type { StoredMessage, StoredSession } from '../../../src/store/contract.ts'
@@ -145,6 +145,8 @@ describe('crossing', () => {
     a.routing.sendToGroup(c.link.pod, 'g/t', messageOf('t', '77'))
     await expect.poll(() => c.told.messages.length).toBe(count + 1)
     await expect.poll(() => b.told.messages.length).toBe(count)
+    // Each kind in its own order.
+    await expect.poll(() => b.told.frames.length).toBe(count)
     const numbers = Array.from({ length: count }, (_, index) => index)
     const payloads = (pod: RoutingPod): number[] =>
       pod.told.messages.map(({ message }) => Number(message.payload))
@@ -191,6 +193,35 @@ describe('crossing', () => {
         { timeout: 10_000 },
       )
       .toBe(true)
+  })
+})
+
+describe('a flood to another pod', () => {
+  afterEach(() => redis.thaw())
+
+  const crowded = (): Promise<RoutingPod[]> =>
+    Promise.all([1, 2].map(() => startRoutingPod(redis, { cluster: { crossingMaxBytes: 100_000 } })))
+
+  it('of QoS 0 drops no frame, and keeps none waiting', async () => {
+    const [a, b] = (await crowded()) as [RoutingPod, RoutingPod]
+    redis.freeze()
+    for (let index = 0; index < 100; index++) a.routing.send([b.link.pod], messageOf('t', 'x'.repeat(50_000)))
+    await expect.poll(() => a.routing.stats().routedDropped).toBeGreaterThan(90)
+    // But for hints.
+    expect(a.routing.pendingBytes).toBeLessThan(1_000)
+    a.routing.sendFrame(b.link.pod, '', 'frame', Buffer.alloc(1_000))
+    redis.thaw()
+    await expect.poll(() => b.told.frames.map(({ topic }) => topic)).toEqual(['frame'])
+  })
+
+  it('of frames drops no message at QoS 0', async () => {
+    const [a, b] = (await crowded()) as [RoutingPod, RoutingPod]
+    redis.freeze()
+    for (let index = 0; index < 100; index++) a.routing.sendFrame(b.link.pod, '', 't', Buffer.alloc(50_000))
+    await expect.poll(() => a.routing.stats().routedDropped).toBeGreaterThan(90)
+    a.routing.send([b.link.pod], messageOf('t'))
+    redis.thaw()
+    await expect.poll(() => b.told.messages.length).toBe(1)
   })
 })
 

@@ -144,12 +144,12 @@ describe('a link to Redis', () => {
     const link = await opened()
     const events = eventsOf(link)
     const heard: string[] = []
-    link.subscribe('hints', (message) => heard.push(message.toString()))
+    link.prompt.subscribe('hints', (message) => heard.push(message.toString()))
     for (const type of ['normal', 'pubsub', 'normal']) {
       await redis.command('CLIENT', 'KILL', 'TYPE', type)
       await eventually(() => link.failure).toBeUndefined()
       await eventually(() => {
-        link.publish('hints', Buffer.from(type))
+        link.prompt.publish('hints', Buffer.from(type))
         return heard.at(-1)
       }).toBe(type)
       await submitCount(link, 'a')
@@ -175,14 +175,16 @@ describe('a link to Redis', () => {
   it('bounds what is published, and says when some of it was taken', async () => {
     const link = await opened({ ...quick, cluster: { crossingMaxBytes: 1_000 } })
     let drained = 0
-    link.onPublishDrained(() => drained++)
+    link.bulk.onDrained(() => drained++)
     redis.freeze()
-    expect(link.publish('x', Buffer.alloc(600))).toBe(true)
-    expect(link.publish('x', Buffer.alloc(600))).toBe(false)
-    expect(link.publishPendingBytes).toBe(600)
-    await eventually(() => link.publishPendingBytes).toBe(0)
+    expect(link.bulk.publish('x', Buffer.alloc(600))).toBe(true)
+    expect(link.bulk.publish('x', Buffer.alloc(600))).toBe(false)
+    expect(link.bulk.pendingBytes).toBe(600)
+    // Another lane has its own.
+    expect(link.prompt.publish('x', Buffer.alloc(600))).toBe(true)
+    await eventually(() => link.bulk.pendingBytes).toBe(0)
     expect(drained).toBe(1)
-    expect(link.publish('x', Buffer.alloc(600))).toBe(false)
+    expect(link.bulk.publish('x', Buffer.alloc(600))).toBe(false)
   })
 
   it('is not ready while Redis is a replica, and waits', async () => {

@@ -14,6 +14,7 @@ export const clusterStats: ClusterStats = {
   owned: 12,
   routed: { out: { qos0: 13, stored: 14, frame: 15 }, in: { qos0: 16, stored: 17, frame: 18 } },
   routedDropped: 19,
+  waitingBytes: 0,
   garbage: 20,
   deadPods: 21,
   willsDue: 22,

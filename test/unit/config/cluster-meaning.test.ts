@@ -119,6 +119,10 @@ describe('the configuration of Redis', () => {
 
 describe('the times of a cluster', () => {
   it.each([
+    [
+      { beatMs: 1_001 },
+      'cluster.beatMs: 1001 is more than 1000: between two beats Redis would seem to be frozen',
+    ],
     [{ leaseMs: 1_999 }, 'cluster.leaseMs: 1999 is less than 4 beats of cluster.beatMs (500)'],
     [{ leaseMs: 4_000, freshMs: 4_000 }, 'cluster.leaseMs: 4000 is not more than cluster.freshMs (4000)'],
   ])('names the key of %j', async (cluster, message) => {
