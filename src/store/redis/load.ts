@@ -9,7 +9,12 @@ import type { RedisSession } from './session.ts'
 /** Sessions that one script reads: some 2 ms, in which Redis does nothing else. */
 const PORTION = 500
 
-/** Reads all sessions into the replica. Resolves to the count of values that could not be read, and were left out. */
+/**
+ * Reads all sessions into the replica. Resolves to the count of values that could not be read, and were left out.
+ *
+ * A queue that ends before what this pod knows of it is that of an older Redis (a replica that was behind, a disk that
+ * was). Its numbers are given out again, to other messages than those that its connection has: that has to end.
+ */
 export async function loadSessions(
   requests: Requests,
   replica: Replica,
@@ -17,6 +22,9 @@ export async function loadSessions(
   isFirst: boolean,
 ): Promise<number> {
   const present = new Set<RedisSession>()
+  const seqs = new Map<RedisSession, number>()
+  for (const session of replica.all()) if (session.claim > 0) seqs.set(session, session.lastSeq)
+  const older: RedisSession[] = []
   let corrupt = 0
   let cursor = '0'
   do {
@@ -25,10 +33,14 @@ export async function loadSessions(
     for (let at = 0; at + 3 < values.length; at += 4) {
       const { session, corruptCount } = sessionIn(values.slice(at, at + 4))
       corrupt += corruptCount
-      if (session !== undefined) present.add(replica.load(session))
+      if (session === undefined) continue
+      const loaded = replica.load(session)
+      present.add(loaded)
+      if (session.figures.seq < (seqs.get(loaded) ?? 0)) older.push(loaded)
     }
   } while (cursor !== '0')
   replica.loaded(present, position, isFirst)
+  for (const session of older) if (session.claim > 0) requests.lost(session.id, session.claim)
   return corrupt
 }
 

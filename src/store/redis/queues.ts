@@ -80,6 +80,7 @@ export class RedisQueues implements Pick<
     const bytes = isReleased ? 0 : payloadBytes
     this.#replica.index.dequeue(session, 1, bytes)
     session.deletedSeqs.add(seq)
+    session.unsettledCount++
     session.unsettledBytes += bytes
     const { acks } = session
     if (isReleased) acks.released.push(seq)
@@ -110,6 +111,7 @@ export class RedisQueues implements Pick<
       : [session.kid, claim, sum, released.length, ...released, ...seqs]
     const options = { patience: 'keep', frees: true, bytes: 16 * args.length } as const
     this.#requests.submit(isGroup ? 'acknowledge-leased' : 'acknowledge', args, options, (error, reply) => {
+      session.unsettledCount -= seqs.length + released.length
       session.unsettledBytes -= sum
       for (const seq of released) this.#forgotten(session, seq)
       for (const seq of seqs) this.#forgotten(session, seq)

@@ -85,7 +85,7 @@ export class Replica {
 
   /** The queue is as Redis says, less what we have acknowledged meanwhile. */
   setFigures(session: RedisSession, { seq, sent, count, bytes }: QueueFigures): void {
-    const left = Math.max(0, count - session.deletedSeqs.size)
+    const left = Math.max(0, count - session.unsettledCount)
     const leftBytes = Math.max(0, bytes - session.unsettledBytes)
     this.index.enqueue(session, left - session.queuedCount, leftBytes - session.queuedBytes)
     session.sentUpToSeq = sent

@@ -35,7 +35,8 @@ export class RedisSession extends SessionHandle {
     released: [],
     forgotten: [],
   }
-  /** Payload bytes of {@link deletedSeqs} that Redis still has. */
+  /** Entries of {@link deletedSeqs} that Redis still has, and their payload bytes. */
+  unsettledCount = 0
   unsettledBytes = 0
   #countedUpTo = 0
   readonly #counted = new Set<number>()

@@ -92,6 +92,43 @@ describe('a session that was removed and made again', () => {
   })
 })
 
+describe('the queue of a session that is claimed again', () => {
+  it('has the count of Redis while a read of the connection before is still on its way', async () => {
+    const { store, link } = await pod()
+    const { stored, claim: number } = await claim(store, 'c', { clean: false })
+    for (const text of ['1', '2', '3'])
+      await publish(store, { message: message('t', text), targets: to(stored!) })
+    expect(await store.readQueue(stored!, 0, 10, 1_000)).toHaveLength(3)
+    // Whatever reads waits behind it.
+    const blocking = link.command('BLPOP', `${prefix}nothing`, '0.5')
+    const late = store.readQueue(stored!, 3, 10, 1_000)
+    await Promise.all(
+      [1, 2].map((seq) => new Promise<void>((resolve) => store.acknowledge(stored!, seq, 1, resolve))),
+    )
+    await store.releaseClaim('c', number, AT_ONCE)
+    const again = await claim(store, 'c', { clean: false })
+    expect(again.stored).toMatchObject({ queuedCount: 1, queuedBytes: 1, lastSeq: 3 })
+    await Promise.all([blocking, late])
+  })
+
+  it('ends the connection when Redis has come back with an older one: its numbers are given out again', async () => {
+    const { store, link } = await pod()
+    const { stored, claim: number } = await claim(store, 'c', { clean: false })
+    await claim(store, 'other', { clean: false })
+    for (const text of ['1', '2', '3'])
+      await publish(store, { message: message('t', text), targets: to(stored!) })
+    const lost: unknown[] = []
+    store.onFenced((...one) => void lost.push(one))
+    await server.command('XDEL', `${prefix}q:cc`, '2-0', '3-0')
+    await server.command('XSETID', `${prefix}q:cc`, '1-0')
+    await server.command('HSET', `${prefix}s:cc`, 'seq', 1, 'n', 1, 'b', 1)
+    link.reload('test')
+    await expect.poll(() => lost).toEqual([['c', number]])
+    expect(store.claimOf('c')).toBeUndefined()
+    expect(store.claimOf('other')).toBeDefined()
+  })
+})
+
 describe('a shared group', () => {
   it('is free of the leases of a pod whose last member goes while they are on their way', async () => {
     const [a, b] = [await pod(), await pod()]
