@@ -1,0 +1,16 @@
+import { it } from 'vitest'
+import {
+  bothPodsKilled,
+  carryThrough,
+  podOfTheAgentKilled,
+  podOfTheClientKilled,
+} from './tunnel-pods-fault.ts'
+
+// Of 1 GiB: test/faults-long/pods-tunnel.test.ts.
+it.each(
+  [podOfTheAgentKilled, podOfTheClientKilled, bothPodsKilled].map((fault) => [fault.name, fault] as const),
+)(
+  'carries 200 MiB each way, bit for bit: %s in the middle',
+  (_name, fault) => carryThrough(fault, 200),
+  120_000,
+)

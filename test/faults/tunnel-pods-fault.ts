@@ -1,0 +1,121 @@
+import { performance } from 'node:perf_hooks'
+import { expect } from 'vitest'
+import {
+  openTunnelPods,
+  startPinging,
+  type TunnelPods,
+  untilAnswered,
+  untilNothingIsLeft,
+} from '../support/tunnel-pods.ts'
+import { until } from '../support/tunnel-processes.ts'
+import { reportFlows, startFlow, untilMore } from '../support/tunnel-processes-traffic.ts'
+
+const MIB = 1_048_576
+
+export interface TunnelFault {
+  readonly name: string
+  readonly podCount: number
+  /** Resolves when it is over. */
+  readonly strike: (world: TunnelPods) => Promise<void>
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+export const podOfTheAgentKilled: TunnelFault = {
+  name: 'pod of the agent killed',
+  podCount: 3,
+  async strike({ pods, agentDoor }) {
+    agentDoor.lead(pods.ports[2]!)
+    await pods.all[0]!.kill()
+  },
+}
+
+export const podOfTheClientKilled: TunnelFault = {
+  name: 'pod of the client killed',
+  podCount: 3,
+  async strike({ pods, clientDoor }) {
+    clientDoor.lead(pods.ports[2]!)
+    await pods.all[1]!.kill()
+  },
+}
+
+/** Each end finds itself at a third or fourth pod, apart again. */
+export const bothPodsKilled: TunnelFault = {
+  name: 'pods of the agent and of the client killed',
+  podCount: 4,
+  async strike({ pods, agentDoor, clientDoor }) {
+    agentDoor.lead(pods.ports[2]!)
+    clientDoor.lead(pods.ports[3]!)
+    await Promise.all([pods.all[0]!.kill(), pods.all[1]!.kill()])
+  },
+}
+
+/** SIGSTOP: connections to it stay up, and nothing passes. */
+export const redisStopped: TunnelFault = {
+  name: 'Redis stopped for 10 s',
+  podCount: 2,
+  async strike({ pods: { redis } }) {
+    redis.freeze()
+    await pause(10_000)
+    redis.thaw()
+  },
+}
+
+/**
+ * So many bytes each way in two streams, and pings in a third, from a client at one pod to an agent at another; the
+ * fault comes in the middle. Every byte arrives, in order, and nothing is left behind.
+ */
+export async function carryThrough(
+  { name, podCount, strike }: TunnelFault,
+  mebibytes: number,
+): Promise<void> {
+  const world = await openTunnelPods(podCount)
+  const { pods, agent, forward, join } = world
+  const [one, other] = [await join(), await join()]
+  const pinging = startPinging(await join())
+  const startedAt = performance.now()
+  const up = startFlow(one.near, one.far, mebibytes * MIB)
+  const down = startFlow(other.far, other.near, mebibytes * MIB)
+  one.far.end()
+  other.near.end()
+
+  // One of them may be much faster than the other: neither is to be at its end.
+  await until(() => {
+    const [least = 0, most = 0] = [up.receivedBytes, down.receivedBytes].toSorted((a, b) => a - b)
+    return least > 0.02 * mebibytes * MIB && most > 0.3 * mebibytes * MIB
+  })
+  const inTheMiddle = [up, down].every(({ sentBytes }) => sentBytes < mebibytes * MIB)
+  await strike(world)
+  const overAt = performance.now()
+  const atFault = up.receivedBytes + down.receivedBytes
+  const again = Promise.all([untilMore([up], MIB), untilMore([down], MIB), untilAnswered(pinging, 1)])
+  await again
+  const resumedMs = performance.now() - overAt
+  const results = await Promise.all([up.done, down.done])
+  const seconds = (performance.now() - startedAt) / 1_000
+  await untilAnswered(pinging, 10)
+  pinging.stop()
+  await pinging.done
+
+  reportFlows(
+    `${name}`,
+    { up, down },
+    [
+      `${Math.round(atFault / MIB)} MiB had come by the end of it`,
+      `all three streams went on after ${Math.round(resumedMs)} ms`,
+      `${pinging.count} pings, the longest ${Math.round(pinging.longestMs)} ms`,
+      `${seconds.toFixed(1)} s in all`,
+    ].join('; '),
+  )
+  expect(inTheMiddle).toBe(true)
+  for (const { sent, received } of results) expect(received).toBe(sent)
+  for (const [end, message] of [
+    [agent, 'tunnel stream'],
+    [forward, 'forward stream'],
+  ] as const) {
+    await until(() => end.countOf(`${message} ended`, { end: 'closed' }) === 3)
+    expect(end.countOf(`${message} ended`)).toBe(3)
+  }
+  await untilNothingIsLeft(world)
+  expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
+}
