@@ -37,11 +37,18 @@ export async function loadSessions(
       const loaded = replica.load(session)
       present.add(loaded)
       if (session.figures.seq < (seqs.get(loaded) ?? 0)) older.push(loaded)
+      for (const id of session.incomingIds)
+        if (!loaded.incomingIds.has(id)) releaseAgain(requests, loaded, id)
     }
   } while (cursor !== '0')
   replica.loaded(present, position, isFirst)
   for (const session of older) if (session.claim > 0) requests.lost(session.id, session.claim)
   return corrupt
+}
+
+/** Redis may be older than the release: a new message with this identifier would be taken for the one before. */
+function releaseAgain(requests: Requests, { kid, claim }: RedisSession, messageId: number): void {
+  requests.submit('release-incoming', [kid, claim, messageId], { patience: 'keep', frees: true }, () => {})
 }
 
 function sessionIn([kid, fields, filters, ids]: readonly ScriptReply[]): {

@@ -108,8 +108,11 @@ export class Replica {
       this.index.setSubscription(session, filter, subscription)
     }
     this.setFigures(session, loaded.figures)
-    session.incomingIds.clear()
-    for (const id of loaded.incomingIds) session.incomingIds.add(id)
+    // While this pod holds the claim nobody else changes them, and it may have done so since they were read.
+    if (session.claim === 0) {
+      session.incomingIds.clear()
+      for (const id of loaded.incomingIds) session.incomingIds.add(id)
+    }
     session.told = true
     return session
   }

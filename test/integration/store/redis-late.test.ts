@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { RedisStore } from '../../../src/store/redis/contract.ts'
 import { ask, bury, createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
 import { type RedisServer, startRedis } from '../../support/redis-server.ts'
-import { message, payloads, publish, to } from '../../support/store-fixtures.ts'
+import { message, payloads, publish, releaseIncoming, to } from '../../support/store-fixtures.ts'
 
 const NO_LIMITS = { maxSessions: 10_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
 const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
@@ -126,6 +126,48 @@ describe('the queue of a session that is claimed again', () => {
     await expect.poll(() => lost).toEqual([['c', number]])
     expect(store.claimOf('c')).toBeUndefined()
     expect(store.claimOf('other')).toBeDefined()
+  })
+})
+
+describe('identifiers of QoS 2', () => {
+  it('are as this pod knows them while it holds the claim, whatever a reload has read', async () => {
+    const { store, link } = await pod()
+    const { stored } = await claim(store, 'c', { clean: false })
+    const receive = (messageId: number) =>
+      publish(store, { message: message('t', 'x'), incoming: { session: stored!, messageId } })
+    await receive(9)
+    // As if it was read before that, and before the release of another one.
+    await server.command('SREM', `${prefix}i:cc`, 9)
+    await server.command('SADD', `${prefix}i:cc`, 7)
+    link.reload('test')
+    await expect.poll(() => link.reloads).toBe(1)
+    expect([...stored!.incomingIds]).toEqual([9])
+    expect(await receive(7)).toMatchObject({ duplicate: false })
+  })
+
+  it('are neither lost nor found again while everything is loaded again and again', async () => {
+    const { store, link } = await pod()
+    const { stored } = await claim(store, 'c', { clean: false })
+    await Promise.all(Array.from({ length: 500 }, (_, index) => store.createSession('client', `s${index}`)))
+    let received = 0
+    const exchange = async (messageId: number): Promise<void> => {
+      while (link.reloads < 20) {
+        expect(stored!.incomingIds.has(messageId)).toBe(false)
+        const write = { message: message('t', 'x'), incoming: { session: stored!, messageId } }
+        expect(await publish(store, write)).toMatchObject({ duplicate: false })
+        expect(stored!.incomingIds.has(messageId)).toBe(true)
+        await releaseIncoming(store, stored!, messageId)
+        received++
+      }
+    }
+    const exchanges = Promise.all(Array.from({ length: 50 }, (_, index) => exchange(index + 1)))
+    const again = setInterval(() => link.reload('test'), 10)
+    try {
+      await exchanges
+    } finally {
+      clearInterval(again)
+    }
+    expect(received).toBeGreaterThan(50)
   })
 })
 
