@@ -114,7 +114,13 @@ export function createAnnouncer({ writer, op, encode }: AnnouncerOptions): Annou
     },
     reconcile(stored) {
       for (const [name, value] of wanted) if (stored.get(name) !== value) change(name, '')
-      for (const name of stored.keys()) if (!wanted.has(name) && !changed.has(name)) change(name, '')
+      for (const name of stored.keys())
+        if (!wanted.has(name) && !changed.has(name)) change(name, failed.get(name) ?? '')
+      // What has failed is among that.
+      failed.clear()
+      failure = undefined
+      clearTimeout(retrying)
+      retrying = undefined
     },
     close() {
       if (flushing !== undefined) clearImmediate(flushing)

@@ -82,6 +82,15 @@ describe('what a pod wants', () => {
     await expect.poll(() => a.told.messages.length).toBe(1)
   })
 
+  it('is known to all as soon as the pod is back under its new name, also what could not be told before', async () => {
+    const [a, b] = (await pods(2)) as [RoutingPod, RoutingPod]
+    await redis.command('HDEL', '{tunnelmq}:pods', a.link.pod)
+    a.routing.want('y')
+    await expect.poll(() => a.link.reloads, { timeout: 10_000 }).toBe(1)
+    await a.routing.settled()
+    expect(b.told.wants).toEqual(new Set([`${a.link.pod} y`]))
+  })
+
   it('is told again when Redis has lost it', async () => {
     const [a, b] = (await pods(2)) as [RoutingPod, RoutingPod]
     a.routing.want('x')
