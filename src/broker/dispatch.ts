@@ -91,12 +91,14 @@ export class Dispatcher {
     return false
   }
 
-  /**
-   * For those who are connected here, and get it from no stored queue: a message of another pod, which has written
-   * what had to be; or one that is never stored.
-   */
+  /** Of another pod, which has written what had to be: for those who are connected here, and get it from no stored queue. */
   deliver(message: Message): void {
     this.#route(this.#subscriptions.match(message.topic), message, new Receivers('here'))
+  }
+
+  /** What each pod tells its own clients: at QoS 0, and never stored. */
+  deliverOwn(message: Message): void {
+    this.#route(this.#subscriptions.match(message.topic), message, new Receivers('each-pod'))
   }
 
   #route(routes: readonly Route[], message: Message, receivers: Receivers): void {
@@ -136,7 +138,7 @@ export class Dispatcher {
 
   #toSession(session: ClientSession, qos: QoS, message: Message, receivers: Receivers): void {
     if (qos !== 0 && session.stored !== undefined) {
-      if (receivers.when !== 'here') receivers.add({ session: session.stored, qos }, session)
+      if (!receivers.isLocal) receivers.add({ session: session.stored, qos }, session)
     } else if (receivers.when === 'when-new') {
       deliverLater(receivers, session, qos, message)
     } else if (qos === 0) session.deliver0(message)
@@ -146,6 +148,7 @@ export class Dispatcher {
   #toGroup(group: ShareGroup, message: Message, receivers: Receivers): void {
     // Which one of all its members gets it, the publisher's pod decides.
     if (receivers.when === 'here') return
+    if (receivers.when === 'each-pod') return group.deliverOwn(message)
     if (message.qos > 0 && group.stored !== undefined) {
       receivers.add({ session: group.stored, qos: 1 }, group)
     } else if (receivers.when === 'when-new') receivers.later(() => group.deliver(message))

@@ -15,6 +15,8 @@ export class HeldPublishes {
   readonly #cluster: Pick<Cluster, 'isFresh' | 'onceFresh'>
   readonly #maxBytes: number
   #waiting: Held[] = []
+  /** Of those that go on now, where we are. */
+  #head = 0
   #bytes = 0
 
   /** `maxBytes`: of payload, from all publishers. */
@@ -45,10 +47,15 @@ export class HeldPublishes {
   }
 
   #goOn(): void {
-    const waiting = this.#waiting
+    // Within a call of ours: an acknowledgement lets more be read, which is behind what waits.
+    if (this.#head > 0) return
+    while (this.#head < this.#waiting.length) {
+      const held = this.#waiting[this.#head++]!
+      this.#bytes -= held.bytes
+      settle(held, undefined)
+    }
     this.#waiting = []
-    this.#bytes = 0
-    for (const held of waiting) settle(held, undefined)
+    this.#head = 0
   }
 
   #fail(held: Held, error: Error): void {

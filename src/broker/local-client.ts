@@ -60,7 +60,7 @@ export class LocalClient {
 
   /** `$SYS` only, which nobody else may publish; each pod tells its own clients. */
   publishSys(message: Message): void {
-    this.#dispatcher.deliver(message)
+    this.#dispatcher.deliverOwn(message)
   }
 
   /** Every message that matches, as it is published; returns what ends it. */

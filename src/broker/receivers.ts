@@ -6,9 +6,9 @@ import type { ShareGroup } from './share-group.ts'
 
 /**
  * When those get a message who have no stored queue. `at-once`. `when-new`: when the write says that it was not
- * there before. `here`: at once, and nobody else gets it.
+ * there before. `here`: at once, and nobody else gets it. `each-pod`: the same, of what every pod tells its own.
  */
-export type When = 'at-once' | 'when-new' | 'here'
+export type When = 'at-once' | 'when-new' | 'here' | 'each-pod'
 
 /** Those who do not get a message at once: because it has to be stored for them first, or because they are elsewhere. */
 export class Receivers {
@@ -33,9 +33,14 @@ export class Receivers {
     }
   }
 
+  /** Nobody gets it from a stored queue, or at another pod. */
+  get isLocal(): boolean {
+    return this.when === 'here' || this.when === 'each-pod'
+  }
+
   /** Several filters of one pod may match. */
   addPod(pod: PodId): void {
-    if (this.when === 'here') return
+    if (this.isLocal) return
     if (this.pods === undefined) this.pods = [pod]
     else if (!this.pods.includes(pod)) this.pods.push(pod)
   }

@@ -130,6 +130,11 @@ export class ShareGroup {
     if (!this.#deliverHere(message)) this.#context.counters.dropped['not-delivered']++
   }
 
+  /** QoS 0, of what each pod tells its own clients. */
+  deliverOwn(message: Message): void {
+    if (this.#hasOnlineMember()) this.deliverHere(message)
+  }
+
   #deliverHere(message: Message): boolean {
     const member = this.#nextMember((candidate) => candidate.session.connection!.hasRoom)
     member?.session.deliver0(message)
@@ -221,12 +226,26 @@ export class ShareGroup {
   /** What nobody here has room for may be for somebody at another pod; and the other way round. */
   #trade(leased: LeasedQueue): void {
     if (this.#backlog.count > 0) {
-      const waiting = this.#backlog.takeAll()
-      const seqs = waiting.map(({ seq }) => seq).filter((seq) => seq > 0)
-      for (const entry of waiting) if (entry.seq === 0) this.#backlog.push(entry)
+      const seqs: number[] = []
+      for (const entry of this.#backlog.takeAll()) {
+        if (entry.seq > 0) seqs.push(entry.seq)
+        else this.#keep(leased.stored, entry)
+      }
       if (seqs.length > 0) leased.giveBack(seqs)
     }
     leased.pull()
+  }
+
+  /** It came before the queue did. Members elsewhere can have it from there. */
+  #keep(stored: StoredSession, entry: Entry): void {
+    const { message } = entry
+    if (message === undefined) return
+    const targets = [{ session: stored, qos: 1 }] as const
+    this.#context.store.publish({ message, targets, retain: false }, (error) => {
+      if (error === undefined) this.filled()
+      // With the next message, or when a member has room.
+      else if (stored === this.#stored) this.#backlog.push(entry)
+    })
   }
 
   /** Entries that connected members here can take. */

@@ -153,10 +153,6 @@ export class Subscribing {
       // Again: the last other member may have left meanwhile, and the queue of the group with it.
       for (const subscription of granted) await this.#subscriptions.prepare(subscription)
       if (this.#store.sessions.get(session.id) !== session.stored) return false
-    } else if (this.#cluster.isShared) {
-      // Pods share a group through its queue.
-      for (const subscription of granted) await this.#subscriptions.prepare(subscription)
-      if (connection.phase !== 'open') return false
     }
     // Also when the connection is gone: what is stored must be what is done.
     for (const subscription of granted) this.#subscriptions.add(session, subscription)

@@ -53,9 +53,12 @@ export class Subscriptions {
     return this.#router.match(topic)
   }
 
-  /** Creates the stored queue that a shared subscription of a stored session needs. Rejects when the store fails. */
+  /**
+   * Creates the stored queue that a shared subscription of a stored session needs; a store that is shared does it
+   * itself, with the first member. Rejects when the store fails.
+   */
   async prepare(subscription: StoredSubscription): Promise<void> {
-    if (subscription.shareGroup === undefined) return
+    if (subscription.shareGroup === undefined || this.#context.cluster.isShared) return
     const key = groupKey(subscription)
     if (!this.#context.store.groups.has(key)) await this.#context.store.createSession('group', key)
   }
@@ -207,11 +210,9 @@ export class Subscriptions {
   queueRemoved(queue: StoredSession): void {
     const group = this.#groups.get(queue.id)
     if (group === undefined || group.stored !== queue) return
+    // Whoever becomes one here makes another, with the word to other pods.
     group.unkeep()
     this.#dropIfEmpty(group)
-    // Somebody here has just become one.
-    if (!group.members.some(({ session }) => session.connection !== undefined)) return
-    this.#context.store.createSession('group', group.key).catch((error: unknown) => this.#groupFailed(error))
   }
 
   /** Of all groups, as a store that is shared has them now. */

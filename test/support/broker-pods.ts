@@ -4,16 +4,23 @@ import type { Handler } from '../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from './broker.ts'
 import { type RedisServer, startRedis } from './redis-server.ts'
 
-export type PodOverrides = Omit<Parameters<typeof startTestBroker>[0] & object, 'store'>
+export type PodOverrides = Omit<Parameters<typeof startTestBroker>[0] & object, 'store'> & {
+  /** `store.redis.holdMs` */
+  readonly holdMs?: number
+}
 
 /** A broker on this Redis, with short leases; ended with the test. */
 export async function startPod(
   redis: RedisServer,
-  overrides: PodOverrides = {},
+  { holdMs, ...overrides }: PodOverrides = {},
   handlers: readonly Handler[] = [],
 ): Promise<TestBroker> {
   const cluster: ConfigInput['cluster'] = { beatMs: 100, leaseMs: 1_500, ...overrides.cluster }
-  const store: ConfigInput['store'] = { type: 'redis', redis: { url: `${redis.url}/0` } }
+  const url = `${redis.url}/0`
+  const store: ConfigInput['store'] = {
+    type: 'redis',
+    redis: holdMs === undefined ? { url } : { url, holdMs },
+  }
   const pod = await startTestBroker(
     { ...overrides, cluster, store },
     handlers.length === 0 ? {} : { handlers },

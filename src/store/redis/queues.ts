@@ -192,7 +192,8 @@ export class RedisQueues implements Pick<
   async #lease(group: RedisSession, maxCount: number, maxBytes: number): Promise<readonly QueueEntry[]> {
     if (group.removed) return []
     const count = Math.min(maxCount, OP_ENTRIES)
-    const options = { patience: 'wait', bytes: 0 } as const
+    // Kept: if it were given up, and made for all that, nobody would know what this pod has.
+    const options = { patience: 'keep', bytes: 0 } as const
     const reply = await this.#requests.ask('lease', [group.id, count, maxBytes], options)
     return this.#entriesIn(group, reply).filter(({ seq }) => !group.deletedSeqs.has(seq))
   }

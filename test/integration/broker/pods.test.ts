@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net'
 import mqtt, { type MqttClient } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connectMqtt, connectRaw, messages } from '../../support/broker-world.ts'
+import { connectMqtt, connectRaw, eventOf, messages } from '../../support/broker-world.ts'
 import { startPod, startPods } from '../../support/broker-pods.ts'
 import { freePort } from '../../support/mosquitto.ts'
 import { startRedis } from '../../support/redis-server.ts'
-import { ackPacket, Packet, publishPacket } from '../../support/wire.ts'
+import { ackPacket, Packet, publishPacket, subscribePacket } from '../../support/wire.ts'
 
 function numbers(count: number): string[] {
   return Array.from({ length: count }, (_, index) => String(index))
@@ -196,6 +196,77 @@ describe('a shared subscription', () => {
     silent.stream.destroy()
     await expect.poll(() => got.length).toBe(10)
     await silent.endAsync(true)
+  })
+
+  it('has what has come while its only member was away, wherever that comes back', async () => {
+    const { pods } = await startPods(2)
+    const publisher = await connectMqtt(pods[0]!.url)
+    const got: string[] = []
+    for (const [round, pod] of [1, 1, 0, 1].entries()) {
+      const member = mqtt.connect(pods[pod]!.url, { clientId: 'm', clean: false, reconnectPeriod: 0 })
+      member.on('message', (_topic, payload) => got.push(payload.toString()))
+      await new Promise((resolve) => member.once('connect', resolve))
+      if (round === 0) await member.subscribeAsync('$share/g/t', { qos: 1 })
+      await expect.poll(() => got.length).toBe(10 * round)
+      await member.endAsync()
+      // In order: nothing of it is under way any more.
+      await expect.poll(() => pods[pod]!.disconnect('m')).toBe(false)
+      await Promise.all(numbers(10).map((text) => publisher.publishAsync('t', text, { qos: 1 })))
+    }
+  })
+
+  it('goes on when Redis has not answered for longer than writes wait', { timeout: 30_000 }, async () => {
+    const { redis, pods } = await startPods(2, { limits: { maxInflight: 5 }, holdMs: 500 })
+    const member = await connectRaw(pods[1]!.port, { clientId: 'm' })
+    await member.subscribe(['$share/g/t', 1])
+    const publisher = await connectMqtt(pods[0]!.url)
+    await Promise.all(numbers(10).map((text) => publisher.publishAsync('t', text, { qos: 1 })))
+    const first = await member.nextMessages(5)
+    redis.freeze()
+    for (const { messageId } of first) member.send(ackPacket(Packet.puback, messageId))
+    await eventOf(pods[1]!, 'redis is away')
+    // Longer than `holdMs` after it was noticed.
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    redis.thaw()
+    const second = await member.nextMessages(5)
+    const texts = [...first, ...second].map(({ payload }) => payload.toString())
+    expect(texts.toSorted()).toEqual(numbers(10))
+  })
+
+  it('that was never to be leaves no queue behind', async () => {
+    const { redis, pods } = await startPods(1)
+    for (let i = 0; i < 20; i++) {
+      const client = await connectRaw(pods[0]!.port, { clientId: 'c' })
+      client.send(subscribePacket(1, [[`$share/g/t/${i}`, 1]]))
+      void client.destroy()
+      await expect.poll(() => redis.command('HLEN', '{tunnelmq}:owner')).toBe(0)
+    }
+    await expect.poll(() => redis.command('HKEYS', '{tunnelmq}:sessions')).toEqual([])
+  })
+
+  it('loses nothing while its last member leaves and another comes', { timeout: 30_000 }, async () => {
+    const { pods } = await startPods(2)
+    const publisher = await connectMqtt(pods[1]!.url)
+    const members = [await connectMqtt(pods[0]!.url), await connectMqtt(pods[1]!.url)]
+    const got = members.map((member) => gather(member))
+    for (const text of numbers(40)) {
+      const [comes, leaves] = Number(text) % 2 === 0 ? members : members.toReversed()
+      await Promise.all([
+        comes!.subscribeAsync('$share/g/t', { qos: 1 }),
+        leaves!.unsubscribeAsync('$share/g/t'),
+      ])
+      await publisher.publishAsync('t', text, { qos: 1 })
+    }
+    // At least once: what is not acknowledged when its member unsubscribes may be given to another.
+    await expect.poll(() => new Set(got.flat()).size).toBe(40)
+  })
+
+  it('of $SYS has what each pod tells its own clients', async () => {
+    const { pods } = await startPods(2, { sysIntervalMs: 100 })
+    const member = await connectMqtt(pods[0]!.url)
+    const got = gather(member)
+    await member.subscribeAsync('$share/g/$SYS/broker/uptime')
+    await expect.poll(() => got.length, { timeout: 5_000 }).toBeGreaterThan(0)
   })
 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Message } from '../../../src/broker/message.ts'
 import { PodEvents } from '../../../src/broker/pod-events.ts'
 import { Wills } from '../../../src/broker/wills.ts'
 import { createSilentLog } from '../../../src/log.ts'
@@ -167,6 +168,22 @@ describe('while it is not known whether all subscriptions are known', () => {
     await parts.quiet()
     expect(client.received()).toEqual(['publish t=1 qos1 #2', 'publish t=2 qos2 #3'])
     expect(done).toEqual(['1', '2'])
+  })
+
+  it('nobody overtakes those that wait, not even whoever may send more with the first acknowledgement', async () => {
+    const { parts, cluster } = await open()
+    const client = await parts.connect('c', true)
+    await client.subscribe('t', 1)
+    cluster.becomeStale()
+    const dispatch = (text: string, then: () => void = () => {}): void => {
+      const waiting = new Message('t', Buffer.from(text), 1, false, 'publisher', Date.now(), 0)
+      expect(parts.dispatcher.dispatch(waiting, { retain: false }, then)).toBe(false)
+    }
+    dispatch('1', () => dispatch('3'))
+    dispatch('2')
+    cluster.becomeFresh()
+    await parts.quiet()
+    expect(client.received().map((packet) => packet.split(' ')[1])).toEqual(['t=1', 't=2', 't=3'])
   })
 
   it('messages fail when that lasts, or when they are too many', async () => {

@@ -1,6 +1,7 @@
 -- Shared subscriptions that have connected members at this pod.
 -- Arguments: for each group `1` or `0` (members or none), its key, its match filter. Effect: groups:<pod>, and the
--- pod as a member in gm:<key>; an entry `group` for each change; leases of who has none are free again. Reply: count of changes.
+-- pod as a member in gm:<key>, with the queue if there is none; an entry `group` for each change. Who has come hears of
+-- what waits, as it was told to others only; leases of who has none are free again. Reply: count of changes.
 ops['group'] = function(a)
   local groups = key('groups:' .. pod)
   local count = 0
@@ -9,7 +10,9 @@ ops['group'] = function(a)
     local known = call('HGET', groups, group)
     if joined and known ~= filter then
       call('HSET', groups, group, filter)
-      call('SADD', key('gm:' .. group), 'p' .. pod)
+      -- As many digits as the numbers that pods draw (session.ts).
+      joinGroup(group, 'p' .. pod, text(1e13 + call('INCR', key('fence'))))
+      if call('EXISTS', key('gr:' .. group)) == 1 then inbox(pod, { 'filled', group }) end
       log('group', group, filter, 1)
       count = count + 1
     elseif not joined and known then
