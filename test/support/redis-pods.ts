@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { clusterSchema, type ClusterConfig, redisSchema } from '../../src/config/cluster-schema.ts'
+import {
+  clusterSchema,
+  type ClusterConfig,
+  type RedisConfig,
+  redisSchema,
+} from '../../src/config/cluster-schema.ts'
 import { createSilentLog } from '../../src/log.ts'
 import type { ReplicaListener, StoreLimits } from '../../src/store/contract.ts'
 import type { RedisLink, RedisStore } from '../../src/store/redis/contract.ts'
@@ -13,6 +18,7 @@ export interface RedisPodOptions {
   readonly keyPrefix?: string
   readonly limits?: Partial<StoreLimits>
   readonly cluster?: Partial<ClusterConfig>
+  readonly redis?: Partial<RedisConfig>
   readonly now?: () => number
   readonly listener?: ReplicaListener
 }
@@ -28,7 +34,11 @@ export interface RedisPod {
 export function createRedisPod(options: RedisPodOptions): RedisPod {
   const log = createSilentLog()
   const link = createRedisLink({
-    config: redisSchema.parse({ url: options.url, keyPrefix: options.keyPrefix ?? newPrefix() }),
+    config: redisSchema.parse({
+      url: options.url,
+      keyPrefix: options.keyPrefix ?? newPrefix(),
+      ...options.redis,
+    }),
     cluster: clusterSchema.parse({ ...options.cluster }),
     log,
   })

@@ -169,7 +169,8 @@ export class RedisQueues implements Pick<
     this.submitAcknowledged(group)
     for (let from = 0; from < seqs.length; from += OP_ENTRIES) {
       const args = [group.id, ...seqs.slice(from, from + OP_ENTRIES)]
-      this.#requests.submit('give-back', args, { patience: 'keep', bytes: 16 * args.length }, () => {})
+      const options = { patience: 'keep', frees: true, bytes: 16 * args.length } as const
+      this.#requests.submit('give-back', args, options, () => {})
     }
   }
 
@@ -193,7 +194,8 @@ export class RedisQueues implements Pick<
     if (group.removed) return []
     const count = Math.min(maxCount, OP_ENTRIES)
     // Kept: if it were given up, and made for all that, nobody would know what this pod has.
-    const options = { patience: 'keep', bytes: 0 } as const
+    // Without memory too: what is delivered makes room.
+    const options = { patience: 'keep', frees: true } as const
     const reply = await this.#requests.ask('lease', [group.id, count, maxBytes], options)
     return this.#entriesIn(group, reply).filter(({ seq }) => !group.deletedSeqs.has(seq))
   }

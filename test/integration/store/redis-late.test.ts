@@ -192,6 +192,35 @@ describe('a shared group', () => {
   })
 })
 
+describe('a lease whose answer comes late', () => {
+  it('is known to the pod that has it, and goes on when memory is out', async () => {
+    const redis = { holdMs: 100, commandTimeoutMs: 300 }
+    const one = createRedisPod({ url: server.url, keyPrefix: prefix, redis })
+    pods.push(one)
+    await one.open()
+    const { store, link } = one
+    const group = await store.createSession('group', 'g/t')
+    await publish(store, { message: message('t', '1'), targets: to(group) })
+    await publish(store, { message: message('t', '2'), targets: to(group) })
+    server.freeze()
+    const late = store.readQueue(group, 0, 1, 1_000)
+    await expect.poll(() => link.failure, { timeout: 5_000 }).toBeDefined()
+    // Longer than writes wait.
+    await expect(publish(store, { message: message('t', '3'), targets: to(group) })).rejects.toThrow('Redis')
+    server.thaw()
+    expect((await late).map(({ seq }) => seq)).toEqual([1])
+
+    await server.command('CONFIG', 'SET', 'maxmemory', 1)
+    try {
+      expect((await store.readQueue(group, 0, 1, 1_000)).map(({ seq }) => seq)).toEqual([2])
+      store.giveBack(group, [2])
+      expect((await store.readQueue(group, 0, 1, 1_000)).map(({ seq }) => seq)).toEqual([2])
+    } finally {
+      await server.command('CONFIG', 'SET', 'maxmemory', 0)
+    }
+  })
+})
+
 describe('a retained message that was set before the log came to it', () => {
   it('is gone when Redis has lost everything', async () => {
     const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { beatMs: 50 } })
