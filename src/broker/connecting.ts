@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { PeerError } from '../errors.ts'
 import type { Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
 import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
@@ -195,11 +196,9 @@ export class Connecting {
     } catch (error) {
       connection.endTurn?.()
       if (connection.phase !== 'closed') {
-        this.#refused(
-          connection,
-          RefuseReason.unavailable,
-          error instanceof Error ? error.message : String(error),
-        )
+        // Its user has too many at all pods, or we cannot take it.
+        const reason = error instanceof PeerError ? 'max-connections' : RefuseReason.unavailable
+        this.#refused(connection, reason, error instanceof Error ? error.message : String(error))
       }
       return ConnackCode.unavailable
     }

@@ -33,21 +33,21 @@ export class PodEvents implements ClusterEvents, ReplicaListener {
   sessionAdded(session: StoredSession): void {
     const { sessions, subscriptions } = this.#context
     if (session.kind === 'group') subscriptions.queueAdded(session)
-    else sessions.adopt(session)
+    else sessions.table.adopt(session)
   }
 
   sessionRemoved(session: StoredSession): void {
     const { sessions, subscriptions } = this.#context
     if (session.kind === 'group') subscriptions.queueRemoved(session)
-    else sessions.drop(session)
+    else sessions.table.drop(session)
   }
 
   subscriptionsChanged(session: StoredSession, filters: readonly string[]): void {
-    this.#context.sessions.takeOver(session, filters)
+    this.#context.sessions.table.takeOver(session, filters)
   }
 
   reloaded(): void {
-    this.#context.sessions.reloaded()
+    this.#context.sessions.table.reloaded()
     this.#context.subscriptions.queuesReloaded()
   }
 

@@ -2,10 +2,11 @@ import type { Claim, ClaimLoss, Cluster } from '../cluster/contract.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
-import type { Store, StoredSession, StoredSubscription, StoredWill } from '../store/contract.ts'
+import type { Store, StoredSubscription, StoredWill } from '../store/contract.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { OutboxContext } from './outbox.ts'
+import { SessionTable } from './session-table.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 export interface SessionsOptions {
@@ -25,18 +26,18 @@ export type RecheckSubscriptions = (
 ) => Promise<readonly string[]>
 
 /**
- * Sessions by client id: attached to at most one connection at a time, kept while stored.
+ * The sessions of clients: attached to at most one connection at a time, kept while stored.
  * Everything that concerns one id happens in turn.
  */
 export class Sessions {
+  /** All that are known, and what other pods do to them. */
+  readonly table: SessionTable
   readonly #store: Store
   readonly #cluster: Cluster
   readonly #subscriptions: Subscriptions
   readonly #context: OutboxContext
   readonly #options: SessionsOptions
   readonly #log: Log
-  /** Of all pods, those that are stored; of this one, the others as well. */
-  readonly #byId = new Map<string, ClientSession>()
   /** Those that have their connections here. */
   readonly #connected = new Map<string, ClientSession>()
   /** The last one in the queue of each id that is being connected. */
@@ -52,6 +53,7 @@ export class Sessions {
     options: SessionsOptions,
     log: Log,
   ) {
+    this.table = new SessionTable(subscriptions, context)
     this.#store = context.store
     this.#cluster = context.cluster
     this.#subscriptions = subscriptions
@@ -70,7 +72,7 @@ export class Sessions {
   }
 
   all(): IterableIterator<ClientSession> {
-    return this.#byId.values()
+    return this.table.all()
   }
 
   /** Those that have their connections here. */
@@ -79,7 +81,7 @@ export class Sessions {
   }
 
   get(id: string): ClientSession | undefined {
-    return this.#byId.get(id)
+    return this.table.get(id)
   }
 
   connectionOf(id: string): Connection | undefined {
@@ -88,11 +90,11 @@ export class Sessions {
 
   /** Brings the stored sessions back, after the store was opened. */
   async restore(nowMs: number): Promise<void> {
-    for (const stored of this.#store.sessions.values()) this.adopt(stored)
+    for (const stored of this.#store.sessions.values()) this.table.adopt(stored)
     // Whether those of a shared store are connected is for their owners to say, and for the store.
     if (this.#cluster.isShared) return
     const writes: Promise<void>[] = []
-    for (const { stored } of this.#byId.values()) {
+    for (const { stored } of this.table.all()) {
       // It had a connection when the broker died: its time away begins now.
       if (stored === undefined || stored.expiresAtMs > 0 || this.#options.expiryMs === 0) continue
       const { sentUpToSeq } = stored
@@ -101,57 +103,6 @@ export class Sessions {
     }
     await Promise.all(writes)
     await this.#subscriptions.removeOrphans()
-  }
-
-  // --- what other pods do
-
-  /** A session of the store, with its subscriptions; nothing happens if it is known. */
-  adopt(stored: StoredSession): ClientSession {
-    const known = this.#byId.get(stored.id)
-    if (known?.stored === stored) return known
-    if (known?.stored !== undefined) this.#forget(known)
-    const session = new ClientSession(stored.id, stored, this.#context)
-    this.#byId.set(stored.id, session)
-    for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
-    return session
-  }
-
-  /** It is not in the store any more. */
-  drop(stored: StoredSession): void {
-    const session = this.#byId.get(stored.id)
-    if (session?.stored === stored) this.#forget(session)
-  }
-
-  /** Subscriptions of a stored session are what the store says. */
-  takeOver(stored: StoredSession, filters: Iterable<string>): void {
-    const session = this.#byId.get(stored.id)
-    if (session === undefined || session.stored !== stored) return
-    for (const filter of filters) {
-      const subscription = stored.subscriptions.get(filter)
-      const known = session.subscriptions.get(filter)
-      if (subscription === undefined) this.#subscriptions.remove(session, filter)
-      else if (known === undefined || !isSame(known, subscription)) {
-        this.#subscriptions.add(session, subscription)
-      }
-    }
-  }
-
-  /** The store has loaded everything again. */
-  reloaded(): void {
-    for (const { stored } of [...this.#byId.values()]) {
-      if (stored !== undefined && this.#store.sessions.get(stored.id) !== stored) this.drop(stored)
-    }
-    for (const stored of this.#store.sessions.values()) {
-      const session = this.adopt(stored)
-      this.takeOver(stored, new Set([...session.subscriptions.keys(), ...stored.subscriptions.keys()]))
-    }
-  }
-
-  /** Takes it out of everything; its connection, if it has one, has no session any more. */
-  #forget(session: ClientSession): void {
-    if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
-    session.connection?.close({ kind: 'kicked', detail: 'its session was removed' })
-    this.#unsubscribeAll(session)
   }
 
   // --- connections
@@ -194,10 +145,12 @@ export class Sessions {
       const session = this.#sessionOf(id, claim)
       if (claim.present) await this.#recheckRights(connection, session, recheck)
       this.#assertAlive(connection)
+      this.#assertStored(session)
       this.#attach(connection, session, claim)
     } catch (error) {
+      this.table.dropIfRemoved(id)
       // It goes on waiting for its client; the will is nobody's.
-      this.#release(id, claim, this.#byId.get(id), 0)
+      this.#release(id, claim, this.table.get(id), 0)
       throw error
     }
     return claim.present
@@ -228,14 +181,13 @@ export class Sessions {
       })
     } finally {
       // With clean session 1 what was there is gone, whatever has failed after that.
-      const known = this.#byId.get(id)
-      if (known?.stored !== undefined && this.#store.sessions.get(id) !== known.stored) this.#forget(known)
+      this.table.dropIfRemoved(id)
     }
   }
 
   #sessionOf(id: string, { stored, present }: Claim): ClientSession {
     if (stored === undefined) return new ClientSession(id, undefined, this.#context)
-    const session = this.adopt(stored)
+    const session = this.table.adopt(stored)
     // What another pod has taken away from it is not written down; what waits may be from before.
     if (this.#cluster.isShared && present && stored.queuedCount > 0) session.recheckQueue()
     return session
@@ -244,7 +196,7 @@ export class Sessions {
   #attach(connection: Connection, session: ClientSession, claim: Claim): void {
     const { id } = session
     session.connection = connection
-    if (session.stored === undefined) this.#byId.set(id, session)
+    if (session.stored === undefined) this.table.add(session)
     connection.clientSession = session
     connection.claim = claim
     connection.sessionPresent = claim.present
@@ -255,6 +207,12 @@ export class Sessions {
 
   #assertAlive(connection: Connection): void {
     if (connection.phase === 'closed') throw new TunnelMQError(ErrorCode.stopped, 'the connection is gone')
+  }
+
+  /** Others may have removed it since the claim. */
+  #assertStored(session: ClientSession): void {
+    if (session.stored === undefined || this.table.isStored(session)) return
+    throw new TunnelMQError(ErrorCode.stopped, 'the session was removed meanwhile')
   }
 
   async #recheckRights(
@@ -286,8 +244,7 @@ export class Sessions {
     const groups = session.groups === undefined ? [] : [...session.groups]
     if (session.stored === undefined) {
       this.#cleanCount--
-      if (this.#byId.get(id) === session) this.#byId.delete(id)
-      this.#unsubscribeAll(session)
+      this.table.forget(session)
     }
     for (const group of groups) group.pump()
     const departed = this.#depart(connection, session)
@@ -317,32 +274,23 @@ export class Sessions {
     while (this.#departing.size > 0) await Promise.all(this.#departing.values())
   }
 
-  #unsubscribeAll(session: ClientSession): void {
-    for (const filter of [...session.subscriptions.keys()]) this.#subscriptions.remove(session, filter)
-  }
-
   /** Ends a session and all that waits for it. Rejects when the store fails: then it is as it was. */
   async remove(session: ClientSession): Promise<void> {
     if (session.stored !== undefined) await this.#store.removeSession(session.stored)
-    this.#forget(session)
-  }
-
-  /** Not while it is being removed. */
-  #isStored(session: ClientSession | undefined): session is ClientSession {
-    return session?.stored !== undefined && this.#store.sessions.get(session.id) === session.stored
+    this.table.forget(session)
   }
 
   /** Removes sessions whose clients have stayed away too long; resolves to how many. A shared store does it itself. */
   async expire(nowMs: number): Promise<number> {
     if (this.#cluster.isShared) return 0
     let count = 0
-    for (const session of [...this.#byId.values()]) {
+    for (const session of [...this.table.all()]) {
       const expiresAtMs = session.stored?.expiresAtMs ?? 0
       if (expiresAtMs === 0 || expiresAtMs > nowMs || session.connection !== undefined) continue
       // Its client may be on its way back.
       if (this.#turns.has(session.id)) continue
       // Another sweep, or its client, has ended it meanwhile; or is about to.
-      if (!this.#isStored(session)) continue
+      if (!this.table.isStored(session)) continue
       await this.remove(session)
       this.#log.info({ client: session.id }, 'session expired')
       count++
@@ -363,8 +311,4 @@ function willOf(id: string, will: Will | undefined, mountpoint: string): StoredW
   const topic = addMountpoint(will.topic, mountpoint)
   const message = { topic, payload, qos, retain, publisher: id, publishedAtMs: Date.now(), expiresAtMs: 0 }
   return { clientId: id, message }
-}
-
-function isSame(a: StoredSubscription, b: StoredSubscription): boolean {
-  return a.matchFilter === b.matchFilter && a.shareGroup === b.shareGroup && a.qos === b.qos
 }

@@ -23,7 +23,7 @@ export interface ClaimRequest {
   readonly username: string | undefined
   /** Above it, a session that is new is refused (TMQ_LIMIT). */
   readonly maxSessions: number
-  /** Connections of one username at all pods, this one included; above it, TMQ_LIMIT. 0: no limit. */
+  /** Connections of one username at all pods, this one included; above it, a PeerError (TMQ_LIMIT). 0: no limit. */
   readonly maxConnectionsPerUser: number
   /**
    * Called at most once, and never after `release` was called: the connection must be closed, without delivering

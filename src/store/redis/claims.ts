@@ -1,4 +1,4 @@
-import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { ErrorCode, PeerError, TunnelMQError } from '../../errors.ts'
 import { encodeMessage } from '../codec.ts'
 import { MAX_UNFORGOTTEN_COUNT, type StoredWill, type StoreLimits } from '../contract.ts'
 import type { RedisClaimReply, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
@@ -224,7 +224,8 @@ export class Claims {
   ): number {
     if (reply[0] === TOO_MANY_SESSIONS)
       throw limit(`${maxSessions} sessions are stored (session.maxSessions)`)
-    if (reply[0] === TOO_MANY_CONNECTIONS) throw limit(`${maxConnectionsPerUser} connections of this user`)
+    if (reply[0] === TOO_MANY_CONNECTIONS)
+      throw new PeerError(ErrorCode.limit, `${maxConnectionsPerUser} connections of this user`)
     const claim = numberIn(reply[1])
     this.#held.set(sessionId, Math.max(claim, this.#held.get(sessionId) ?? 0))
     return claim

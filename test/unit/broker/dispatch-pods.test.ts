@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { Message } from '../../../src/broker/message.ts'
 import { PodEvents } from '../../../src/broker/pod-events.ts'
 import { Wills } from '../../../src/broker/wills.ts'
+import type { Claim, ClaimRequest } from '../../../src/cluster/contract.ts'
+import { createSingleCluster } from '../../../src/cluster/single.ts'
 import { createSilentLog } from '../../../src/log.ts'
 import type { PublishWrite, Store } from '../../../src/store/contract.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
@@ -248,5 +250,21 @@ describe('sessions of other pods', () => {
     events.reloaded()
     expect(parts.gone.map(({ reason }) => reason.kind)).toEqual(['kicked'])
     expect(parts.subscriptions.count).toBe(0)
+  })
+
+  it('that are removed between their claim and their connection are not attached', async () => {
+    const { parts, cluster, events } = await open()
+    const single = createSingleCluster(parts.store, { expiryMs: 0 })
+    const removing = async (request: ClaimRequest): Promise<Claim> => {
+      const claimed = await single.claim(request)
+      await parts.store.removeSession(claimed.stored!)
+      events.sessionRemoved(claimed.stored!)
+      return claimed
+    }
+    Object.assign(cluster, { claim: removing })
+    await expect(parts.connecting('c').attach()).rejects.toMatchObject({ code: 'TMQ_STOPPED' })
+    expect([parts.sessions.get('c'), parts.sessions.connectedCount]).toEqual([undefined, 0])
+    Object.assign(cluster, { claim: (request: ClaimRequest) => single.claim(request) })
+    expect(await parts.connecting('c').attach()).toBe(false)
   })
 })
