@@ -47,6 +47,8 @@ export class ConnectionEnd implements TunnelEnd {
 
   onceDrained(listener: () => void): void {
     this.#drainListeners.push(listener)
+    // What is only gathered may all be taken at the end of this turn, of which nothing is told.
+    if (!this.#connection.outbound.waiting) setImmediate(() => this.drained())
   }
 
   /** The connection has taken some of what waited, or has ended. */

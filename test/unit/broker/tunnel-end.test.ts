@@ -55,3 +55,15 @@ it('tells once when something of what waited has been taken, and when the connec
   client.lose()
   expect(told).toEqual(['drained', 'ended'])
 })
+
+it('tells also when what was gathered is taken at once', async () => {
+  const { end, client } = await slowClient()
+  client.transport.isSlow = false
+  let told = 0
+  end.deliver('', frame)
+  expect(end.pendingBytes).toBe(frame.length)
+  end.onceDrained(() => told++)
+  expect(told).toBe(0)
+  await expect.poll(() => told).toBe(1)
+  expect(end.pendingBytes).toBe(0)
+})
