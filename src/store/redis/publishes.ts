@@ -13,7 +13,7 @@ import type { Wills } from './wills.ts'
 const NOTHING_WRITTEN = 1
 /** What precedes the targets in a reply: status, position of the log, retained dropped. */
 const REPLY_HEAD = 3
-/** In place of a session's number, which has as many digits: this pod does not know it yet. */
+/** In place of a session's number, which has as many digits. */
 const ANY_NUMBER = '0'.repeat(14)
 
 export interface PublishParts {
@@ -108,7 +108,9 @@ export class Publishes {
       const target = redisSessionOf(session)
       // What was acknowledged makes room.
       queues.submitAcknowledged(target)
-      const number = target.told ? target.incarnation : ANY_NUMBER
+      // A shared group is whoever has its key.
+      const isAny = !target.told || target.kind === 'group'
+      const number = isAny ? ANY_NUMBER : target.incarnation
       args.push(`${unbounded === true ? qos + 2 : qos}${number}${target.kid}`)
     }
     return args

@@ -5,7 +5,7 @@ import { createBrokerCounters } from '../../../src/counters.ts'
 import { createAdmission } from '../../../src/listeners/admission.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
 import { createMetrics } from '../../../src/admin/metrics.ts'
-import { fakeCluster } from '../admin/fake-cluster.ts'
+import { clusterStats, fakeCluster } from '../admin/fake-cluster.ts'
 import { testLimits } from '../../support/store-fixtures.ts'
 
 function partsOf() {
@@ -53,7 +53,7 @@ describe('the read model', () => {
 
   it('tells the silence of the other pods, not its own', () => {
     const cluster = fakeCluster({
-      pendingBytes: 5,
+      stats: () => ({ ...clusterStats, waitingBytes: 5 }),
       pods: () => [
         { id: 'a', isSelf: true, silentMs: 9_000, figures: undefined },
         { id: 'b', isSelf: false, silentMs: 200, figures: undefined },
