@@ -18,11 +18,6 @@ export interface LocalLinkOptions {
 const MAX_PENDING_BYTES = 262_144
 /** Then sockets have their turn: four times as much has made a keystroke beside it wait four times as long. */
 const MAX_TURN_BYTES = 65_536
-/**
- * The agent has taken something so often, and still as much waits for it: others keep it full, such as clients whose
- * frames another broker passes on. Then a turn is due: 64 KiB for about 256 KiB of theirs.
- */
-const MAX_DRAIN_COUNT = 2
 
 /**
  * A link that is the broker's router: up from the start, and to the end.
@@ -39,10 +34,6 @@ export class LocalLink implements Link {
   #sentBytes = 0
   /** `send` has said false: until the next turn, or until the agent has taken what is on its way to it. */
   #waitsFor: 'turn' | 'agent' | undefined
-  /** Of the agent's connection, since it is waited for. */
-  #drainCount = 0
-  /** Until the next pause, whatever waits for the agent. */
-  #isTurnDue = false
 
   constructor(options: LocalLinkOptions) {
     this.name = options.end.name
@@ -111,8 +102,7 @@ export class LocalLink implements Link {
   }
 
   get #hasRoom(): boolean {
-    if (this.#sentBytes >= MAX_TURN_BYTES) return false
-    return this.#isTurnDue || (this.#destination?.pendingBytes ?? 0) < MAX_PENDING_BYTES
+    return this.#sentBytes < MAX_TURN_BYTES && (this.#destination?.pendingBytes ?? 0) < MAX_PENDING_BYTES
   }
 
   #awaitRoom(): void {
@@ -126,17 +116,13 @@ export class LocalLink implements Link {
     if (this.#waitsFor === undefined || this.#phase !== 'up') return
     this.#sentBytes = 0
     const destination = this.#destination
-    const isForAgent = this.#waitsFor === 'agent'
-    if (isForAgent) this.#drainCount++
-    this.#isTurnDue = this.#drainCount >= MAX_DRAIN_COUNT
-    const mostBytes = isForAgent ? MAX_PENDING_BYTES / 2 : MAX_PENDING_BYTES
-    if (destination !== undefined && destination.pendingBytes >= mostBytes && !this.#isTurnDue) {
+    const mostBytes = this.#waitsFor === 'turn' ? MAX_PENDING_BYTES : MAX_PENDING_BYTES / 2
+    if (destination !== undefined && destination.pendingBytes >= mostBytes) {
       this.#waitsFor = 'agent'
       // A connection that takes nothing is ended after `limits.drainTimeoutMs`.
       destination.onceDrained(this.#look)
       return
     }
-    this.#drainCount = 0
     this.#waitsFor = undefined
     this.#events?.room()
   }
