@@ -1,5 +1,5 @@
-import { performance } from 'node:perf_hooks'
 import { expect } from 'vitest'
+import { startReady } from '../support/pods.ts'
 import {
   openTunnelPods,
   startPinging,
@@ -50,6 +50,19 @@ export const bothPodsKilled: TunnelFault = {
   },
 }
 
+/** Each comes back where it was, to a pod that knows of nothing; then the ends have changed places. */
+export const bothPodsRestarted: TunnelFault = {
+  name: 'both pods killed and started again, the ends at the place of the other',
+  podCount: 2,
+  async strike({ pods, agentDoor, clientDoor }) {
+    const [one, other] = [pods.all[0]!, pods.all[1]!]
+    await Promise.all([one.kill(), other.kill()])
+    agentDoor.lead(other.port)
+    clientDoor.lead(one.port)
+    await Promise.all([startReady(one), startReady(other)])
+  },
+}
+
 /** SIGSTOP: connections to it stay up, and nothing passes. */
 export const redisStopped: TunnelFault = {
   name: 'Redis stopped for 10 s',
@@ -88,8 +101,7 @@ export async function carryThrough(
   await strike(world)
   const overAt = performance.now()
   const atFault = up.receivedBytes + down.receivedBytes
-  const again = Promise.all([untilMore([up], MIB), untilMore([down], MIB), untilAnswered(pinging, 1)])
-  await again
+  await Promise.all([untilMore([up, down], MIB), untilAnswered(pinging, 1)])
   const resumedMs = performance.now() - overAt
   const results = await Promise.all([up.done, down.done])
   const seconds = (performance.now() - startedAt) / 1_000
@@ -98,7 +110,7 @@ export async function carryThrough(
   await pinging.done
 
   reportFlows(
-    `${name}`,
+    name,
     { up, down },
     [
       `${Math.round(atFault / MIB)} MiB had come by the end of it`,

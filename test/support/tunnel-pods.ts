@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { performance } from 'node:perf_hooks'
 import { type Pods, type PodsOptions, startPods } from './pods.ts'
 import { openSwitchingProxy, type SwitchingProxy } from './switching-proxy.ts'
 import { type EndProcess, startAgent, startForward, until } from './tunnel-processes.ts'
@@ -30,7 +28,7 @@ export interface TunnelPods {
   readonly agentDoor: Door
   readonly clientDoor: Door
   /** A new stream, from a connection to the forward to the target of the agent. */
-  join(): Promise<Joint>
+  readonly join: () => Promise<Joint>
 }
 
 /** That many pods; an agent `pi7` with a service `data` at the first one, and a client `laptop` at the second. */
@@ -98,14 +96,19 @@ export interface Pinging {
 
 /** What somebody does who types: 64 bytes, and the next 64 when they have come back. */
 export function startPinging({ near, far }: Joint): Pinging {
-  let stopped = false
-  const pinging = { count: 0, longestMs: 0, stop: () => void (stopped = true), done: Promise.resolve() }
+  const pinging = {
+    count: 0,
+    longestMs: 0,
+    isStopped: false,
+    stop: () => void (pinging.isStopped = true),
+    done: Promise.resolve(),
+  }
   far.pipe(far)
   far.on('error', () => undefined)
 
   async function ping(): Promise<void> {
     const answers = partsOf(near, PING_BYTES)
-    for (; !stopped; pinging.count++) {
+    for (; !pinging.isStopped; pinging.count++) {
       const question = Buffer.alloc(PING_BYTES, `ping ${pinging.count} `)
       const sentAt = performance.now()
       near.write(question)

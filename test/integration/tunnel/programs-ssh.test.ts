@@ -4,20 +4,12 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../support/broker-world.ts'
 import { freePort } from '../../support/mosquitto.ts'
-import {
-  digestOfFile,
-  digestOfTree,
-  runProgram,
-  startProgram,
-  writeTree,
-  type Program,
-} from '../../support/programs.ts'
-import { hasOpenSsh, startSshd, tunnelmqProgram, type Sshd } from '../../support/sshd.ts'
+import { digestOfFile, digestOfTree, runProgram, startProgram, writeTree } from '../../support/programs.ts'
+import { hasOpenSsh, startSshd, tunnelmqProgram } from '../../support/sshd.ts'
+import { ask, openSshWorld } from '../../support/ssh-world.ts'
 import { dialPort, digest, digestOf, echo, openTarget } from '../../support/tunnel-ends.ts'
 import {
   type BrokerKind,
-  type EndProcess,
-  type FaultBroker,
   openFaultBroker,
   openTunnelBroker,
   startAgent,
@@ -26,42 +18,6 @@ import {
 
 /** On a busy machine with two cores. */
 const LONG = { timeout: 120_000 }
-
-interface SshWorld {
-  readonly folder: string
-  readonly sshd: Sshd
-  readonly agent: EndProcess
-  /** A program of OpenSSH with the user's configuration, in which `pi7.tunnel` is the device. */
-  readonly start: (program: 'ssh' | 'scp' | 'sftp', ...args: readonly string[]) => Program
-  readonly run: (
-    program: 'ssh' | 'scp' | 'sftp',
-    args: readonly string[],
-    input?: string | Buffer,
-  ) => Promise<string>
-}
-
-/** sshd behind an agent `pi7`. */
-async function openSshWorld(broker: Pick<FaultBroker, 'flags'>): Promise<SshWorld> {
-  const folder = await temporaryFolder()
-  const sshd = await startSshd(join(folder, 'openssh'), broker.flags)
-  onTestFinished(() => sshd.end())
-  const agent = await startAgent(broker, { ssh: sshd.target })
-  return {
-    folder,
-    sshd,
-    agent,
-    start: (program, ...args) => startProgram(program, ['-F', sshd.configFile, ...args]),
-    run: (program, args, input = '') => runProgram(program, ['-F', sshd.configFile, ...args], { input }),
-  }
-}
-
-/** Runs a command in a shell that reads from a session; resolves with what it printed. */
-async function ask(session: Program, name: string, command: string): Promise<string> {
-  // Quoted, so that the echo of a terminal is not taken for the answer.
-  session.write(`echo "${name.slice(0, 1)}""${name.slice(1)}[$(${command})]"\n`)
-  const [, answer = ''] = await session.said(new RegExp(`${name}\\[([^\\]]*)\\]`))
-  return answer
-}
 
 describe.runIf(hasOpenSsh)('programs of OpenSSH', () => {
   it('copy a tree by scp, sftp and rsync, there and back', LONG, async () => {
