@@ -1,9 +1,10 @@
-import { Command, Redis } from 'ioredis'
+import { Redis } from 'ioredis'
 import type { RedisConfig } from '../../config/cluster-schema.ts'
 import type { ScriptArgument, ScriptReply } from './contract.ts'
 import { redisOptions, parseRedisAddress } from './options.ts'
 import { reasonOf, Refusal, unavailable } from './refusal.ts'
 import { checkServer, type RedisServer } from './server-check.ts'
+import { WireCommand } from './wire-command.ts'
 
 /** Between attempts: at first, and at most. */
 const RETRY_MS = { first: 50, most: 500 } as const
@@ -109,9 +110,7 @@ export class Connection {
       const pending: Pending = { sentAtMs: performance.now(), timeoutMs, reject }
       this.#pending.add(pending)
       this.#watch()
-      // Types of commands as ioredis has them are looser than ours: replies are checked by whoever reads them.
-      const command = new Command(name, args as ScriptArgument[], { replyEncoding: null })
-      const answer = client.sendCommand(command) as Promise<ScriptReply>
+      const answer = client.sendCommand(new WireCommand(name, args)) as Promise<ScriptReply>
       answer.then(
         (reply) => {
           this.#pending.delete(pending)
