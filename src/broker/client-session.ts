@@ -73,6 +73,17 @@ export class ClientSession {
     this.#recheckedTopic = undefined
   }
 
+  /** As `recheckQueue`, with what is still to come: other pods may queue more before they hear of it. */
+  recheckFromNowOn(): void {
+    this.#recheckUpToSeq = Infinity
+    this.#recheckedTopic = undefined
+  }
+
+  /** It has one more filter. */
+  subscribed(): void {
+    this.#recheckedTopic = undefined
+  }
+
   /** Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses. */
   mayReceive(message: Message, seq: number): boolean {
     const dropped = this.#context.counters.dropped

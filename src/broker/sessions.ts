@@ -228,7 +228,8 @@ export class Sessions {
   /** Takes subscriptions away for good; what they have queued is not delivered. */
   async revoke(session: ClientSession, filters: readonly string[]): Promise<void> {
     for (const filter of filters) this.#subscriptions.remove(session, filter)
-    session.recheckQueue()
+    if (this.#cluster.isShared) session.recheckFromNowOn()
+    else session.recheckQueue()
     if (session.stored !== undefined) await this.#store.removeSubscriptions(session.stored, filters)
   }
 

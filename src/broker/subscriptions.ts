@@ -66,6 +66,7 @@ export class Subscriptions {
   /** Adds, or replaces the one of the same filter. */
   add(session: ClientSession, stored: StoredSubscription): void {
     const replaced = session.subscriptions.get(stored.filter)
+    session.subscribed()
     this.#count++
     if (stored.shareGroup === undefined) {
       const subscription: Subscription = {

@@ -346,8 +346,8 @@ describe('rights that are taken away while Redis is away', () => {
         for (const request of requests) request.refused = refused.includes(request.topic)
       },
     }
-    const { redis, pods } = await startPods(2, { holdMs: 300 }, [handler])
     const login = { username: 'ann', password: 'x' }
+    const { redis, pods } = await startPods(2, { holdMs: 300 }, [handler])
     const client = await connectMqtt(pods[0]!.url, { clientId: 'c', clean: false, ...login })
     await client.subscribeAsync(['a', 'b'], { qos: 1 })
     redis.freeze()

@@ -267,4 +267,30 @@ describe('sessions of other pods', () => {
     Object.assign(cluster, { claim: (request: ClaimRequest) => single.claim(request) })
     expect(await parts.connecting('c').attach()).toBe(false)
   })
+
+  it('are not given what another pod queues after rights were taken away, until they are given again', async () => {
+    const { parts, events } = await open()
+    const client = await parts.connect('c')
+    await client.subscribe('t', 1)
+    const stored = client.session.stored!
+    const queueElsewhere = (text: string): Promise<void> =>
+      new Promise((resolve) => {
+        const write = {
+          message: message('t', text, { qos: 1 }),
+          targets: [{ session: stored, qos: 1 }],
+        } as const
+        parts.store.publish({ ...write, retain: false }, (_error, [seq]) => {
+          events.arrived(write.message, [{ session: stored, seq: seq!, qos: 1 }], false)
+          resolve()
+        })
+      })
+    await parts.sessions.revoke(client.session, ['t'])
+    for (const text of ['refused', 'too']) await queueElsewhere(text)
+    await parts.quiet()
+    expect(client.received()).toEqual([])
+    await client.subscribe('t', 1)
+    await queueElsewhere('allowed')
+    await parts.quiet()
+    expect(client.received()).toEqual(['publish t=allowed qos1 #4'])
+  })
 })
