@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { startReady } from '../support/pods.ts'
+import { freeze, startReady, thaw } from '../support/pods.ts'
 import {
   openTunnelPods,
   startPinging,
@@ -73,6 +73,36 @@ export const redisStopped: TunnelFault = {
     redis.thaw()
   },
 }
+
+/** SIGKILL; its data is read again, and the pods load it. */
+export const redisRestarted: TunnelFault = {
+  name: 'Redis killed and started again',
+  podCount: 2,
+  async strike({ pods: { redis } }) {
+    await redis.kill()
+    await redis.start()
+  },
+}
+
+/**
+ * SIGSTOP, for several leases: the others declare it dead, and its end still holds a connection to it. When it runs
+ * again it learns that, and sends its end away.
+ */
+function podStopped(name: string, index: 0 | 1): TunnelFault {
+  return {
+    name,
+    podCount: 2,
+    async strike({ pods }) {
+      const pod = pods.all[index]!
+      freeze(pod)
+      await until(async () => (await pods.redis.command('HLEN', '{tunnelmq}:pods')) === 1)
+      thaw(pod)
+    },
+  }
+}
+
+export const podOfTheAgentStopped = podStopped('pod of the agent stopped until it counts as dead', 0)
+export const podOfTheClientStopped = podStopped('pod of the client stopped until it counts as dead', 1)
 
 /**
  * So many bytes each way in two streams, and pings in a third, from a client at one pod to an agent at another; the

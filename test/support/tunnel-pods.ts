@@ -50,7 +50,7 @@ export async function openTunnelPods(count: number, options: PodsOptions = {}): 
  * Resolves when no pod knows of a stream, and Redis of no pod but those that run, which takes the lease of those that
  * were killed; and, once the ends are killed as well, of nobody's seat.
  */
-export async function untilNothingIsLeft({ pods, agent, forward }: Ending): Promise<void> {
+export async function untilNothingIsLeft({ pods, agent, forward }: TunnelPods): Promise<void> {
   await until(async () => (await pods.metric('tunnelmq_tunnel_streams')) === 0)
   await Promise.all([agent.kill(), forward.kill()])
   let left: readonly string[] = []
@@ -58,8 +58,6 @@ export async function untilNothingIsLeft({ pods, agent, forward }: Ending): Prom
     throw new Error(`Redis still has ${left.join(', ')}`, { cause: error })
   })
 }
-
-export type Ending = Pick<TunnelPods, 'pods' | 'agent' | 'forward'>
 
 /** `wants:<pod>` and whatever else names a pod that is gone, be it a key or a field of a hash; and seats of anybody. */
 async function leftovers({ redis, all }: Pods): Promise<string[]> {
