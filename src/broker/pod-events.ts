@@ -79,6 +79,18 @@ export class PodEvents implements ClusterEvents, ReplicaListener {
     this.#context.subscriptions.rescanGroups()
   }
 
+  /** What was acknowledged is not delivered to them any more: so their sessions end, and their clients know. */
+  inboxLost(): void {
+    for (const session of [...this.#context.sessions.connected()]) {
+      if (session.stored !== undefined || ![...session.subscriptions.values()].some(({ qos }) => qos > 0))
+        continue
+      session.connection?.close({
+        kind: 'limit',
+        detail: 'messages for it were lost: too many waited for this pod',
+      })
+    }
+  }
+
   willDue(will: StoredWill, claim: number): void {
     this.#context.wills.publishDue(will, claim)
   }

@@ -93,6 +93,11 @@ export interface ClusterEvents {
   groupFilled(key: string): void
   /** Something may have been missed: read every queue of a connected session, and of every group, again. */
   rescan(): void
+  /**
+   * Messages at QoS 1 and 2 for this pod were lost: more than `cluster.inboxMaxBytes` waited for it. Sessions without a
+   * stored queue cannot find them again.
+   */
+  inboxLost(): void
   /** Another pod has sessions connected that match this, or has none any more. */
   podWants(pod: PodId, matchFilter: string, wanted: boolean): void
   podJoined(pod: PodId): void

@@ -50,7 +50,10 @@ export function createInbox({ store, garbage }: InboxOptions): Inbox {
     if (typeof key === 'string' && key !== '') events?.groupFilled(key)
     else garbage()
   })
-  link.follower.onInboxGap(() => events?.rescan())
+  link.follower.onInboxGap(() => {
+    events?.rescan()
+    events?.inboxLost()
+  })
   link.onReloaded(() => events?.rescan())
 
   return {

@@ -90,6 +90,7 @@ function eventsOf(store: RedisStore, told: string[]): ClusterEvents {
     arrived: nothing,
     groupFilled: (key) => void told.push(`filled ${key}`),
     rescan: nothing,
+    inboxLost: nothing,
     podWants: nothing,
     podJoined: (pod) => void told.push(`joined ${pod}`),
     podInGroup: nothing,

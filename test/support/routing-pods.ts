@@ -97,6 +97,7 @@ function listener(told: Told): ClusterEvents {
     arrived: (message, entries, toConnected) => void told.arrived.push({ message, entries, toConnected }),
     groupFilled: (key) => void told.filled.push(key),
     rescan: () => void told.rescans++,
+    inboxLost: nothing,
     podWants: (pod, matchFilter, wanted) => set(told.wants, `${pod} ${matchFilter}`, wanted),
     podInGroup: (pod, key, matchFilter, joined) => set(told.groups, `${pod} ${key} ${matchFilter}`, joined),
     seatTaken: (pod, seat) => void told.seats.push({ pod, seat }),

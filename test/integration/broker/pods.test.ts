@@ -54,6 +54,28 @@ describe('a message that is published at one pod', () => {
     await back.endAsync(true)
   })
 
+  it('ends the sessions without a queue for which it was lost on the way, and no others', async () => {
+    const { redis, pods } = await startPods(2)
+    const [lost, atMostOnce, stored] = await Promise.all([
+      connectMqtt(pods[1]!.url, { clientId: 'lost' }),
+      connectMqtt(pods[1]!.url, { clientId: 'at-most-once' }),
+      connectMqtt(pods[1]!.url, { clientId: 'stored', clean: false }),
+    ])
+    await lost.subscribeAsync('t', { qos: 1 })
+    await atMostOnce.subscribeAsync('t', { qos: 0 })
+    await stored.subscribeAsync('t', { qos: 1 })
+    const got = gather(stored)
+    // As when its bound is reached: the number of an entry is used up, and the entry is not there.
+    for (const name of (await redis.command('HKEYS', '{tunnelmq}:pods')) as string[])
+      await redis.command('HINCRBY', '{tunnelmq}:inboxpos', name, '1')
+    const closed = new Promise<void>((resolve) => lost.once('close', () => resolve()))
+    const publisher = await connectMqtt(pods[0]!.url)
+    await publisher.publishAsync('t', 'next', { qos: 1 })
+    await closed
+    await expect.poll(() => got).toEqual(['next'])
+    expect([atMostOnce.connected, stored.connected]).toEqual([true, true])
+  })
+
   it('is the retained one at every other', async () => {
     const { pods } = await startPods(2)
     const publisher = await connectMqtt(pods[0]!.url)

@@ -223,10 +223,11 @@ describe('the ownership of client ids', () => {
       const targets = [{ session: stored, qos: 1 }] as const
       await publish(a.store, { message: message('f', '1'), targets })
       await redis.command('HSET', '{tunnelmq}:owner', 'x', `99:${b.link.pod}`)
-      if (does === 'publishes') {
-        const { seqs } = await publish(a.store, { message: message('f', '2'), targets })
-        expect(seqs).toEqual([2])
-      } else expect(await a.store.readQueue(stored, 0, 10, 10_000)).toEqual([])
+      const done =
+        does === 'publishes'
+          ? (await publish(a.store, { message: message('f', '2'), targets })).seqs
+          : await a.store.readQueue(stored, 0, 10, 10_000)
+      expect(done).toEqual(does === 'publishes' ? [2] : [])
       expect(first.losses).toEqual(['fenced'])
       expect(first.isOpen).toBe(false)
     },
