@@ -283,6 +283,7 @@ export class BatchWriter implements Writer {
   #again(): void {
     clearTimeout(this.#againTimer)
     this.#againTimer = setTimeout(() => {
+      this.#againTimer = undefined
       if (this.#paused !== undefined || this.#isClosed) return
       if (this.#isSending) {
         this.#isProbeDue = this.#refused !== undefined
@@ -327,6 +328,8 @@ export class BatchWriter implements Writer {
       this.#isSending = false
       this.#takeApart(batch)
     } else this.#queue.putBack([])
+    // The answer to what was given up is not listened to: somebody has to ask Redis again.
+    if (this.#refused !== undefined && this.#againTimer === undefined) this.#again()
     this.#schedule()
   }
 
