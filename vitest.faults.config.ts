@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ['test/faults-long/**/*.test.ts'],
     pool: 'forks',
-    // One after another: each measures times and memory, and fills two cores by itself.
-    fileParallelism: false,
+    // Two at once: most of a test is waiting, and all together have to fit into `.ci/run`.
+    maxWorkers: 2,
     testTimeout: 300_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,

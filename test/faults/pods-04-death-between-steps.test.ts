@@ -5,7 +5,10 @@ import { type DeathOutcome, DeathScenario, visitDeaths } from './death-scenario.
 import { report } from './ledger.ts'
 
 const preload = fileURLToPath(new URL('../support/crash-at-apply.mjs', import.meta.url))
-const config = { cluster: { leaseMs: 1_000, beatMs: 200, freshMs: 500, takeoverMs: 200 }, session: { willGraceMs: 50 } }
+const config = {
+  cluster: { leaseMs: 1_000, beatMs: 200, freshMs: 500, takeoverMs: 200 },
+  session: { willGraceMs: 50 },
+}
 
 interface Outcome extends DeathOutcome {
   readonly died: boolean

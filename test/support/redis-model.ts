@@ -75,6 +75,8 @@ export class RedisModel {
   begin(pod: number): void {
     this.believed[pod] = new Map()
     this.writing[pod] = new Map()
+    // Every pod has a member of it.
+    this.group ??= { entries: [], lastSeq: 0, leases: new Map() }
   }
 
   /** Without a word, and buried by others. */

@@ -254,7 +254,6 @@ export class RedisRun implements World {
       case 'subscribe': {
         const { filter, qos: granted } = next as Of<'subscribe'>
         modelled.subscriptions.set(filter, granted)
-        if (filter === SHARED.filter) this.model.group ??= { entries: [], lastSeq: 0, leases: new Map() }
         return
       }
       case 'unsubscribe':
