@@ -109,7 +109,10 @@ export class Membership {
       for (let at = 0; at + 1 < reply.length; at += 2) {
         const pod = String(reply[at])
         if (pod !== this.#link.pod && !this.#beats.has(pod)) continue
-        const figures = decodeFigures(String(reply[at + 1]))
+        const text = String(reply[at + 1])
+        // It has joined, and has none yet.
+        if (text === '{}') continue
+        const figures = decodeFigures(text)
         if (figures === undefined) this.#garbage++
         else this.#figures.set(pod, figures)
       }

@@ -30,7 +30,7 @@ describe('the membership of pods', () => {
         [a.link.pod, 8],
         [b.link.pod, 8],
       ])
-    expect(a.cluster.stats().pods).toBe(2)
+    expect(a.cluster.stats()).toMatchObject({ pods: 2, garbage: 0 })
     await b.stop()
     await expect.poll(() => a.told).toContain(`gone ${b.link.pod} stopped`)
     expect(a.cluster.stats()).toMatchObject({ pods: 1, deadPods: 0 })
