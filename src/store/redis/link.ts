@@ -227,7 +227,7 @@ class Link implements RedisLink {
     if (this.#isClosed || (this.#opening !== undefined && !this.#hasFailed)) return
     // That is said when it begins.
     if (this.#connections.failure === undefined && this.#joining.isLoading) return
-    if (!this.#isClosed) this.#outage.check(this.failure)
+    this.#outage.check(this.failure)
   }
 
   /** An attempt to connect. */
