@@ -148,7 +148,6 @@ it('acknowledges nothing while Redis loads its data, says so, and goes on behind
   await load.begin()
   const { port, folder } = pods.redis
   await pods.redis.stop()
-  const before = load.acknowledgedCount
   // 3 ms for each command of the append-only file.
   const loading = startRedis({
     port,
@@ -156,7 +155,11 @@ it('acknowledges nothing while Redis loads its data, says so, and goes on behind
     args: ['--key-load-delay', '3000', '--loading-process-events-interval-bytes', '1024'],
   })
   const reasons = await refusesWith(pods, /loading/)
+  // Not from the stop on: what Redis had answered by then was on its way to the publishers.
+  const before = load.acknowledgedCount
+  await new Promise((resolve) => setTimeout(resolve, 300))
   expect(load.acknowledgedCount).toBe(before)
+  for (const pod of pods.all) expect(String(await notReadyReasons(pod))).toContain('loading')
   const redis = await loading
   try {
     await Promise.all(pods.all.map((pod) => waitReady(pod)))
