@@ -57,6 +57,6 @@ async function live(
 
 it('loses and doubles nothing when the process dies before or after any of its writes', async () => {
   const whole = await runScenario({})
-  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, runScenario)
+  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, 30, runScenario)
   report('4', acknowledgedCount, `${deliveredCount} delivered, after ${diedCount} deaths between steps`)
 }, 150_000)

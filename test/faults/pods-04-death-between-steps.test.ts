@@ -39,7 +39,7 @@ it('loses and doubles nothing when a pod dies before or after any of its writes,
     }
   }
   const whole = await run({})
-  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, run)
+  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, 20, run)
   expect(await survivor!.metric('tunnelmq_unhandled_errors_total')).toBe(0)
   report(
     '4 (pods)',
