@@ -1,35 +1,14 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { RedisStore } from '../../../src/store/redis/contract.ts'
-import { ask, bury, createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { ask, bury, createRedisPod } from '../../support/redis-pods.ts'
+import { useRedisPods } from '../../support/redis-pods-world.ts'
 import { message, payloads, publish, releaseIncoming, to } from '../../support/store-fixtures.ts'
 
 const NO_LIMITS = { maxSessions: 10_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
 const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
 
-let server: RedisServer
-let prefix: string
-let pods: RedisPod[]
-
-beforeAll(async () => {
-  server = await startRedis()
-})
-
-afterAll(() => server.remove())
-
-beforeEach(() => {
-  prefix = newPrefix()
-  pods = []
-})
-
-afterEach(() => Promise.all(pods.map(({ store }) => store.close())))
-
-async function pod(): Promise<RedisPod> {
-  const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { leaseMs: 100 } })
-  await one.open()
-  pods.push(one)
-  return one
-}
+const world = useRedisPods({ cluster: { leaseMs: 100 } })
+const { pod } = world
 
 const claim = (
   store: RedisStore,
@@ -38,7 +17,7 @@ const claim = (
 ) => store.claim({ ...NO_LIMITS, sessionId, clean: true, ...more })
 
 const will = (clientId: string, text = 'bye') => ({ clientId, message: message(`wills/${clientId}`, text) })
-const hash = (name: string, field: string) => server.command('HGET', prefix + name, field)
+const hash = (name: string, field: string) => world.server.command('HGET', world.prefix + name, field)
 
 describe('claims that are made again', () => {
   it('are not made for connections that have ended meanwhile', async () => {
@@ -57,7 +36,7 @@ describe('claims that are made again', () => {
   it('bring back a will that Redis has lost beside a claim that it has not', async () => {
     const { store } = await pod()
     const { claim: number } = await claim(store, 'c', { will: will('c') })
-    await server.command('HDEL', `${prefix}wills`, 'c')
+    await world.server.command('HDEL', `${world.prefix}wills`, 'c')
     await store.reclaim(new Map([['c', number]]))
     expect(await hash('wills', 'c')).toContain(`${number}:`)
   })
@@ -80,8 +59,8 @@ describe('a session that was removed and made again', () => {
     const a = await pod()
     const first = await claim(a.store, 'c', { clean: false })
     // Not started: it does not follow the log.
-    const b = createRedisPod({ url: server.url, keyPrefix: prefix })
-    pods.push(b)
+    const b = createRedisPod({ url: world.server.url, keyPrefix: world.prefix })
+    world.pods.push(b)
     await b.store.open()
     const matched = b.store.sessions.get('c')!
     await a.store.removeSession(first.stored!)
@@ -100,7 +79,7 @@ describe('the queue of a session that is claimed again', () => {
       await publish(store, { message: message('t', text), targets: to(stored!) })
     expect(await store.readQueue(stored!, 0, 10, 1_000)).toHaveLength(3)
     // Whatever reads waits behind it.
-    const blocking = link.command('BLPOP', `${prefix}nothing`, '0.5')
+    const blocking = link.command('BLPOP', `${world.prefix}nothing`, '0.5')
     const late = store.readQueue(stored!, 3, 10, 1_000)
     await Promise.all(
       [1, 2].map((seq) => new Promise<void>((resolve) => store.acknowledge(stored!, seq, 1, resolve))),
@@ -119,9 +98,9 @@ describe('the queue of a session that is claimed again', () => {
       await publish(store, { message: message('t', text), targets: to(stored!) })
     const lost: unknown[] = []
     store.onFenced((...one) => void lost.push(one))
-    await server.command('XDEL', `${prefix}q:cc`, '2-0', '3-0')
-    await server.command('XSETID', `${prefix}q:cc`, '1-0')
-    await server.command('HSET', `${prefix}s:cc`, 'seq', 1, 'n', 1, 'b', 1)
+    await world.server.command('XDEL', `${world.prefix}q:cc`, '2-0', '3-0')
+    await world.server.command('XSETID', `${world.prefix}q:cc`, '1-0')
+    await world.server.command('HSET', `${world.prefix}s:cc`, 'seq', 1, 'n', 1, 'b', 1)
     link.reload('test')
     await expect.poll(() => lost).toEqual([['c', number]])
     expect(store.claimOf('c')).toBeUndefined()
@@ -137,8 +116,8 @@ describe('identifiers of QoS 2', () => {
       publish(store, { message: message('t', 'x'), incoming: { session: stored!, messageId } })
     await receive(9)
     // As if it was read before that, and before the release of another one.
-    await server.command('SREM', `${prefix}i:cc`, 9)
-    await server.command('SADD', `${prefix}i:cc`, 7)
+    await world.server.command('SREM', `${world.prefix}i:cc`, 9)
+    await world.server.command('SADD', `${world.prefix}i:cc`, 7)
     link.reload('test')
     await expect.poll(() => link.reloads).toBe(1)
     expect([...stored!.incomingIds]).toEqual([9])
@@ -195,42 +174,45 @@ describe('a shared group', () => {
 describe('a lease whose answer comes late', () => {
   it('is known to the pod that has it, and goes on when memory is out', async () => {
     const redis = { holdMs: 100, commandTimeoutMs: 300 }
-    const one = createRedisPod({ url: server.url, keyPrefix: prefix, redis })
-    pods.push(one)
+    const one = createRedisPod({ url: world.server.url, keyPrefix: world.prefix, redis })
+    world.pods.push(one)
     await one.open()
     const { store, link } = one
     const group = await store.createSession('group', 'g/t')
     await publish(store, { message: message('t', '1'), targets: to(group) })
     await publish(store, { message: message('t', '2'), targets: to(group) })
-    server.freeze()
+    world.server.freeze()
     const late = store.readQueue(group, 0, 1, 1_000)
     await expect.poll(() => link.failure, { timeout: 5_000 }).toBeDefined()
     // Longer than writes wait.
     await expect(publish(store, { message: message('t', '3'), targets: to(group) })).rejects.toThrow('Redis')
-    server.thaw()
+    world.server.thaw()
     expect((await late).map(({ seq }) => seq)).toEqual([1])
 
-    await server.command('CONFIG', 'SET', 'maxmemory', 1)
+    await world.server.command('CONFIG', 'SET', 'maxmemory', 1)
     try {
       expect((await store.readQueue(group, 0, 1, 1_000)).map(({ seq }) => seq)).toEqual([2])
       store.giveBack(group, [2])
       expect((await store.readQueue(group, 0, 1, 1_000)).map(({ seq }) => seq)).toEqual([2])
     } finally {
-      await server.command('CONFIG', 'SET', 'maxmemory', 0)
+      await world.server.command('CONFIG', 'SET', 'maxmemory', 0)
     }
   })
 })
 
 describe('a retained message that was set before the log came to it', () => {
   it('is gone when Redis has lost everything', async () => {
-    const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { beatMs: 50 } })
-    pods.push(one)
+    const one = createRedisPod({ url: world.server.url, keyPrefix: world.prefix, cluster: { beatMs: 50 } })
+    world.pods.push(one)
     // Not started: the log is not followed.
     await one.store.open()
     await publish(one.store, { message: message('t', 'old', { retain: true }), retain: true })
     expect(one.store.retained('t')?.payload.toString()).toBe('old')
-    const names = (await server.command('KEYS', `${prefix.replaceAll(/[{}]/g, '?')}*`)) as string[]
-    await server.command('DEL', ...names)
+    const names = (await world.server.command(
+      'KEYS',
+      `${world.prefix.replaceAll(/[{}]/g, '?')}*`,
+    )) as string[]
+    await world.server.command('DEL', ...names)
     await expect.poll(() => one.link.emptied, { timeout: 5_000 }).toBe(1)
     await expect.poll(() => one.store.retained('t'), { timeout: 2_000 }).toBeUndefined()
   })

@@ -1,35 +1,14 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { RedisStore } from '../../../src/store/redis/contract.ts'
-import { bury, createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { bury } from '../../support/redis-pods.ts'
+import { useRedisPods } from '../../support/redis-pods-world.ts'
 import { message, payloads, publish, release, releaseIncoming, to } from '../../support/store-fixtures.ts'
 
 const NO_LIMITS = { maxSessions: 1_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
 const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
 
-let server: RedisServer
-let prefix: string
-let pods: RedisPod[]
-
-beforeAll(async () => {
-  server = await startRedis()
-})
-
-afterAll(() => server.remove())
-
-beforeEach(() => {
-  prefix = newPrefix()
-  pods = []
-})
-
-afterEach(() => Promise.all(pods.map(({ store }) => store.close())))
-
-async function pod(options: Partial<Parameters<typeof createRedisPod>[0]> = {}): Promise<RedisPod> {
-  const one = createRedisPod({ url: server.url, keyPrefix: prefix, cluster: { leaseMs: 100 }, ...options })
-  await one.open()
-  pods.push(one)
-  return one
-}
+const world = useRedisPods({ cluster: { leaseMs: 100 } })
+const { pod } = world
 
 const claim = (
   store: RedisStore,
@@ -40,8 +19,11 @@ const claim = (
 const will = (clientId: string, text = 'bye') => ({ clientId, message: message(`wills/${clientId}`, text) })
 
 const keysOf = async (): Promise<string[]> => {
-  const all = (await server.command('KEYS', `${prefix.replaceAll(/[[\]{}*?\\]/g, '?')}*`)) as string[]
-  return all.map((key) => key.slice(prefix.length))
+  const all = (await world.server.command(
+    'KEYS',
+    `${world.prefix.replaceAll(/[[\]{}*?\\]/g, '?')}*`,
+  )) as string[]
+  return all.map((key) => key.slice(world.prefix.length))
 }
 
 describe('a claim on the Redis store', () => {
@@ -165,18 +147,22 @@ describe('a claim on the Redis store', () => {
     const a = await pod()
     const known = await claim(a.store, 'known')
     await a.store.releaseClaim('known', known.claim, { ...AT_ONCE, expiresAtMs: 5_000 })
-    server.freeze()
+    world.server.freeze()
     try {
       const late = ['known', 'new'].map((id) => claim(a.store, id, { will: will(id) }))
       const unavailable = { status: 'rejected', reason: { code: 'TMQ_STORE_UNAVAILABLE' } }
       expect(await Promise.allSettled(late)).toMatchObject([unavailable, unavailable])
     } finally {
-      server.thaw()
+      world.server.thaw()
     }
-    await expect.poll(() => server.command('GET', `${prefix}fence`), { timeout: 10_000 }).toBe('3')
-    await expect.poll(() => server.command('EXISTS', `${prefix}owner`, `${prefix}wills`)).toBe(0)
+    await expect
+      .poll(() => world.server.command('GET', `${world.prefix}fence`), { timeout: 10_000 })
+      .toBe('3')
+    await expect
+      .poll(() => world.server.command('EXISTS', `${world.prefix}owner`, `${world.prefix}wills`))
+      .toBe(0)
     await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['known'])
-    expect(await server.command('ZSCORE', `${prefix}expiry`, 'cknown')).toBe('5000')
+    expect(await world.server.command('ZSCORE', `${world.prefix}expiry`, 'cknown')).toBe('5000')
     expect(a.store.claimedCount).toBe(0)
   })
 
@@ -186,12 +172,14 @@ describe('a claim on the Redis store', () => {
     const two = await claim(a.store, 'two')
     const three = await claim(a.store, 'three')
     await claim(b.store, 'two')
-    await server.command('HDEL', `${prefix}owner`, 'one')
-    await server.command('HDEL', `${prefix}wills`, 'one')
+    await world.server.command('HDEL', `${world.prefix}owner`, 'one')
+    await world.server.command('HDEL', `${world.prefix}wills`, 'one')
     const held = new Map([one, two, three].map(({ claim: number, stored }) => [stored!.id, number]))
     expect(await a.store.reclaim(held)).toEqual(['two'])
-    expect(await server.command('HGET', `${prefix}owner`, 'one')).toBe(`${one.claim}:${a.link.pod}`)
-    expect(await server.command('HEXISTS', `${prefix}wills`, 'one')).toBe(1)
+    expect(await world.server.command('HGET', `${world.prefix}owner`, 'one')).toBe(
+      `${one.claim}:${a.link.pod}`,
+    )
+    expect(await world.server.command('HEXISTS', `${world.prefix}wills`, 'one')).toBe(1)
   })
 })
 
@@ -227,9 +215,12 @@ describe('wills on the Redis store', () => {
     const dropped = await claim(a.store, 'dropped', { will: will('dropped') })
     await a.store.releaseClaim('kept', kept.claim, { ...AT_ONCE, willDueAtMs: 5_000 })
     await a.store.releaseClaim('dropped', dropped.claim, AT_ONCE)
-    expect(await server.command('ZRANGE', `${prefix}willdue`, 0, -1, 'WITHSCORES')).toEqual(['kept', '5000'])
-    expect(await server.command('HKEYS', `${prefix}wills`)).toEqual(['kept'])
+    expect(await world.server.command('ZRANGE', `${world.prefix}willdue`, 0, -1, 'WITHSCORES')).toEqual([
+      'kept',
+      '5000',
+    ])
+    expect(await world.server.command('HKEYS', `${world.prefix}wills`)).toEqual(['kept'])
     await claim(a.store, 'kept')
-    expect(await server.command('EXISTS', `${prefix}willdue`, `${prefix}wills`)).toBe(0)
+    expect(await world.server.command('EXISTS', `${world.prefix}willdue`, `${world.prefix}wills`)).toBe(0)
   })
 })

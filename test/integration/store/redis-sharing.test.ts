@@ -1,35 +1,13 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { ReplicaListener, StoredSession } from '../../../src/store/contract.ts'
 import type { RedisStore } from '../../../src/store/redis/contract.ts'
-import { createRedisPod, newPrefix, type RedisPod } from '../../support/redis-pods.ts'
-import { type RedisServer, startRedis } from '../../support/redis-server.ts'
+import { useRedisPods } from '../../support/redis-pods-world.ts'
 import { message, payloads, publish, settled, to } from '../../support/store-fixtures.ts'
 
-let server: RedisServer
-let prefix: string
-let pods: RedisPod[]
+const world = useRedisPods()
+const { pod } = world
 
-beforeAll(async () => {
-  server = await startRedis()
-})
-
-afterAll(() => server.remove())
-
-beforeEach(() => {
-  prefix = newPrefix()
-  pods = []
-})
-
-afterEach(() => Promise.all(pods.map(({ store }) => store.close())))
-
-async function pod(options: Partial<Parameters<typeof createRedisPod>[0]> = {}): Promise<RedisPod> {
-  const one = createRedisPod({ url: server.url, keyPrefix: prefix, ...options })
-  await one.open()
-  pods.push(one)
-  return one
-}
-
-const key = (name: string): string => prefix + name
+const key = (name: string): string => world.prefix + name
 const plain = (filter: string) => ({ filter, matchFilter: filter, qos: 1 as const })
 const shared = (filter = 'jobs') => ({
   filter: `$share/g/${filter}`,
@@ -93,9 +71,9 @@ describe('what one pod stores', () => {
     expect([...first.subscriptions.values()]).toEqual([plain('x'), plain('y')])
     expect(b.store.retained('t')?.payload.toString()).toBe('123')
     // What nobody has told, as after a log that was cut off.
-    await server.command('HDEL', key('f:cone'), 'x')
-    await server.command('HDEL', key('sessions'), 'ctwo')
-    await server.command('HDEL', key('retained'), 't')
+    await world.server.command('HDEL', key('f:cone'), 'x')
+    await world.server.command('HDEL', key('sessions'), 'ctwo')
+    await world.server.command('HDEL', key('retained'), 't')
     expect(reloads).toBe(0)
     b.link.reload('asked for by a test')
     await expect.poll(() => reloads).toBe(1)
@@ -120,7 +98,9 @@ describe('what one pod stores', () => {
     const latest = Array.from({ length: 50 }, (_, i) => [`t/${i}`, `${450 + i}`] as const)
     const expected = Object.fromEntries(latest.filter(([topic]) => topic !== 't/7'))
     for (const { store } of [a, b]) await expect.poll(() => values(store)).toEqual(expected)
-    expect(a.store.stats().retainedBytes).toBe(Number(await server.command('GET', key('retainedbytes'))))
+    expect(a.store.stats().retainedBytes).toBe(
+      Number(await world.server.command('GET', key('retainedbytes'))),
+    )
   })
 
   it('ends sessions that are away for too long, and none that is back', async () => {
@@ -144,7 +124,7 @@ describe('what one pod stores', () => {
     expect(a.store.stats().expiredSessions + b.store.stats().expiredSessions).toBe(1)
     await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['back'])
     await expect.poll(() => [...b.store.sessions.keys(), ...b.store.groups.keys()]).toEqual(['back'])
-    expect(await server.command('KEYS', `*${prefix.slice(1, -2)}*away*`)).toEqual([])
+    expect(await world.server.command('KEYS', `*${world.prefix.slice(1, -2)}*away*`)).toEqual([])
   })
 
   it('is read in portions that are bounded in Redis', async () => {
@@ -159,7 +139,7 @@ describe('what one pod stores', () => {
     expect(after - before).toBeLessThan(400_000)
   })
 
-  const info = async (): Promise<string> => (await server.command('INFO', 'stats')) as string
+  const info = async (): Promise<string> => (await world.server.command('INFO', 'stats')) as string
 })
 
 describe('the queue of a shared subscription', () => {
@@ -183,9 +163,11 @@ describe('the queue of a shared subscription', () => {
     b.store.acknowledge(same, 1, 1) // leased elsewhere
     a.store.acknowledge(group, 1, 1)
     await Promise.all([settled(a.store), settled(b.store)])
-    expect(await server.command('HKEYS', key('gl:g/jobs'))).toEqual(expect.arrayContaining(['2', '4', '5']))
-    expect(await server.command('XLEN', key('q:gg/jobs'))).toBe(3)
-    expect(await server.command('HMGET', key('s:gg/jobs'), 'n', 'b')).toEqual(['3', '3'])
+    expect(await world.server.command('HKEYS', key('gl:g/jobs'))).toEqual(
+      expect.arrayContaining(['2', '4', '5']),
+    )
+    expect(await world.server.command('XLEN', key('q:gg/jobs'))).toBe(3)
+    expect(await world.server.command('HMGET', key('s:gg/jobs'), 'n', 'b')).toEqual(['3', '3'])
   })
 
   it('wakes pods with members when something is there again', async () => {
@@ -193,7 +175,7 @@ describe('the queue of a shared subscription', () => {
     const told: unknown[] = []
     b.link.follower.onInbox('filled', ([, group]) => void told.push(group))
     await subscribed(a.store, 'one')
-    await server.command('SADD', key('gm:g/jobs'), `p${b.link.pod}`)
+    await world.server.command('SADD', key('gm:g/jobs'), `p${b.link.pod}`)
     const group = a.store.groups.get('g/jobs')!
     for (const text of ['1', '2', '3']) {
       await publish(a.store, { message: message('jobs', text), targets: to(group) })
@@ -214,7 +196,7 @@ describe('the queue of a shared subscription', () => {
     expect(a.store.groups.get('g/jobs')).toBe(group)
     await a.store.removeSession(two)
     expect(a.store.groups.size).toBe(0)
-    expect(await server.command('KEYS', `*${prefix.slice(1, -2)}*jobs*`)).toEqual([])
+    expect(await world.server.command('KEYS', `*${world.prefix.slice(1, -2)}*jobs*`)).toEqual([])
     expect((await publish(a.store, { message: message('jobs', 'x'), targets: to(group) })).seqs).toEqual([0])
   })
 
