@@ -9,7 +9,7 @@ export interface RedisPodsWorld {
   /** Closed after the test: for those that were not opened with `pod`. */
   readonly pods: RedisPod[]
   /** One more store on the data of this test, open. */
-  pod(options?: Partial<RedisPodOptions>): Promise<RedisPod>
+  readonly pod: (options?: Partial<RedisPodOptions>) => Promise<RedisPod>
 }
 
 /** One Redis for the tests of a file, and stores that share it. Called at the top of the file. */
