@@ -44,6 +44,8 @@ const contracts = [
   'cluster/contract.ts',
   'config/schema.ts',
   'admin/read-model.ts',
+  'admin/operations.ts',
+  'admin/api/resources.ts',
 ]
 
 /** What each part may import of the others, as a folder (`x/`) or a file. Its own folder is always allowed. */
@@ -74,6 +76,8 @@ const allowed: Record<string, readonly string[]> = {
     'config/schema.ts',
     'config/listener-name.ts',
     'admin/read-model.ts',
+    'admin/operations.ts',
+    'admin/api/resources.ts',
     'cluster/contract.ts',
     'tunnel/protocol/',
     'tunnel/router/',
@@ -121,7 +125,9 @@ const owners: Record<string, string | readonly string[]> = {
   ioredis: 'store/redis/',
   pino: 'log.ts',
   'pino-pretty': 'log.ts',
+  // The API's description is one of ours as well: zod with what OpenAPI needs.
   zod: 'config/',
+  '@hono/zod-openapi': 'admin/',
   yaml: 'config/yaml.ts',
   commander: 'cli/',
   hono: 'admin/',

@@ -1,5 +1,8 @@
 import { z } from 'zod'
+import { adminSchema } from './admin-schema.ts'
+import { bridgeSchema } from './bridge-schema.ts'
 import { clusterSchema, redisSchema } from './cluster-schema.ts'
+import { tracingSchema } from './tracing-schema.ts'
 import { tunnelSchema } from './tunnel-schema.ts'
 
 /**
@@ -335,14 +338,6 @@ const authSchema = z
   })
   .describe('How handlers are asked.')
 
-const adminSchema = z
-  .strictObject({
-    enabled: z.boolean().default(true).describe('Serve /live, /ready and /metrics.'),
-    host,
-    port: z.int().min(0).max(65_535).default(8080).describe('TCP port; 0 lets the system choose.'),
-  })
-  .describe('Health and metrics, over HTTP.')
-
 const logSchema = z
   .strictObject({
     level: z
@@ -388,7 +383,9 @@ export const configSchema = z
     limits: limitsSchema.prefault({}),
     auth: authSchema.prefault({}),
     tunnel: tunnelSchema.prefault({}),
+    bridges: z.array(bridgeSchema).default([]).describe('Bridges to other MQTT brokers.'),
     admin: adminSchema.prefault({}),
+    tracing: tracingSchema.prefault({}),
     sysIntervalMs: ms.default(10_000).describe('How often `$SYS/broker/...` is published, in ms; 0: never.'),
     log: logSchema.prefault({}),
     shutdown: shutdownSchema.prefault({}),

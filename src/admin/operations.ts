@@ -1,0 +1,102 @@
+import type {
+  Agent,
+  Ban,
+  BanRequest,
+  ClientDetail,
+  ClientQuery,
+  ClientRef,
+  ClientSummary,
+  DrainRequest,
+  DrainState,
+  Explanation,
+  Listener,
+  LogLevel,
+  Overview,
+  Page,
+  Pod,
+  QueueEntry,
+  QueueQuery,
+  Refusal,
+  RetainedMessage,
+  RetainedQuery,
+  Stream,
+  TraceBatch,
+  TraceRequest,
+  WhyRequest,
+} from './api/resources.ts'
+
+type Later<T> = T | Promise<T>
+
+/**
+ * What the API asks of one pod, about this pod. Arguments and results are JSON, because the question may come from
+ * another pod (everywhere.ts). Errors are TunnelMQError: TMQ_USAGE is the asker's mistake (400), TMQ_STORE_UNAVAILABLE
+ * and TMQ_TIMEOUT are 503, anything else is ours (500). Nothing of it may hold up the data path: long walks are cut
+ * into portions, and results have the bounds of their queries.
+ */
+export interface Operations {
+  overview(): Later<Overview>
+  /** By client id, ascending (code units), and then mountpoint; offline ones are known to every pod. */
+  clients(query: ClientQuery): Later<Page<ClientSummary>>
+  /** Undefined: neither connected here nor stored. */
+  client(ref: ClientRef): Later<ClientDetail | undefined>
+  /** Wherever it is. False: it has no connection. */
+  disconnect(ref: ClientRef): Promise<boolean>
+  /** Ends its connection and removes its stored session with everything that waits. False: there was none. */
+  removeSession(ref: ClientRef): Promise<boolean>
+  /** Of a stored session, oldest first. */
+  queue(ref: ClientRef, query: QueueQuery): Later<Page<QueueEntry> | undefined>
+
+  retained(query: RetainedQuery): Later<Page<RetainedMessage>>
+  /** With the whole payload. */
+  retainedMessage(topic: string): Later<RetainedMessage | undefined>
+  /** Resolves when it is deleted as safely as it was stored. False: there was none. */
+  deleteRetained(topic: string): Promise<boolean>
+
+  agents(): Later<Agent[]>
+  streams(): Later<Stream[]>
+  /** RESET to both ends. False: it is not one of this pod. */
+  cutStream(id: string): Later<boolean>
+
+  listeners(): Later<Listener[]>
+  /** Shared by pods on one Redis. */
+  bans(): Later<Ban[]>
+  ban(request: BanRequest): Later<Ban>
+  unban(address: string): Later<boolean>
+  /** Newest first. */
+  refusals(limit: number): Later<Refusal[]>
+  pod(): Later<Pod>
+  /** Effective, without secrets. */
+  config(): Later<unknown>
+
+  logLevel(): Later<LogLevel>
+  setLogLevel(level: LogLevel): Later<LogLevel>
+  drainState(): Later<DrainState>
+  /** No new connections, `/ready` 503, clients sent away spread over time. The process goes on. Idempotent. */
+  drain(request: DrainRequest): Later<DrainState>
+  /** Accepts again. */
+  undrain(): Later<DrainState>
+
+  why(request: WhyRequest): Promise<Explanation>
+  startTrace(request: TraceRequest): Later<{ id: string }>
+  /** Packets after that number; waits up to `waitMs` for the first. Undefined: there is no such trace any more. */
+  readTrace(id: string, after: number, waitMs: number): Promise<TraceBatch | undefined>
+  stopTrace(id: string): Later<boolean>
+}
+
+export type OperationName = keyof Operations
+
+/** The pods, as the API asks them. */
+export interface PodCalls {
+  readonly self: string
+  /** That live, itself included. */
+  pods(): readonly string[]
+  /**
+   * Calls an operation at a pod; arguments and result cross as JSON. Rejects with the pod's own error, with
+   * TMQ_TIMEOUT after `admin.podTimeoutMs` (and the wait that a `readTrace` asks for), or TMQ_UNREACHABLE.
+   */
+  call<Name extends OperationName>(
+    pod: string,
+    operation: Name,
+    ...args: Parameters<Operations[Name]>
+  ): Promise<Awaited<ReturnType<Operations[Name]>>>
+}
