@@ -46,6 +46,7 @@ describe('loadConfig without a file', () => {
     expect(config).toEqual({
       ...defaultConfig(),
       store: { ...defaultConfig().store, path: join(process.cwd(), 'data') },
+      admin: { ...defaultConfig().admin, localKeyFile: join(process.cwd(), 'data/admin.key') },
     })
     expect(warnings).toEqual([])
     expect(file).toBeUndefined()
