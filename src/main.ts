@@ -96,7 +96,9 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     const broker: Broker = new Broker({ config, store, cluster, counters, admission, tunnels, log })
 
     // Before the store: while that waits for Redis, somebody wants to know why nothing goes on.
+    const listeners: Listener[] = []
     const model = createReadModel({
+      config,
       startedAtMs,
       notReady,
       counters,
@@ -105,6 +107,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       cluster: () => cluster,
       broker: () => broker,
       tunnels: () => tunnels,
+      listeners,
     })
     const admin = config.admin.enabled
       ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
@@ -146,7 +149,6 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       }))
     undo.push(() => gateway?.close())
 
-    const listeners: Listener[] = []
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
       const { profile } = chains[index]!

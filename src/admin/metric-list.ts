@@ -2,7 +2,9 @@ import { dropReasons, refusals } from '../counters.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
 import { clusterMetrics } from './cluster-metric-list.ts'
+import { processMetrics } from './process-metric-list.ts'
 import { byKey, one, type Sample } from './samples.ts'
+import { limitMetrics, storeMetrics } from './store-metric-list.ts'
 import { tunnelMetrics } from './tunnel-metric-list.ts'
 
 export interface LatencySample {
@@ -160,145 +162,12 @@ const sessionMetrics: readonly NumberMetric[] = [
   },
 ]
 
-const storeMetrics: readonly NumberMetric[] = [
-  {
-    name: 'tunnelmq_queued_messages',
-    type: 'gauge',
-    help: 'Messages that wait for stored sessions or are in flight to them.',
-    labels: [],
-    read: (model) => one(model.storeStats().queuedMessages),
-  },
-  {
-    name: 'tunnelmq_queued_bytes',
-    type: 'gauge',
-    help: 'Payload bytes of the queued messages.',
-    labels: [],
-    read: (model) => one(model.storeStats().queuedBytes),
-  },
-  {
-    name: 'tunnelmq_retained_messages',
-    type: 'gauge',
-    help: 'Retained messages.',
-    labels: [],
-    read: (model) => one(model.storeStats().retainedMessages),
-  },
-  {
-    name: 'tunnelmq_retained_bytes',
-    type: 'gauge',
-    help: 'Payload bytes of the retained messages.',
-    labels: [],
-    read: (model) => one(model.storeStats().retainedBytes),
-  },
-  {
-    name: 'tunnelmq_store_up',
-    type: 'gauge',
-    help: '1 while the store works.',
-    labels: [],
-    read: (model) => one(model.storeStats().failure === '' ? 1 : 0),
-  },
-  {
-    name: 'tunnelmq_store_commits_total',
-    type: 'counter',
-    help: 'Batches that the store has written; one holds many messages under load.',
-    labels: [],
-    read: (model) => one(model.storeStats().commits),
-  },
-  {
-    name: 'tunnelmq_store_expired_sessions_total',
-    type: 'counter',
-    help: 'Stored sessions that this pod has ended because their clients stayed away (Redis only; others end theirs).',
-    labels: [],
-    read: (model) => one(model.storeStats().expiredSessions),
-  },
-  {
-    name: 'tunnelmq_store_corrupt_values_total',
-    type: 'counter',
-    help: 'Stored values that could not be read and were set aside. Anything but 0 is a damaged disk or our bug.',
-    labels: [],
-    read: (model) => one(model.storeStats().corruptValues),
-  },
-  {
-    name: 'tunnelmq_store_pending_writes',
-    type: 'gauge',
-    help: 'Writes that wait for their commit.',
-    labels: [],
-    read: (model) => one(model.storeStats().pendingWrites),
-  },
-  {
-    name: 'tunnelmq_store_pending_bytes',
-    type: 'gauge',
-    help: 'Bytes of the writes that wait for their commit.',
-    labels: [],
-    read: (model) => one(model.storeStats().pendingBytes),
-  },
-]
-
-const processMetrics: readonly NumberMetric[] = [
-  {
-    name: 'tunnelmq_handler_failures_total',
-    type: 'counter',
-    help: 'Calls of handlers that did not say yes, by cause: refused, error (not an AuthError), timeout.',
-    labels: ['handler', 'method', 'cause'],
-    read: (model) =>
-      model.counters.handlers.flatMap(({ handler, method, refused, failed, timedOut }) =>
-        Object.entries({ refused, error: failed, timeout: timedOut }).map(([cause, value]) => ({
-          labels: { handler, method, cause },
-          value,
-        })),
-      ),
-  },
-  {
-    name: 'tunnelmq_unhandled_errors_total',
-    type: 'counter',
-    help: 'Errors that nobody caught, and that were only logged. Please report them.',
-    labels: [],
-    read: (model) => one(model.counters.unhandledErrors),
-  },
-  {
-    name: 'tunnelmq_uptime_seconds',
-    type: 'gauge',
-    help: 'Since the start.',
-    labels: [],
-    read: (model) => one((Date.now() - model.startedAtMs) / 1_000),
-  },
-  {
-    name: 'tunnelmq_info',
-    type: 'gauge',
-    help: 'Always 1; the version is in the label.',
-    labels: ['version'],
-    read: (model) => [{ labels: { version: model.version }, value: 1 }],
-  },
-  {
-    name: 'tunnelmq_process_resident_memory_bytes',
-    type: 'gauge',
-    help: 'Resident memory of the process.',
-    labels: [],
-    read: () => one(process.memoryUsage.rss()),
-  },
-  {
-    name: 'tunnelmq_process_heap_used_bytes',
-    type: 'gauge',
-    help: 'JavaScript heap in use.',
-    labels: [],
-    read: () => one(process.memoryUsage().heapUsed),
-  },
-  {
-    name: 'tunnelmq_process_cpu_seconds_total',
-    type: 'counter',
-    help: 'CPU time of the process, user and system.',
-    labels: [],
-    read: () => {
-      const { user, system } = process.cpuUsage()
-      return one((user + system) / 1_000_000)
-    },
-  },
-]
-
 export const numberMetrics: readonly NumberMetric[] = [
   ...connectionMetrics,
   ...messageMetrics,
   ...sessionMetrics,
   ...storeMetrics,
+  ...limitMetrics,
   ...tunnelMetrics,
   ...clusterMetrics,
   ...processMetrics,

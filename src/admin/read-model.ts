@@ -31,6 +31,19 @@ export interface ClusterFigures {
   readonly pendingBytes: number
 }
 
+/** What the configuration allows; counters and gauges are looked at beside it. */
+export interface LimitFigures {
+  readonly maxConnections: number
+  readonly retainedMaxMessages: number
+  readonly retainedMaxBytes: number
+}
+
+export interface CertificateFigures {
+  readonly listener: string
+  /** Unix time in ms at which the certificate ends that clients are shown now. */
+  readonly endsAtMs: number
+}
+
 /** All that health and metrics need to know of the broker; read when somebody asks, so it may cost a little. */
 export interface BrokerReadModel {
   readonly version: string
@@ -45,6 +58,11 @@ export interface BrokerReadModel {
   /** QoS 1 and 2 messages that are on their way to clients. */
   inflightCount(): number
   storeStats(): StoreStats
+  readonly limits: LimitFigures
+  /** How full the fullest stored queue is, 1 being its bound by count or bytes. Looks at each session. */
+  fullestQueueRatio(): number
+  /** Of each listener with TLS. */
+  certificates(): readonly CertificateFigures[]
   /** Addresses that are banned now. */
   bannedCount(): number
   /** Undefined: `$tunnel/` is not routed. */

@@ -1,5 +1,6 @@
-import type { BrokerReadModel, ClusterFigures } from '../admin/read-model.ts'
+import type { BrokerReadModel, CertificateFigures, ClusterFigures } from '../admin/read-model.ts'
 import type { Cluster } from '../cluster/contract.ts'
+import type { Config } from '../config/schema.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Store } from '../store/contract.ts'
@@ -8,6 +9,7 @@ import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
 
 export interface ReadModelParts {
+  readonly config: Config
   readonly startedAtMs: number
   /** Why clients should not come, beside the store's and the cluster's own reasons. */
   readonly notReady: ReadonlySet<string>
@@ -18,11 +20,13 @@ export interface ReadModelParts {
   readonly cluster: () => Cluster | undefined
   readonly broker: () => Broker | undefined
   readonly tunnels: () => TunnelRouter | undefined
+  /** Listeners that are open, as far as they have certificates. */
+  readonly listeners: readonly { readonly name: string; readonly certificateEndsAtMs: number | undefined }[]
 }
 
 /** What health and metrics read. */
 export function createReadModel(parts: ReadModelParts): BrokerReadModel {
-  const { startedAtMs, notReady, counters, store, admission } = parts
+  const { config, startedAtMs, notReady, counters, store, admission } = parts
   return {
     version,
     startedAtMs,
@@ -35,6 +39,13 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
     subscriptionCount: () => parts.broker()?.subscriptions.count ?? 0,
     inflightCount: () => inflightCount(parts.broker()),
     storeStats: () => store.stats(),
+    limits: {
+      maxConnections: config.limits.maxConnections,
+      retainedMaxMessages: config.retained.maxMessages,
+      retainedMaxBytes: config.retained.maxBytes,
+    },
+    fullestQueueRatio: () => fullestQueueRatio(store, config.session),
+    certificates: () => parts.listeners.flatMap(certificateOf),
     bannedCount: () => admission.bans().length,
     tunnels: () => {
       const tunnels = parts.tunnels()
@@ -49,6 +60,24 @@ function reasonsOf(notReady: ReadonlySet<string>, store: Store, cluster: Cluster
   if (store.failure !== undefined) reasons.push(`store: ${store.failure}`)
   if (cluster?.failure !== undefined) reasons.push(`cluster: ${cluster.failure}`)
   return reasons
+}
+
+function fullestQueueRatio(
+  { sessions, groups }: Store,
+  { queueMaxMessages, queueMaxBytes }: Config['session'],
+): number {
+  let fullest = 0
+  for (const kind of [sessions, groups])
+    for (const { queuedCount, queuedBytes } of kind.values())
+      fullest = Math.max(fullest, queuedCount / queueMaxMessages, queuedBytes / queueMaxBytes)
+  return fullest
+}
+
+function certificateOf({
+  name,
+  certificateEndsAtMs,
+}: ReadModelParts['listeners'][number]): CertificateFigures[] {
+  return certificateEndsAtMs === undefined ? [] : [{ listener: name, endsAtMs: certificateEndsAtMs }]
 }
 
 function inflightCount(broker: Broker | undefined): number {

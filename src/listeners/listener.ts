@@ -45,6 +45,8 @@ export interface Listener {
   readonly url: string
   readonly port: number | undefined
   readonly connectionCount: number
+  /** Unix time in ms at which its certificate ends, the one that clients are shown now; undefined without TLS. */
+  readonly certificateEndsAtMs: number | undefined
   /** Frees the address and puts out sockets that are not connections yet; connections stay. */
   stopAccepting(): Promise<void>
   /** Reads the certificate files again. Rejects if they are bad, and then the old ones stay. Without TLS: nothing. */
@@ -100,6 +102,9 @@ export async function openListener(config: ListenerConfig, options: ListenerOpti
     url: listenerUrl(config, port),
     get connectionCount() {
       return lobby.connectionCount
+    },
+    get certificateEndsAtMs() {
+      return tls?.certificateEndsAtMs
     },
     stopAccepting: () => Promise.resolve(stop()),
     reloadCertificates: () => tls?.reload() ?? Promise.resolve(),

@@ -16,6 +16,8 @@ export interface TlsOutcome {
 export interface TlsDoor {
   /** Starts the handshake. The caller holds the deadline. */
   accept(raw: Socket, outcome: TlsOutcome): void
+  /** Unix time in ms at which the certificate ends that is shown to clients now. */
+  readonly certificateEndsAtMs: number
   /** Reads the files again; connections that come later see the new ones. Rejects, and keeps the old, if they are bad. */
   reload(): Promise<void>
   close(): void
@@ -30,6 +32,7 @@ export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error
   const first = await load(config)
   /** Last contents that were tried, good or bad, so that a bad file is reported once and not at every look. */
   let triedDigest = first.digest
+  let { certificateEndsAtMs } = first
 
   const outcomes = new WeakMap<Socket, TlsOutcome>()
   /**
@@ -61,6 +64,7 @@ export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error
 
   function use(loaded: Loaded): void {
     triedDigest = loaded.digest
+    certificateEndsAtMs = loaded.certificateEndsAtMs
     server.setSecureContext(loaded.context)
   }
   async function reloadIfChanged(): Promise<void> {
@@ -79,6 +83,9 @@ export async function openTlsDoor(config: TlsConfig, reloadFailed: (error: Error
       outcomes.set(raw, outcome)
       server.emit('connection', raw)
     },
+    get certificateEndsAtMs() {
+      return certificateEndsAtMs
+    },
     reload: async () => use(await load(config)),
     close: () => watch.close(),
   }
@@ -93,6 +100,7 @@ interface Contents {
 interface Loaded {
   readonly context: SecureContextOptions
   readonly digest: string
+  readonly certificateEndsAtMs: number
 }
 
 async function load(config: TlsConfig): Promise<Loaded> {
@@ -154,7 +162,7 @@ function check(config: TlsConfig, contents: Contents, digest: string): Loaded {
       error,
     )
   }
-  return { context, digest }
+  return { context, digest, certificateEndsAtMs: Date.parse(certificate.validTo) }
 }
 
 function readCertificate(file: string, pem: Buffer): X509Certificate {

@@ -12,7 +12,7 @@ export interface CertificateFiles {
 
 /** A CA of its own, made with the openssl command. */
 export interface TestCa extends CertificateFiles {
-  issue(name: string, subject?: string, altNames?: string): Promise<CertificateFiles>
+  issue(name: string, subject?: string, altNames?: string, days?: number): Promise<CertificateFiles>
 }
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
@@ -37,7 +37,7 @@ export async function createCa(folder: string, name = 'ca'): Promise<TestCa> {
   return {
     cert,
     key,
-    async issue(leaf, subject = `/CN=${leaf}`, altNames = 'DNS:localhost,IP:127.0.0.1') {
+    async issue(leaf, subject = `/CN=${leaf}`, altNames = 'DNS:localhost,IP:127.0.0.1', days = 2) {
       const files = { cert: join(folder, `${leaf}.crt`), key: join(folder, `${leaf}.key`) }
       const request = join(folder, `${leaf}.csr`)
       const extensions = join(folder, `${leaf}.ext`)
@@ -55,7 +55,7 @@ export async function createCa(folder: string, name = 'ca'): Promise<TestCa> {
       ])
       await run('openssl', [
         ...['x509', '-req', '-in', request, '-CA', cert, '-CAkey', key, '-CAcreateserial'],
-        ...['-days', '2', '-extfile', extensions, '-out', files.cert],
+        ...['-days', String(days), '-extfile', extensions, '-out', files.cert],
       ])
       return files
     },

@@ -221,11 +221,14 @@ describe('a tls listener', () => {
 
 describe('certificates that change', () => {
   /** The name on the certificate that a new connection is shown. */
-  async function nameShown(world: World): Promise<string | undefined> {
+  async function certificateShown(world: World): Promise<{ name: string; endsAtMs: number }> {
     const client = await dialTls(world, { checkServerIdentity: () => undefined })
-    const { CN } = client.getPeerCertificate().subject
+    const { subject, valid_to: end } = client.getPeerCertificate()
     client.destroy()
-    return String(CN)
+    return { name: String(subject.CN), endsAtMs: Date.parse(end) }
+  }
+  async function nameShown(world: World): Promise<string | undefined> {
+    return (await certificateShown(world)).name
   }
 
   it('are shown to new connections after their files were replaced by renames, while old ones stay', async () => {
@@ -279,10 +282,14 @@ describe('certificates that change', () => {
     await expect(world.listener.reloadCertificates()).rejects.toMatchObject({ code: ErrorCode.file })
     expect(await nameShown(world)).toBe('server')
 
-    const renewed = await ca.issue('repaired')
+    const renewed = await ca.issue('repaired', '/CN=repaired', 'DNS:localhost', 1)
     await copyFile(renewed.key, tls.key)
     await copyFile(renewed.cert, tls.cert)
+    const endedAtMs = world.listener.certificateEndsAtMs ?? 0
     await world.listener.reloadCertificates()
-    expect(await nameShown(world)).toBe('repaired')
+    const shown = await certificateShown(world)
+    expect(shown.name).toBe('repaired')
+    expect(world.listener.certificateEndsAtMs).toBe(shown.endsAtMs)
+    expect(shown.endsAtMs).toBeLessThan(endedAtMs)
   })
 })

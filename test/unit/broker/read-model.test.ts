@@ -1,15 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { createReadModel } from '../../../src/broker/read-model.ts'
-import { configSchema } from '../../../src/config/schema.ts'
+import { configSchema, type ConfigInput } from '../../../src/config/schema.ts'
 import { createBrokerCounters } from '../../../src/counters.ts'
 import { createAdmission } from '../../../src/listeners/admission.ts'
+import type { StoredSession } from '../../../src/store/contract.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
 import { createMetrics } from '../../../src/admin/metrics.ts'
 import { clusterStats, fakeCluster } from '../admin/fake-cluster.ts'
-import { testLimits } from '../../support/store-fixtures.ts'
+import { message, publish, testLimits, to } from '../../support/store-fixtures.ts'
 
-function partsOf() {
+function partsOf(config: ConfigInput = {}) {
   return {
+    config: configSchema.parse(config),
     startedAtMs: Date.now(),
     notReady: new Set(['starting']),
     counters: createBrokerCounters(),
@@ -18,6 +20,7 @@ function partsOf() {
     broker: () => undefined,
     cluster: () => undefined,
     tunnels: () => undefined,
+    listeners: [],
   }
 }
 
@@ -62,5 +65,30 @@ describe('the read model', () => {
     })
     const figures = createReadModel({ ...partsOf(), cluster: () => cluster }).cluster()
     expect(figures).toMatchObject({ silentMs: 1_500, pendingBytes: 5 })
+  })
+
+  it('tells how full the fullest queue is, by count or bytes, of clients and shared subscriptions', async () => {
+    const parts = partsOf({ session: { queueMaxMessages: 4, queueMaxBytes: 100 } })
+    await parts.store.open()
+    const model = createReadModel(parts)
+    expect(model.fullestQueueRatio()).toBe(0)
+    const put = (session: StoredSession, payload: string) =>
+      publish(parts.store, { message: message('a', payload), targets: to(session) })
+    const few = await parts.store.createSession('client', 'few')
+    await put(few, 'x')
+    expect(model.fullestQueueRatio()).toBe(0.25)
+    await put(await parts.store.createSession('group', 'g/#'), 'y'.repeat(90))
+    expect(model.fullestQueueRatio()).toBe(0.9)
+    await parts.store.close()
+  })
+
+  it('tells when certificates end, of listeners that have one', () => {
+    const listeners = [
+      { name: 'tcp-1883', certificateEndsAtMs: undefined },
+      { name: 'tls-8883', certificateEndsAtMs: 1_700_000_000_000 },
+    ]
+    expect(createReadModel({ ...partsOf(), listeners }).certificates()).toEqual([
+      { listener: 'tls-8883', endsAtMs: 1_700_000_000_000 },
+    ])
   })
 })
