@@ -1,5 +1,6 @@
 import type {
   Agent,
+  AuditEntry,
   Ban,
   BanRequest,
   ClientDetail,
@@ -35,7 +36,10 @@ type Later<T> = T | Promise<T>
  */
 export interface Operations {
   overview(): Later<Overview>
-  /** By client id, ascending (code units), and then mountpoint; offline ones are known to every pod. */
+  /**
+   * By client id, ascending (code units), and then mountpoint; offline ones are known to every pod. `after` and `next` are
+   * cursors of cursor.ts, so that pages of several pods can be merged.
+   */
   clients(query: ClientQuery): Later<Page<ClientSummary>>
   /** Undefined: neither connected here nor stored. */
   client(ref: ClientRef): Later<ClientDetail | undefined>
@@ -43,7 +47,7 @@ export interface Operations {
   disconnect(ref: ClientRef): Promise<boolean>
   /** Ends its connection and removes its stored session with everything that waits. False: there was none. */
   removeSession(ref: ClientRef): Promise<boolean>
-  /** Of a stored session, oldest first. */
+  /** Of a stored session, oldest first. `after` means the same at every pod, here and for retained messages. */
   queue(ref: ClientRef, query: QueueQuery): Later<Page<QueueEntry> | undefined>
 
   retained(query: RetainedQuery): Later<Page<RetainedMessage>>
@@ -83,7 +87,13 @@ export interface Operations {
   stopTrace(id: string): Later<boolean>
 }
 
-export type OperationName = keyof Operations
+/** All that is asked of a pod: the broker's answers, and what the API itself keeps there. */
+export interface PodOperations extends Operations {
+  /** Newest first. */
+  audit(limit: number): Later<AuditEntry[]>
+}
+
+export type OperationName = keyof PodOperations
 
 /** The pods, as the API asks them. */
 export interface PodCalls {
@@ -97,6 +107,6 @@ export interface PodCalls {
   call<Name extends OperationName>(
     pod: string,
     operation: Name,
-    ...args: Parameters<Operations[Name]>
-  ): Promise<Awaited<ReturnType<Operations[Name]>>>
+    ...args: Parameters<PodOperations[Name]>
+  ): Promise<Awaited<ReturnType<PodOperations[Name]>>>
 }

@@ -2,7 +2,8 @@ import { z } from '@hono/zod-openapi'
 
 /**
  * What the API shows and takes: the one description from which types, checks and OpenAPI come.
- * Times are ISO 8601 in UTC; durations and sizes have their unit in the name. Absent facts are null.
+ * Times are ISO 8601 in UTC; durations and sizes have their unit in the name. Absent facts are null. What is taken is
+ * strict: a key that is not known is a mistake.
  */
 
 const time = () => z.iso.datetime().openapi({ example: '2026-11-21T12:00:00.000Z' })
@@ -113,7 +114,7 @@ export const ClientDetail = ClientSummary.extend({
 }).openapi('ClientDetail')
 export type ClientDetail = z.infer<typeof ClientDetail>
 
-export const ClientQuery = z.object({
+export const ClientQuery = z.strictObject({
   state: z.enum(['connected', 'offline', 'all']).default('all'),
   search: z.string().max(256).optional().describe('Part of client id, username or address.'),
   listener: z.string().max(64).optional(),
@@ -156,7 +157,7 @@ export const QueueEntry = z
   .openapi('QueueEntry')
 export type QueueEntry = z.infer<typeof QueueEntry>
 export const QueuePage = page(QueueEntry).openapi('QueuePage')
-export const QueueQuery = z.object({
+export const QueueQuery = z.strictObject({
   after: z.string().max(64).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 })
@@ -169,7 +170,7 @@ export const RetainedMessage = z
   .openapi('RetainedMessage')
 export type RetainedMessage = z.infer<typeof RetainedMessage>
 export const RetainedPage = page(RetainedMessage).openapi('RetainedPage')
-export const RetainedQuery = z.object({
+export const RetainedQuery = z.strictObject({
   filter: z.string().min(1).max(4_096).default('#').describe('Topic filter; `$` topics need to be named.'),
   after: z.string().max(4_096).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
@@ -237,7 +238,10 @@ export type Listener = z.infer<typeof Listener>
 export const Ban = z.object({ address: z.string(), until: time(), pod: z.string().nullable() }).openapi('Ban')
 export type Ban = z.infer<typeof Ban>
 export const BanRequest = z
-  .object({ address: z.union([z.ipv4(), z.ipv6()]), seconds: z.int().min(1).max(31_536_000).default(3_600) })
+  .strictObject({
+    address: z.union([z.ipv4(), z.ipv6()]),
+    seconds: z.int().min(1).max(31_536_000).default(3_600),
+  })
   .openapi('BanRequest')
 export type BanRequest = z.infer<typeof BanRequest>
 
@@ -290,7 +294,7 @@ export const Pod = z
 export type Pod = z.infer<typeof Pod>
 
 export const LogLevel = z
-  .object({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']) })
+  .strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']) })
   .openapi('LogLevel')
 export type LogLevel = z.infer<typeof LogLevel>
 
@@ -303,7 +307,7 @@ export const DrainState = z
   .openapi('DrainState')
 export type DrainState = z.infer<typeof DrainState>
 export const DrainRequest = z
-  .object({
+  .strictObject({
     spreadMs: z.int().min(0).max(3_600_000).default(30_000).describe('Clients are closed spread over this.'),
   })
   .openapi('DrainRequest')
@@ -312,7 +316,7 @@ export type DrainRequest = z.infer<typeof DrainRequest>
 // --- why
 
 export const WhyRequest = z
-  .object({
+  .strictObject({
     client: z.string().min(1).max(65_535),
     mountpoint: z.string().default(''),
     action: z.enum(['connect', 'publish', 'subscribe', 'open']),
@@ -363,7 +367,7 @@ export type Explanation = z.infer<typeof Explanation>
 // --- trace
 
 export const TraceRequest = z
-  .object({
+  .strictObject({
     client: z.string().min(1).max(65_535).optional(),
     mountpoint: z.string().default(''),
     topic: z
@@ -406,3 +410,44 @@ export const TraceBatch = z
   })
   .openapi('TraceBatch')
 export type TraceBatch = z.infer<typeof TraceBatch>
+
+/** As the API gives it: of all pods. `next` is the `after` of the next request, and tells nothing else. */
+export const TracePage = TraceBatch.extend({ next: z.string() }).openapi('TracePage')
+export type TracePage = z.infer<typeof TracePage>
+
+export const TraceStarted = z.object({ id: z.string() }).openapi('TraceStarted')
+
+// --- the API itself
+
+/** The key that a request came with. */
+export const KeyFacts = z
+  .object({
+    name: z.string(),
+    scopes: z.array(z.enum(scopes)),
+    createdAt: time(),
+    expiresAt: time().nullable(),
+    isLocal: z.boolean().describe('The key of this process, for commands on its machine.'),
+  })
+  .openapi('KeyFacts')
+export type KeyFacts = z.infer<typeof KeyFacts>
+
+/** RFC 9457. */
+export const Problem = z
+  .object({
+    type: z.literal('about:blank'),
+    title: z.string().describe('The words of the status.'),
+    status: z.int(),
+    detail: z.string().describe('What is wrong, where, and what to do.'),
+    code: z.string().nullable().describe('Of docs/errors.md, where it is an error of the broker.'),
+    mistakes: z
+      .array(
+        z.object({
+          in: z.enum(['path', 'query', 'body']),
+          at: z.string().describe('Name of the parameter, or path in the body.'),
+          message: z.string(),
+        }),
+      )
+      .optional(),
+  })
+  .openapi('Problem')
+export type Problem = z.infer<typeof Problem>
