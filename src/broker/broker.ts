@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import type { Cluster, ClusterEvents, PodFigures } from '../cluster/contract.ts'
+import type { Cluster, PodFigures } from '../cluster/contract.ts'
 import type { Config } from '../config/schema.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
@@ -58,7 +58,7 @@ export class Broker implements PacketHandler {
   /** The program around it, as a client. */
   readonly local: LocalClient
   /** What other pods do. */
-  readonly podEvents: ClusterEvents
+  readonly podEvents: PodEvents
   readonly #context: BrokerContext
   readonly #events: ConnectionEvents
   readonly #topics: { readonly maxBytes: number; readonly maxLevels: number }
@@ -168,7 +168,7 @@ export class Broker implements PacketHandler {
       topics: this.#topics,
       log,
     })
-    const podEvents = new PodEvents({
+    this.podEvents = new PodEvents({
       sessions: this.sessions,
       subscriptions: this.subscriptions,
       dispatcher: this.#dispatcher,
@@ -177,8 +177,7 @@ export class Broker implements PacketHandler {
       tunnels,
       connections: this.connections,
     })
-    this.podEvents = podEvents
-    store.listen(podEvents)
+    store.listen(this.podEvents)
   }
 
   /** After the store was opened, before the first transport. */

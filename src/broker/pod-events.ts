@@ -1,4 +1,5 @@
 import type { ArrivedEntry, ClusterEvents, PodId, Seat } from '../cluster/contract.ts'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { ReplicaListener, StoredMessage, StoredSession, StoredWill } from '../store/contract.ts'
@@ -15,7 +16,7 @@ export interface PodEventsContext {
   readonly subscriptions: Subscriptions
   readonly dispatcher: Dispatcher
   readonly wills: Wills
-  readonly admission: Pick<Admission, 'ban'>
+  readonly admission: Pick<Admission, 'ban' | 'unban'>
   readonly tunnels: TunnelRouter | undefined
   readonly connections: ReadonlySet<Connection>
 }
@@ -125,7 +126,19 @@ export class PodEvents implements ClusterEvents, ReplicaListener {
   }
 
   banned(address: string, untilMs: number): void {
-    this.#context.admission.ban(address, Math.max(0, untilMs - Date.now()))
+    const { admission } = this.#context
+    if (untilMs === 0) admission.unban(address)
+    else admission.ban(address, Math.max(0, untilMs - Date.now()))
+  }
+
+  /** Set when there is somebody who answers. */
+  answerer: ((pod: PodId, question: Buffer) => Promise<Buffer>) | undefined
+
+  asked(pod: PodId, question: Buffer): Promise<Buffer> {
+    return (
+      this.answerer?.(pod, question) ??
+      Promise.reject(new TunnelMQError(ErrorCode.stopped, 'this pod does not answer questions'))
+    )
   }
 
   // --- the end of what was there

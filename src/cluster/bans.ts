@@ -14,18 +14,22 @@ export class BanSharing {
   readonly #options: BanSharingOptions
   /** Address → until, ms. */
   readonly #bans = new Map<string, number>()
+  /** What is not in Redis then is to be there again, and was not lifted. */
+  #wasEmptied = false
   #tell: ((address: string, untilMs: number) => void) | undefined
 
   constructor(options: BanSharingOptions) {
     this.#options = options
     options.link.onLoad(() => this.#load())
     options.link.onEmptied(() => {
+      this.#wasEmptied = true
       for (const [address, untilMs] of this.#bans) this.#submit('ban', [address, untilMs])
     })
     options.link.follower.onLog('ban', ([, , address, untilMs]) => {
       if (typeof address !== 'string' || typeof untilMs !== 'number')
         throw new TunnelMQError('TMQ_STORE', 'not a ban')
-      this.#banned(address, untilMs)
+      if (untilMs === 0) this.#lifted(address)
+      else this.#banned(address, untilMs)
     })
   }
 
@@ -37,6 +41,10 @@ export class BanSharing {
 
   ban(address: string, untilMs: number): void {
     if ((this.#bans.get(address) ?? 0) < untilMs) this.#submit('ban', [address, untilMs])
+  }
+
+  async unban(address: string): Promise<boolean> {
+    return (await submitted(this.#options.link.writer, 'lift-ban', [address], { patience: 'now' })) === 1
   }
 
   credentialsRefused(address: string): void {
@@ -61,17 +69,29 @@ export class BanSharing {
     const { link } = this.#options
     const reply = await link.command('HGETALL', link.key('bans'))
     if (!Array.isArray(reply)) return
+    const missing = new Set(this.#wasEmptied ? [] : this.#bans.keys())
+    this.#wasEmptied = false
     for (let at = 0; at + 1 < reply.length; at += 2) {
       const address = reply[at]
       const untilMs = Number(reply[at + 1])
-      if (Buffer.isBuffer(address) && Number.isFinite(untilMs)) this.#banned(address.toString(), untilMs)
+      if (!Buffer.isBuffer(address) || !Number.isFinite(untilMs)) continue
+      missing.delete(address.toString())
+      this.#banned(address.toString(), untilMs)
     }
+    // Lifted at another pod, while this one did not hear of it.
+    for (const address of missing) this.#lifted(address)
   }
 
   #banned(address: string, untilMs: number): void {
     if ((this.#bans.get(address) ?? 0) >= untilMs) return
     this.#bans.set(address, untilMs)
     if (untilMs > Date.now()) this.#tell?.(address, untilMs)
+  }
+
+  /** Always told: this pod may have banned it by itself, and not for as long as others. */
+  #lifted(address: string): void {
+    this.#bans.delete(address)
+    this.#tell?.(address, 0)
   }
 
   /** Nobody waits for it: what is lost of it is a count, or a ban that the pod itself keeps. */

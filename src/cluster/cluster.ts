@@ -116,6 +116,8 @@ export function createCluster({ store, config, log }: ClusterOptions): Cluster {
     },
     onceDrained: (listener) => routing.onceDrained(listener),
     ban: (address, untilMs) => bans.ban(address, untilMs),
+    unban: (address) => bans.unban(address),
+    ask: (pod, question, timeoutMs) => routing.ask(pod, question, timeoutMs),
     credentialsRefused: (address) => bans.credentialsRefused(address),
     pods: () => membership.pods(),
     stats: () => clusterStats({ store, routing, ownership, membership, wills }),

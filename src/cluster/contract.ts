@@ -109,7 +109,10 @@ export interface ClusterEvents {
   tunnelFrame(pod: PodId, mountpoint: string, topic: string, frame: Buffer): void
   /** All that it wanted and all its seats are gone. `stopped`: it has left in order. */
   podGone(pod: PodId, how: 'stopped' | 'dead'): void
+  /** `untilMs` 0: not banned any more. */
   banned(address: string, untilMs: number): void
+  /** A question of another pod, or of this one. What it rejects with is what the asker is told: code and message. */
+  asked(pod: PodId, question: Buffer): Promise<Buffer>
   /** Its client did not come back. Published with {@link PublishWrite.willOf}, which makes it once. */
   willDue(will: StoredWill, claim: number): void
   /** Redis has lost everything: sessions with a stored queue are gone. */
@@ -214,8 +217,20 @@ export interface Cluster {
 
   /** This pod has banned an address. */
   ban(address: string, untilMs: number): void
+  /**
+   * Ends a ban at all pods, this one included ({@link ClusterEvents.banned}), and forgets refused credentials that
+   * were counted over them. Resolves to false: pods share no such ban. Rejects with TMQ_STORE_UNAVAILABLE.
+   */
+  unban(address: string): Promise<boolean>
   /** Refused credentials, counted over all pods: bans when there were too many. */
   credentialsRefused(address: string): void
+
+  /**
+   * Asks a pod ({@link ClusterEvents.asked}); the question is at most 256 KiB, the answer at most 4 MiB. Rejects with
+   * what that pod rejected with, TMQ_TIMEOUT, TMQ_LIMIT (sizes, or 64 questions under way), or TMQ_UNREACHABLE: there
+   * is no such pod, or no way to it now. It may have acted all the same, unless it has answered.
+   */
+  ask(pod: PodId, question: Buffer, timeoutMs: number): Promise<Buffer>
 
   pods(): readonly PodState[]
   stats(): ClusterStats

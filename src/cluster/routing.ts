@@ -10,6 +10,7 @@ import { createInbox } from './inbox.ts'
 import { createInterest } from './interest.ts'
 import { createOtherPods } from './other-pods.ts'
 import { createPeerInterests } from './peer-interests.ts'
+import { createQuestions } from './questions.ts'
 import { decodePairs, decodeTexts } from './reply-texts.ts'
 import { encodeSeat, seatKeyOf } from './seat-codec.ts'
 import { createSettling } from './settling.ts'
@@ -39,6 +40,7 @@ export interface Routing extends Pick<
   | 'sendFrame'
   | 'pendingBytes'
   | 'onceDrained'
+  | 'ask'
 > {
   /** Tells, within this call, what is known of other pods; from then on what changes. Before `link.start`. */
   start(events: ClusterEvents): void
@@ -92,15 +94,18 @@ export function createRouting({ store, config, holdMs, log }: RoutingOptions): R
     garbage,
   })
   const inbox = createInbox({ store, garbage })
+  const questions = createQuestions({ link, others, log, garbage })
 
   return {
     start(events) {
       peers.start(events)
       crossing.start(events)
       inbox.start(events)
+      questions.start(events)
       applied.start()
     },
     leave() {
+      questions.close()
       settling.close()
       freshness.close()
       interest.close()
@@ -126,6 +131,7 @@ export function createRouting({ store, config, holdMs, log }: RoutingOptions): R
       return crossing.pendingBytes
     },
     onceDrained: (listener) => crossing.onceDrained(listener),
+    ask: (pod, question, timeoutMs) => questions.ask(pod, question, timeoutMs),
 
     announceSeat: (seat) => seats.set(seatKeyOf(seat), encodeSeat(seat)),
     // A connection that has been replaced in its seat takes nothing with it when it ends.

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Store, StoredSession, StoredWill } from '../store/contract.ts'
-import type { Claim, ClaimRequest, Cluster, ClusterStats } from './contract.ts'
+import type { Claim, ClaimRequest, Cluster, ClusterEvents, ClusterStats } from './contract.ts'
+import { answerOfSelf } from './self-answer.ts'
 
 export interface SingleOptions {
   /** A session whose client never came in, after all, ends after this long; 0: never. */
@@ -38,6 +39,7 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
   const claims = new Map<string, ClaimRequest>()
   const lost = new WeakSet<ClaimRequest>()
   let made = 0
+  let events: ClusterEvents | undefined
 
   async function claim(request: ClaimRequest): Promise<Claim> {
     const { sessionId, clean, will } = request
@@ -93,8 +95,14 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     pod,
     isShared: false,
     failure: undefined,
-    start: () => Promise.resolve(),
-    leave: () => Promise.resolve(),
+    start(given) {
+      events = given
+      return Promise.resolve()
+    },
+    leave() {
+      events = undefined
+      return Promise.resolve()
+    },
     claim,
     kick(sessionId) {
       const request = claims.get(sessionId)
@@ -118,8 +126,20 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     pendingBytes: 0,
     onceDrained: (listener) => queueMicrotask(listener),
     ban() {},
+    unban: () => Promise.resolve(false),
+    ask(asked, question, timeoutMs) {
+      if (asked !== pod)
+        return failed(ErrorCode.unreachable, `there is no pod ${asked}: this broker is alone`)
+      const answerer = events
+      if (answerer === undefined) return failed(ErrorCode.stopped, 'the pod is not started, or stops')
+      return answerOfSelf(() => answerer.asked(pod, question), timeoutMs)
+    },
     credentialsRefused() {},
     pods: () => [{ id: pod, isSelf: true, silentMs: 0, figures: undefined }],
     stats: () => ({ ...NOTHING, claims: made, owned: claims.size }),
   }
+}
+
+function failed(code: ErrorCode, message: string): Promise<never> {
+  return Promise.reject(new TunnelMQError(code, message))
 }

@@ -50,6 +50,8 @@ export interface Admission {
   isBanned(address: string): boolean
   /** From now on, for `forMs`: others have seen it guess. A ban that is there already is not made shorter. */
   ban(address: string, forMs: number): void
+  /** The ban is over, and nothing is counted towards the next. False: there was none. */
+  unban(address: string): boolean
   /** Counts towards a ban. True if it brought one. */
   credentialsRefused(address: string): boolean
   bans(): Ban[]
@@ -129,6 +131,7 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
     ban(address, forMs) {
       if (address !== UNIX_ADDRESS) bans.ban(address, now() + forMs)
     },
+    unban: (address) => bans.unban(address, now()),
     credentialsRefused(address) {
       return address !== UNIX_ADDRESS && bans.recordFailure(address, now())
     },

@@ -20,6 +20,8 @@ export interface BanBook {
   recordFailure(address: string, nowMs: number): boolean
   /** Somebody else says so. One that lasts longer already stays. */
   ban(address: string, untilMs: number): void
+  /** No ban, and nothing counted towards one. False: there was no ban. */
+  unban(address: string, nowMs: number): boolean
   list(nowMs: number): Ban[]
 }
 
@@ -54,6 +56,12 @@ export function createBanBook(limits: BanLimits): BanBook {
       if (until <= (untilMs.get(address) ?? 0)) return
       untilMs.delete(address)
       keep(untilMs, address, until)
+    },
+    unban(address, nowMs) {
+      const wasBanned = nowMs < (untilMs.get(address) ?? 0)
+      untilMs.delete(address)
+      failures.delete(address)
+      return wasBanned
     },
     list(nowMs) {
       return [...untilMs]

@@ -85,6 +85,7 @@ export async function openClusterPod(
 
 function eventsOf(store: RedisStore, told: string[]): ClusterEvents {
   const nothing = (): void => undefined
+  const nobodyAnswers = (): Promise<never> => Promise.reject(new Error('nobody answers'))
   return {
     message: nothing,
     arrived: nothing,
@@ -98,7 +99,8 @@ function eventsOf(store: RedisStore, told: string[]): ClusterEvents {
     seatLeft: nothing,
     tunnelFrame: nothing,
     podGone: (pod, how) => void told.push(`gone ${pod} ${how}`),
-    banned: (address) => void told.push(`banned ${address}`),
+    banned: (address, untilMs) => void told.push(`${untilMs === 0 ? 'unbanned' : 'banned'} ${address}`),
+    asked: nobodyAnswers,
     willDue(will, claim) {
       const { clientId, message: willMessage } = will
       publish(store, { message: willMessage, willOf: clientId, willClaim: claim }).then(

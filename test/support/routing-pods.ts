@@ -46,6 +46,8 @@ export interface RoutingPodOptions {
   readonly redis?: object
   /** Added to the link before the routing: its handlers are called first. */
   readonly before?: (link: RedisLink) => void
+  /** To questions of pods; default: says the question again. */
+  readonly answer?: (pod: string, question: Buffer) => Promise<Buffer>
 }
 
 /** A link and a routing, without a store and a broker; left and closed with the test. */
@@ -81,12 +83,12 @@ export async function startRoutingPod(
     await link.close()
   })
   await link.open()
-  routing.start(listener(told))
+  routing.start(listener(told, options.answer ?? ((_, question) => Promise.resolve(question))))
   link.start()
   return { link, routing, told, sessions, groups }
 }
 
-function listener(told: Told): ClusterEvents {
+function listener(told: Told, answer: ClusterEvents['asked']): ClusterEvents {
   const nothing = (): void => undefined
   const set = (texts: Set<string>, text: string, isThere: boolean): void => {
     if (isThere) texts.add(text)
@@ -106,6 +108,7 @@ function listener(told: Told): ClusterEvents {
     podJoined: nothing,
     podGone: nothing,
     banned: nothing,
+    asked: answer,
     willDue: nothing,
     emptied: nothing,
     expelled: nothing,

@@ -39,7 +39,7 @@ async function open(maxHeldBytes = 1_000): Promise<World> {
     subscriptions,
     dispatcher,
     wills: new Wills(store, dispatcher, sessions, createSilentLog()),
-    admission: { ban: () => {} },
+    admission: { ban: () => {}, unban: () => false },
     tunnels: undefined,
     connections: new Set(),
   })

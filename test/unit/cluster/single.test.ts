@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { ClaimRequest, Cluster } from '../../../src/cluster/contract.ts'
+import type { ClaimRequest, Cluster, ClusterEvents, PodFigures } from '../../../src/cluster/contract.ts'
 import { createSingleCluster } from '../../../src/cluster/single.ts'
 import type { Store } from '../../../src/store/contract.ts'
 import { createMemoryStore } from '../../../src/store/memory.ts'
@@ -105,5 +105,23 @@ describe('a kick', () => {
     await claim.release(end)
     expect(await cluster.kick('c')).toBe(false)
     expect(losses).toEqual(['kicked'])
+  })
+})
+
+describe('questions of a broker that is alone', () => {
+  it('asks itself under a deadline, and knows no other pod', async () => {
+    const { cluster } = await open()
+    const ask = (pod: string, text: string): Promise<string> =>
+      cluster.ask(pod, Buffer.from(text), 20).then(String, ({ code }: { code: string }) => code)
+    expect(await ask(cluster.pod, 'early')).toBe('TMQ_STOPPED')
+    const asked = (pod: string, question: Buffer): Promise<Buffer> =>
+      String(question) === 'hold'
+        ? new Promise(() => undefined)
+        : Promise.resolve(Buffer.from(`${pod} ${String(question)}`))
+    await cluster.start({ asked } as ClusterEvents, () => ({}) as PodFigures)
+    expect(await ask(cluster.pod, 'x')).toBe(`${cluster.pod} x`)
+    expect(await ask(cluster.pod, 'hold')).toBe('TMQ_TIMEOUT')
+    expect(await ask('0123456789abcdef', 'x')).toBe('TMQ_UNREACHABLE')
+    expect(await cluster.unban('192.0.2.1')).toBe(false)
   })
 })

@@ -35,3 +35,12 @@ ops['unban'] = function(a)
   if until_ms and until_ms <= tonumber(a[2]) then call('HDEL', key('bans'), a[1]) end
   return 1
 end
+
+-- lift-ban <address>: no ban any more, and nothing counted towards one. An entry `ban` until 0, always: a pod may have
+-- banned it by itself. Reply: 1, or 0 if there was none.
+ops['lift-ban'] = function(a)
+  local count = call('HDEL', key('bans'), a[1])
+  call('DEL', key('failures:' .. a[1]))
+  log('ban', a[1], 0)
+  return count
+end
