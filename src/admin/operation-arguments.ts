@@ -9,7 +9,7 @@ import {
   TraceRequest,
   WhyRequest,
 } from './api/resources.ts'
-import type { OperationName, Operations } from './operations.ts'
+import type { OperationName, PodOperations } from './operations.ts'
 
 const clientRef = z.object({ id: z.string(), mountpoint: z.string() })
 const text = z.string().max(65_535)
@@ -20,7 +20,7 @@ const count = z.int().min(0)
  * whoever can write to Redis can say anything.
  */
 export const operationArguments: {
-  readonly [Name in OperationName]: z.ZodType<Parameters<Operations[Name]>>
+  readonly [Name in OperationName]: z.ZodType<Parameters<PodOperations[Name]>>
 } = {
   overview: z.tuple([]),
   clients: z.tuple([ClientQuery]),
@@ -39,6 +39,7 @@ export const operationArguments: {
   ban: z.tuple([BanRequest]),
   unban: z.tuple([text]),
   refusals: z.tuple([count]),
+  audit: z.tuple([count]),
   pod: z.tuple([]),
   config: z.tuple([]),
   logLevel: z.tuple([]),

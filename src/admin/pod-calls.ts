@@ -2,12 +2,12 @@ import { z } from '@hono/zod-openapi'
 import type { Cluster } from '../cluster/contract.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { operationArguments } from './operation-arguments.ts'
-import type { OperationName, Operations, PodCalls } from './operations.ts'
+import type { OperationName, PodOperations, PodCalls } from './operations.ts'
 
 export interface PodCallsOptions {
   readonly cluster: Pick<Cluster, 'pod' | 'pods' | 'ask'>
   /** Of this pod. */
-  readonly operations: Operations
+  readonly operations: PodOperations
   /** `admin.podTimeoutMs` */
   readonly timeoutMs: number
 }
@@ -19,7 +19,7 @@ export interface AnsweringPodCalls extends PodCalls {
 
 const Question = z.object({ operation: z.string(), args: z.array(z.unknown()).max(8) })
 
-/** Operations at any pod: this one is called, others are asked, in JSON. */
+/** PodOperations at any pod: this one is called, others are asked, in JSON. */
 export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptions): AnsweringPodCalls {
   async function ask(pod: string, operation: OperationName, args: readonly unknown[]): Promise<unknown> {
     // A trace is waited for there.
@@ -34,10 +34,10 @@ export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptio
       return cluster.pod
     },
     pods: () => cluster.pods().map(({ id }) => id),
-    call<Name extends OperationName>(pod: string, operation: Name, ...args: Parameters<Operations[Name]>) {
+    call<Name extends OperationName>(pod: string, operation: Name, ...args: Parameters<PodOperations[Name]>) {
       const result = pod === cluster.pod ? run(operations, operation, args) : ask(pod, operation, args)
       // Typed by the name; between pods it is JSON of any kind.
-      return result as Promise<Awaited<ReturnType<Operations[Name]>>>
+      return result as Promise<Awaited<ReturnType<PodOperations[Name]>>>
     },
     async answer(_pod, bytes) {
       const { operation, args } = decodeQuestion(bytes)
@@ -46,7 +46,11 @@ export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptio
   }
 }
 
-async function run(operations: Operations, name: OperationName, args: readonly unknown[]): Promise<unknown> {
+async function run(
+  operations: PodOperations,
+  name: OperationName,
+  args: readonly unknown[],
+): Promise<unknown> {
   return (await Reflect.apply(operations[name], operations, args)) as unknown
 }
 

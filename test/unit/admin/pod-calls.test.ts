@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Operations } from '../../../src/admin/operations.ts'
+import type { PodOperations } from '../../../src/admin/operations.ts'
 import { createPodCalls, type AnsweringPodCalls } from '../../../src/admin/pod-calls.ts'
 import { TunnelMQError } from '../../../src/errors.ts'
 
@@ -7,11 +7,11 @@ const self = 'aaaaaaaaaaaaaaaa'
 const other = 'bbbbbbbbbbbbbbbb'
 
 /** Two pods, each with a way to the other; `timeouts` are those that were asked for. */
-function twoPods(operations: Partial<Operations>): { calls: AnsweringPodCalls; timeouts: number[] } {
+function twoPods(operations: Partial<PodOperations>): { calls: AnsweringPodCalls; timeouts: number[] } {
   const timeouts: number[] = []
   const there = createPodCalls({
     cluster: { pod: other, pods: () => [], ask: () => Promise.reject(new Error('not asked')) },
-    operations: operations as Operations,
+    operations: operations as PodOperations,
     timeoutMs: 100,
   })
   const state = { isSelf: false, silentMs: 0, figures: undefined }
@@ -24,7 +24,7 @@ function twoPods(operations: Partial<Operations>): { calls: AnsweringPodCalls; t
         return there.answer(self, question)
       },
     },
-    operations: operations as Operations,
+    operations: operations as PodOperations,
     timeoutMs: 100,
   })
   return { calls, timeouts }
@@ -70,7 +70,7 @@ describe('operations at any pod', () => {
     ['too few arguments', '{"operation":"unban","args":[]}', 'arguments of unban'],
   ])('refuses %s from another pod', async (_, question, message) => {
     const called: string[] = []
-    const all = new Proxy({}, { get: (__, name) => () => void called.push(String(name)) }) as Operations
+    const all = new Proxy({}, { get: (__, name) => () => void called.push(String(name)) }) as PodOperations
     const calls = createPodCalls({
       cluster: { pod: self, pods: () => [], ask: () => Promise.reject(new Error('not asked')) },
       operations: all,
