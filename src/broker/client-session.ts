@@ -57,6 +57,11 @@ export class ClientSession {
     if (stored !== undefined && stored.queuedCount > 0) this.recheckQueue()
   }
 
+  /** Without its mountpoint (store/session-id.ts). */
+  get clientId(): string {
+    return this.id.slice(this.id.lastIndexOf('\0') + 1)
+  }
+
   get online(): boolean {
     return this.connection !== undefined && this.connection.phase === 'open'
   }
@@ -138,7 +143,8 @@ export class ClientSession {
       mountpoint === ''
         ? message.wire(qos > 0)
         : encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
-    const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (message.retain ? 1 : 0)
+    const retain = message.retain || (message.properties !== undefined && connection.isBridge)
+    const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
     connection.outbound.writePublish(wire, first, messageId)
     this.#context.counters.messagesOut[qos]++
     connection.traffic.packetsOut++

@@ -7,6 +7,7 @@ import type { Log } from '../log.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
+import { RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ConnackCode } from './packets/types.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
@@ -32,6 +33,12 @@ const CONNACK_OF: Record<RefuseReason, ConnackCode> = {
   [RefuseReason.unavailable]: ConnackCode.unavailable,
   [RefuseReason.badCredentials]: ConnackCode.badCredentials,
   [RefuseReason.notAuthorized]: ConnackCode.notAuthorized,
+}
+
+function reservedIdFault(clientId: string): string | undefined {
+  return clientId.startsWith(RESERVED_ID_PREFIX)
+    ? `client ids that begin with ${RESERVED_ID_PREFIX} are the broker's own`
+    : undefined
 }
 
 const BANNED_SINCE = 'banned since it connected'
@@ -76,10 +83,12 @@ export class Connecting {
       const detail = `MQTT ${packet.protocolVersion === 3 ? '3.1' : '3.1.1'} is not served on this listener`
       return refuse(ConnackCode.unacceptableProtocol, 'protocol-version', detail)
     }
-    const idFault = this.#clientIdFault(packet)
+    const isOwn = profile.ownClientId !== undefined && profile.ownClientId === packet.clientId
+    const idFault = isOwn ? undefined : this.#clientIdFault(packet)
     if (idFault !== undefined) return refuse(ConnackCode.identifierRejected, 'identifier-rejected', idFault)
     const { maxKeepaliveSeconds } = this.#options
     if (
+      !isOwn &&
       maxKeepaliveSeconds > 0 &&
       (packet.keepaliveSeconds === 0 || packet.keepaliveSeconds > maxKeepaliveSeconds)
     ) {
@@ -101,7 +110,7 @@ export class Connecting {
     if (Buffer.byteLength(clientId) > this.#options.maxClientIdBytes) {
       return `client id longer than ${this.#options.maxClientIdBytes} bytes`
     }
-    return undefined
+    return reservedIdFault(clientId)
   }
 
   /** authConnect, then the will. Resolves to the CONNACK code of a refusal. Never rejects. */
@@ -117,7 +126,7 @@ export class Connecting {
         return ConnackCode.notAuthorized
       }
       if (!decision.allowed) return this.#refuse(connection, decision)
-      const idFault = this.#rewrittenIdFault(session)
+      const idFault = profile.ownClientId === session.id ? undefined : this.#rewrittenIdFault(session)
       if (idFault !== undefined) {
         this.#log.error(
           { handler: decision.handler, id: session.id },
@@ -147,7 +156,8 @@ export class Connecting {
   #rewrittenIdFault(session: Session): string | undefined {
     if (session.id === '') return 'empty client id'
     if (session.id.includes('\0')) return 'U+0000 in the client id'
-    return Buffer.byteLength(session.id) > 65_535 ? 'client id longer than 65535 bytes' : undefined
+    if (Buffer.byteLength(session.id) > 65_535) return 'client id longer than 65535 bytes'
+    return reservedIdFault(session.id)
   }
 
   async #takeWill(connection: Connection, session: Session, will: Will): Promise<ConnackCode | undefined> {

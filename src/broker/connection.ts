@@ -93,6 +93,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   authorizedWill: Will | undefined
   /** Resolves when its will, if it was due, has been published or given up. */
   willSettled: Promise<void> | undefined
+  /** Said so in its CONNECT: not sent what it has published itself, and RETAIN as it was published. */
+  isBridge = false
   /** It counts towards the limit of this user. */
   countedUser: string | undefined
   /** The last topic that was found legal: publishers repeat theirs. */
@@ -248,6 +250,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       return
     }
     this.phase = 'connecting'
+    this.isBridge = connect.isBridge
     this.#heldSinceMs = Date.now()
     this.#handler.connect(this, connect, packet)
   }

@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/contract.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { PublishTarget, PublishWrite, Store, StoredSession } from '../store/contract.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
-import type { ClientSession } from './client-session.ts'
+import type { ClientSession, Subscription } from './client-session.ts'
 import { HeldPublishes } from './held-publishes.ts'
 import type { Message } from './message.ts'
 import { Receivers } from './receivers.ts'
@@ -56,6 +56,11 @@ export class Dispatcher {
     this.#held = new HeldPublishes(cluster, maxHeldBytes)
   }
 
+  /** Somebody wants to know of a message whether it was published with RETAIN. */
+  get keepsRetain(): boolean {
+    return this.#subscriptions.keepsRetain
+  }
+
   /** True: nothing had to be stored, `done` is not called. */
   dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
     if (message.qos === 0 || !this.#held.mustWait) return this.#dispatch(message, options, done)
@@ -105,6 +110,7 @@ export class Dispatcher {
     if (routes.length === 1) {
       const route = routes[0]!
       if (route.kind === 'session') {
+        if (route.noLocal === true && isOwn(route, message)) return
         this.#toSession(route.session, lower(message.qos, route.qos), message, receivers)
       } else if (route.kind === 'group') this.#toGroup(route, message, receivers)
       else if (route.kind === 'pod') receivers.addPod(route.pod)
@@ -118,6 +124,7 @@ export class Dispatcher {
     for (const route of routes) {
       if (route.kind !== 'session') continue
       const { session, qos } = route
+      if (route.noLocal === true && isOwn(route, message)) continue
       if (session.mark !== mark) {
         session.mark = mark
         session.markedQos = qos
@@ -198,6 +205,14 @@ function deliverLater(receivers: Receivers, session: ClientSession, qos: QoS, me
     if (qos === 0) session.deliver0(message)
     else session.outbox.enqueue(message, qos)
   })
+}
+
+/**
+ * Its session has published it. Client ids are names within mountpoints: a client of the same name at another
+ * mountpoint is taken for it, which matters to bridges alone.
+ */
+export function isOwn({ session }: Subscription, message: Message): boolean {
+  return message.publisher === session.clientId
 }
 
 function toWrite(message: Message, options: DispatchOptions, { targets, pods }: Receivers): PublishWrite {

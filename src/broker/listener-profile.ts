@@ -1,5 +1,8 @@
 import type { Guard } from '../hooks/guard.ts'
 
+/** Client ids that begin so are the broker's own. */
+export const RESERVED_ID_PREFIX = '$bridge/'
+
 /** What a listener's configuration means to the broker. */
 export interface ListenerProfile {
   readonly name: string
@@ -8,6 +11,8 @@ export interface ListenerProfile {
   readonly allowAnonymous: boolean
   /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
   readonly protocolVersions: ReadonlySet<number>
+  /** Of connections of the broker itself: the client id that they have, and nobody else. */
+  readonly ownClientId?: string
   /** Prefix of every topic of its clients; may be empty. */
   readonly mountpoint: string
 }

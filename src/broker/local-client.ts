@@ -15,6 +15,18 @@ export interface LocalPublish {
   readonly retain?: boolean
 }
 
+/** A message that a bridge has taken from another broker; `topic` with its mountpoint. */
+export interface BridgedPublish {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  /** The bridge's client id here: its own session does not get it. */
+  readonly publisher: string
+  /** Unix time in ms; 0: never. */
+  readonly expiresAtMs: number
+}
+
 /** The program around the broker as a client of it: without a connection, past the handlers. */
 export class LocalClient {
   readonly #dispatcher: Dispatcher
@@ -40,15 +52,14 @@ export class LocalClient {
    */
   publish(request: LocalPublish): Promise<void> {
     const { topic, qos = 0, retain = false } = request
-    const fault =
-      topicNameFault(topic, this.#topics) ??
-      (reservedNamespace(topic) === undefined ? undefined : 'reserved topic')
+    const fault = this.#fault(topic)
     if (fault !== undefined) {
       const text = `cannot publish to ${JSON.stringify(topic)}: ${fault}`
       return Promise.reject(new TunnelMQError(ErrorCode.usage, text))
     }
     const payload = Buffer.from(request.payload)
-    const message = new Message(topic, payload, qos, false, '', Date.now(), 0)
+    const wasRetained = retain && this.#dispatcher.keepsRetain
+    const message = new Message(topic, payload, qos, false, '', Date.now(), 0, wasRetained)
     return new Promise((resolve, reject) => {
       const safe = this.#dispatcher.dispatch(message, { retain }, (error) => {
         if (error === undefined) resolve()
@@ -56,6 +67,27 @@ export class LocalClient {
       })
       if (safe) resolve()
     })
+  }
+
+  /**
+   * `done` is called once, perhaps within the call, when the message is as safe as its QoS asks, or with why it is not.
+   * Returns why it cannot be published at all; `done` is not called then.
+   */
+  publishBridged(request: BridgedPublish, done: (error: Error | undefined) => void): string | undefined {
+    const { topic, payload, qos, retain, publisher, expiresAtMs } = request
+    const fault = this.#fault(topic)
+    if (fault !== undefined) return fault
+    const wasRetained = retain && this.#dispatcher.keepsRetain
+    const message = new Message(topic, payload, qos, false, publisher, Date.now(), expiresAtMs, wasRetained)
+    if (this.#dispatcher.dispatch(message, { retain }, done)) done(undefined)
+    return undefined
+  }
+
+  #fault(topic: string): string | undefined {
+    return (
+      topicNameFault(topic, this.#topics) ??
+      (reservedNamespace(topic) === undefined ? undefined : 'reserved topic')
+    )
   }
 
   /** `$SYS` only, which nobody else may publish; each pod tells its own clients. */

@@ -14,6 +14,8 @@ export interface PublishWire {
   readonly payload: Buffer | undefined
 }
 
+const WAS_RETAINED: Record<string, unknown> = Object.freeze({ retain: true })
+
 /** A message on its way through the broker. Serialised once for each QoS, however many receive it. */
 export class Message implements StoredMessage {
   readonly topic: string
@@ -23,6 +25,7 @@ export class Message implements StoredMessage {
   readonly publisher: string
   readonly publishedAtMs: number
   readonly expiresAtMs: number
+  /** Set when it was published with RETAIN, and somebody wants to know. */
   readonly properties?: Record<string, unknown>
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
@@ -35,6 +38,7 @@ export class Message implements StoredMessage {
     publisher: string,
     publishedAtMs: number,
     expiresAtMs: number,
+    wasRetained = false,
   ) {
     this.topic = topic
     this.payload = payload
@@ -43,6 +47,7 @@ export class Message implements StoredMessage {
     this.publisher = publisher
     this.publishedAtMs = publishedAtMs
     this.expiresAtMs = expiresAtMs
+    if (wasRetained) this.properties = WAS_RETAINED
   }
 
   static from(stored: StoredMessage): Message {
@@ -55,7 +60,13 @@ export class Message implements StoredMessage {
       stored.publisher,
       stored.publishedAtMs,
       stored.expiresAtMs,
+      stored.properties !== undefined && stored.properties['retain'] === true,
     )
+  }
+
+  /** RETAIN as its publisher has set it, for those who ask for that: `retain` is 0 for all who had subscribed before. */
+  get wasRetained(): boolean {
+    return this.properties !== undefined
   }
 
   /** With or without room for a packet identifier; flags are set by whoever writes it. */

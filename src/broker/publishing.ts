@@ -181,6 +181,7 @@ export class Publishing {
       session.id,
       nowMs,
       this.#options.messageExpiryMs === 0 ? 0 : nowMs + this.#options.messageExpiryMs,
+      request.retain && this.#dispatcher.keepsRetain,
     )
     if (qos === 0) {
       const retained = request.retain

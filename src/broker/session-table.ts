@@ -94,5 +94,11 @@ export class SessionTable {
 }
 
 function isSame(a: StoredSubscription, b: StoredSubscription): boolean {
-  return a.matchFilter === b.matchFilter && a.shareGroup === b.shareGroup && a.qos === b.qos
+  return (
+    a.matchFilter === b.matchFilter &&
+    a.shareGroup === b.shareGroup &&
+    a.qos === b.qos &&
+    a.noLocal === b.noLocal &&
+    a.retainAsPublished === b.retainAsPublished
+  )
 }

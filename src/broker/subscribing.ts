@@ -5,9 +5,9 @@ import type { Store, StoredSubscription } from '../store/contract.ts'
 import { parseStatusTopic, statusTopic } from '../tunnel/protocol/names.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import type { TunnelRole } from '../tunnel/router/seats.ts'
-import { addMountpoint } from './client-session.ts'
+import { addMountpoint, type ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
-import type { Dispatcher } from './dispatch.ts'
+import { isOwn, type Dispatcher } from './dispatch.ts'
 import { Message } from './message.ts'
 import { malformed } from './packets/fault.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
@@ -127,7 +127,7 @@ export class Subscribing {
         continue
       }
       if (isNew) count++
-      const subscription = toStored(one, connection.profile.mountpoint)
+      const subscription = toStored(one, connection)
       granted.push(subscription)
       codes.push(subscription.qos)
     }
@@ -137,11 +137,23 @@ export class Subscribing {
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
       if (shareGroup !== undefined) continue
       session.replayRetained(filter, () =>
-        this.#dispatcher.replayRetained(session, filter, this.#retained(matchFilter), qos),
+        this.#dispatcher.replayRetained(
+          session,
+          filter,
+          this.#retainedFor(session, filter, matchFilter),
+          qos,
+        ),
       )
     }
     const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
+  }
+
+  #retainedFor(session: ClientSession, filter: string, matchFilter: string): readonly Message[] {
+    const found = this.#retained(matchFilter)
+    const subscription = session.subscriptions.get(filter)
+    if (subscription?.noLocal !== true) return found
+    return found.filter((message) => !isOwn(subscription, message))
   }
 
   /** Stores and adds them; true: everybody who may publish acts on them, and the connection is still there. */
@@ -234,10 +246,12 @@ export class Subscribing {
   }
 }
 
-function toStored({ filter, request }: Asked, mountpoint: string): StoredSubscription {
+function toStored({ filter, request }: Asked, { profile, isBridge }: Connection): StoredSubscription {
   const { topic, qos, shareGroup } = request
-  const matchFilter = addMountpoint(topic, mountpoint)
-  if (shareGroup === undefined) return { filter, matchFilter, qos }
+  const matchFilter = addMountpoint(topic, profile.mountpoint)
+  if (shareGroup === undefined) {
+    return { filter, matchFilter, qos, ...(isBridge && { noLocal: true, retainAsPublished: true }) }
+  }
   // QoS 2 is not offered to shared subscriptions (share-group.ts).
   return { filter, matchFilter, shareGroup, qos: qos === 0 ? 0 : 1 }
 }

@@ -22,7 +22,9 @@ export class Wills {
 
   /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
   publish(clientId: string, will: Will, willClaim?: number): Promise<void> {
-    const message = new Message(will.topic, will.payload, will.qos, false, clientId, Date.now(), 0)
+    const { topic, payload, qos, retain } = will
+    const wasRetained = retain && this.#dispatcher.keepsRetain
+    const message = new Message(topic, payload, qos, false, clientId, Date.now(), 0, wasRetained)
     return new Promise((resolve) => {
       const done = (error: Error | undefined): void => {
         if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')

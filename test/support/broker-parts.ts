@@ -176,6 +176,7 @@ export class PartsClient {
     })
     const packet = {
       protocolVersion: 4,
+      isBridge: false,
       clean,
       keepaliveSeconds: 0,
       clientId: id,

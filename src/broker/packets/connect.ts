@@ -6,6 +6,8 @@ import { FieldReader } from './strings.ts'
 export interface ConnectPacket {
   /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
   readonly protocolVersion: number
+  /** It is a bridge: not sent what it has published itself, and RETAIN as it was published (docs/bridge.md). */
+  readonly isBridge: boolean
   readonly clean: boolean
   readonly keepaliveSeconds: number
   readonly clientId: string
@@ -24,6 +26,8 @@ const WILL = 0x04
 const WILL_RETAIN = 0x20
 const PASSWORD = 0x40
 const USERNAME = 0x80
+/** Of the protocol level: mosquitto's word for a bridge (`try_private`), which others have taken over. */
+const BRIDGE = 0x80
 
 /** @throws PeerError when the packet is malformed. */
 export function decodeConnect(bytes: Buffer, start: number, end: number): ConnectPacket | UnsupportedVersion {
@@ -31,8 +35,8 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   const protocol = fields.string('protocol name')
   const level = fields.byte('protocol level')
   if (protocol !== 'MQTT' && protocol !== 'MQIsdp') throw malformed('unknown protocol name') // [MQTT-3.1.2-1]
-  const expected = protocol === 'MQTT' ? 4 : 3
-  if (level !== expected) return { unsupportedVersion: level }
+  const protocolVersion = level & ~BRIDGE
+  if (protocolVersion !== (protocol === 'MQTT' ? 4 : 3)) return { unsupportedVersion: level }
 
   const flags = fields.byte('connect flags')
   if (flags & 0x01) throw malformed('reserved connect flag is set') // [MQTT-3.1.2-3]
@@ -56,7 +60,8 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   const password = flags & PASSWORD ? Buffer.from(fields.binary('password')) : undefined
   if (!fields.atEnd) throw malformed('bytes after the last field of CONNECT')
   return {
-    protocolVersion: level,
+    protocolVersion,
+    isBridge: level !== protocolVersion,
     clean: (flags & CLEAN) !== 0,
     keepaliveSeconds,
     clientId,

@@ -66,6 +66,7 @@ describe('CONNECT', () => {
         })
         expect(decode(whole)).toEqual({
           protocolVersion: version,
+          isBridge: false,
           clean,
           keepaliveSeconds: keepalive,
           clientId,
@@ -82,6 +83,7 @@ describe('CONNECT', () => {
       decodeFields({ clientId: '', username: '', password: '', will: { topic: '', payload: '' } }),
     ).toEqual({
       protocolVersion: 4,
+      isBridge: false,
       clean: true,
       keepaliveSeconds: 0,
       clientId: '',
@@ -124,6 +126,7 @@ describe('CONNECT', () => {
       }
       const decoded = {
         protocolVersion: 4,
+        isBridge: false,
         keepaliveSeconds: 0,
         clientId: 'c',
         clean: (flags & 0x02) !== 0,
@@ -154,7 +157,9 @@ describe('CONNECT', () => {
     ['MQTT', 5, 5],
     ['MQTT', 3, 3],
     ['MQIsdp', 4, 4],
-    ['MQTT', 0x84, 0x84],
+    ['MQTT', 0x83, 0x83],
+    ['MQTT', 0x85, 0x85],
+    ['MQIsdp', 0x84, 0x84],
     ['MQTT', 0, 0],
   ])(
     'of protocol %s with level %i is of an unsupported version [MQTT-3.1.2-2]',
@@ -162,6 +167,14 @@ describe('CONNECT', () => {
       expect(decodeFields({ protocol, level })).toEqual({ unsupportedVersion: version })
     },
   )
+
+  it.each([
+    ['MQTT', 0x84, 4],
+    ['MQIsdp', 0x83, 3],
+  ])('of protocol %s with level %i is of a bridge', (protocol, level, protocolVersion) => {
+    expect(decodeFields({ protocol, level })).toMatchObject({ protocolVersion, isBridge: true })
+    expect(decodeFields({ protocol, level: protocolVersion })).toMatchObject({ isBridge: false })
+  })
 
   it('of version 5 is recognised before its properties, which are not read', () => {
     const body = Buffer.concat([field('MQTT'), Buffer.of(5, 0x03), uint16(0), Buffer.of(0xff)])
