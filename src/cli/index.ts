@@ -8,6 +8,7 @@ import { brokerCommand } from './broker.ts'
 import { configCommand } from './config.ts'
 import { connectCommand } from './connect.ts'
 import { forwardCommand } from './forward.ts'
+import { importCommand } from './import.ts'
 import { passwdCommand } from './passwd.ts'
 import { sshCommand } from './ssh.ts'
 import { storeCommand } from './store.ts'
@@ -48,6 +49,7 @@ function createProgram(): Command {
     agentsCommand(env),
     configCommand(env),
     passwdCommand(),
+    importCommand(),
     storeCommand(),
   ]
   for (const command of commands) {

@@ -1,0 +1,143 @@
+import {
+  lost,
+  needless,
+  noting,
+  sameText,
+  wholeNumber,
+  type Draft,
+  type RuleOf,
+  type Setting,
+} from './draft.ts'
+import { noteAnonymous, readTlsVersion, type ListenerFacts } from './listener-draft.ts'
+
+const nowhere: Setting = { key: 'listener', value: '', file: 'mosquitto.conf', line: 0 }
+
+/** What mosquitto 2 opens when no listener is named. */
+export function defaultListener(): ListenerFacts {
+  return { opened: nowhere, isWebSocket: false, host: '127.0.0.1', port: 1_883 }
+}
+
+/** `listener port [address]`, or `listener 0 /path/of/socket`. */
+export function openListener(setting: Setting, draft: Draft): ListenerFacts | undefined {
+  const [port = '', place] = setting.value.split(/\s+/)
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+    draft.note('lost', setting, 'does not begin with a port')
+    return undefined
+  }
+  draft.carried(setting, 'listeners')
+  const facts = { opened: setting, isWebSocket: false, port: Number(port), host: place ?? '0.0.0.0' }
+  return port === '0' && place !== undefined ? { ...facts, socket: place } : facts
+}
+
+export interface ListenerContext {
+  /** Where settings of all listeners go. */
+  readonly shared: ListenerFacts
+  /** The listener that was named last. */
+  readonly current: ListenerFacts | undefined
+  readonly perListener: boolean
+  readonly listeners: ListenerFacts[]
+}
+
+type ListenerRule = RuleOf<ListenerFacts>
+
+const identity = noting(
+  lost(
+    'names from certificates are not taken as user names here yet: a module handler can (docs/handlers.md)',
+  ),
+)
+
+/** Those of security belong to all listeners, unless per_listener_settings is true. */
+const security: Readonly<Record<string, ListenerRule>> = {
+  password_file: sameText('handlers: password-file', (facts, value) => (facts.passwordFile = value)),
+  acl_file: sameText('handlers: acl-file', (facts, value) => (facts.aclFile = value)),
+  allow_anonymous: (setting, facts, draft) => {
+    facts.allowAnonymous = setting.value === 'true'
+    noteAnonymous(setting, facts.allowAnonymous, true, draft)
+  },
+}
+
+const rules: Readonly<Record<string, ListenerRule>> = {
+  port: (setting, facts, draft) => {
+    facts.port = wholeNumber(setting, draft) ?? facts.port
+    // The old way to name the first listener, open to all unless bind_address says otherwise.
+    if (facts.host === '127.0.0.1') facts.host = '0.0.0.0'
+    draft.carried(setting, 'listeners[].port')
+  },
+  bind_address: sameText('listeners[].host', (facts, value) => (facts.host = value)),
+  protocol: (setting, facts, draft) => {
+    facts.isWebSocket = setting.value === 'websockets'
+    if (setting.value === 'mqtt' || facts.isWebSocket) draft.carried(setting, 'listeners[].type')
+    else draft.note('lost', setting, 'only mqtt and websockets are served')
+  },
+  max_connections: (setting, facts, draft) => {
+    const count = wholeNumber(setting, draft)
+    if (count === undefined) return
+    if (count > 0) facts.maxConnections = count
+    draft.carried(setting, 'listeners[].maxConnections')
+  },
+  mount_point: sameText('listeners[].mountpoint', (facts, value) => (facts.mountpoint = value)),
+  certfile: sameText('listeners[].tls.cert', (facts, value) => (facts.certFile = value)),
+  keyfile: sameText('listeners[].tls.key', (facts, value) => (facts.keyFile = value)),
+  cafile: sameText(
+    'listeners[].tls.clientCa, where client certificates are asked for',
+    (facts, value) => (facts.caFile = value),
+  ),
+  require_certificate: (setting, facts, draft) => {
+    facts.requireCertificate = setting.value === 'true'
+    draft.carried(setting, 'listeners[].tls.clientCa')
+  },
+  ciphers: sameText('listeners[].tls.ciphers', (facts, value) => (facts.ciphers = value)),
+  tls_version: (setting, facts, draft) => {
+    const version = readTlsVersion(setting, draft)
+    if (version !== undefined) facts.minVersion = version
+  },
+  capath: noting(lost('name one file with all CAs: tls.clientCa')),
+  crlfile: noting(lost('revocation lists are not read yet: short-lived certificates, or a module handler')),
+  'ciphers_tls1.3': noting(lost('TLS 1.3 has the cipher suites of Node')),
+  dhparamfile: noting(needless('key exchange is by elliptic curves')),
+  use_identity_as_username: identity,
+  use_subject_as_username: identity,
+  use_username_as_clientid: noting(
+    lost(
+      'client ids stay as the clients name them: without it two users can take each other’s client id; bind them in a handler',
+    ),
+  ),
+  psk_hint: noting(lost('TLS with pre-shared keys is not served: use certificates')),
+  socket_domain: noting(needless('`host` says it: 0.0.0.0 for IPv4, :: for both')),
+  bind_interface: noting(lost('give `host` an address of that interface')),
+  http_dir: noting(lost('files are not served: use a web server')),
+  websockets_headers_size: noting(needless('headers of an upgrade have a bound of their own')),
+  websockets_origin: noting(lost('write listeners[].websocket.allowedOrigins')),
+  max_topic_alias: noting(needless('is for MQTT 5')),
+  max_topic_alias_broker: noting(needless('is for MQTT 5')),
+  accept_protocol_versions: (setting, facts, draft) => {
+    const named = setting.value.split(/[,\s]+/)
+    const versions = [
+      ...(named.includes('3') ? (['3.1'] as const) : []),
+      ...(named.includes('4') ? (['3.1.1'] as const) : []),
+    ]
+    if (versions.length > 0) facts.protocolVersions = [...versions]
+    if (versions.length > 0 && !named.includes('5')) draft.carried(setting, 'listeners[].protocolVersions')
+    else draft.note('changed', setting, 'MQTT 5 is not served yet; 3.1 and 3.1.1 are')
+  },
+}
+
+/** False: it is no setting of listeners. */
+export function applyListenerSetting(setting: Setting, draft: Draft, context: ListenerContext): boolean {
+  const { shared, current, perListener, listeners } = context
+  const { key } = setting
+  if (Object.hasOwn(security, key)) {
+    security[key]!(setting, perListener ? (current ?? shared) : shared, draft)
+    return true
+  }
+  if (!Object.hasOwn(rules, key)) return false
+  // Before the first `listener`, they make the one that has no line of its own.
+  if (
+    current === undefined &&
+    !listeners.includes(shared) &&
+    (key === 'port' || key === 'bind_address' || key === 'certfile')
+  )
+    listeners.push(shared)
+  rules[key]!(setting, current ?? shared, draft)
+  return true
+}

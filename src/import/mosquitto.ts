@@ -1,0 +1,207 @@
+import {
+  changed,
+  Draft,
+  lost,
+  lostUnless,
+  needless,
+  number,
+  sessionExpiry,
+  type RightsFile,
+  type Rule,
+  type Setting,
+} from './draft.ts'
+import { toListener, type ListenerFacts } from './listener-draft.ts'
+import { applyListenerSetting, defaultListener, openListener } from './mosquitto-listener.ts'
+import { MosquittoBridges } from './mosquitto-bridge.ts'
+
+/** mosquitto.conf(5), as of 2.0: what it says, in our words. */
+
+const levels: Readonly<Record<string, 'debug' | 'info' | 'warn' | 'error'>> = {
+  debug: 'debug',
+  all: 'debug',
+  information: 'info',
+  notice: 'info',
+  warning: 'warn',
+  error: 'error',
+}
+
+const logType: Rule = (setting, draft) => {
+  const level = levels[setting.value]
+  if (level === undefined)
+    return draft.note('needless', setting, 'the log has levels, and no such kind of line')
+  const order = ['debug', 'info', 'warn', 'error']
+  const known = draft.config.log?.level
+  // Several lines name several kinds; the lowest has the others in it.
+  if (known === undefined || order.indexOf(level) < order.indexOf(known))
+    draft.config.log = { ...draft.config.log, level }
+  draft.carried(setting, 'log.level')
+}
+
+const persistence: Rule = (setting, draft) => {
+  if (setting.value !== 'true') {
+    draft.config.store = { type: 'memory' }
+    return draft.carried(setting, 'store.type: memory')
+  }
+  draft.config.store = { type: 'embedded' }
+  draft.note(
+    'changed',
+    setting,
+    'store.type: embedded. Every acknowledged message is on the disk, not the state of some minutes ago',
+  )
+}
+
+const onStdout = needless('logs are lines of JSON on standard output, for the journal or a collector')
+const always = needless('is always so here')
+const perMessage = needless('everything is written before it is acknowledged')
+
+const rules: Readonly<Record<string, Rule>> = {
+  max_inflight_messages: number(
+    'limits.maxInflight',
+    (c, value) => (c.limits = { ...c.limits, maxInflight: Math.min(value, 65_535) }),
+    {
+      unlimited: [0],
+      unlimitedMeans: 65_535,
+    },
+  ),
+  max_queued_messages: number(
+    'session.queueMaxMessages',
+    (c, value) => (c.session = { ...c.session, queueMaxMessages: value }),
+    {
+      unlimited: [0],
+    },
+  ),
+  max_queued_bytes: number(
+    'session.queueMaxBytes',
+    (c, value) => (c.session = { ...c.session, queueMaxBytes: value }),
+    {
+      unlimited: [0],
+    },
+  ),
+  max_packet_size: number(
+    'limits.maxPacketBytes',
+    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: value }),
+    {
+      unlimited: [0],
+      unlimitedMeans: 268_435_456,
+    },
+  ),
+  // Of the payload alone, there; a topic and its header come on top.
+  message_size_limit: number(
+    'limits.maxPacketBytes (the packet with its topic)',
+    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: Math.min(value + 4_096, 268_435_456) }),
+    { unlimited: [0], unlimitedMeans: 268_435_456 },
+  ),
+  max_keepalive: number(
+    'limits.maxKeepaliveSeconds',
+    (c, value) => (c.limits = { ...c.limits, maxKeepaliveSeconds: value }),
+    {
+      unlimited: [0, 65_535],
+      unlimitedMeans: 0,
+    },
+  ),
+  sys_interval: number('sysIntervalMs', (c, value) => (c.sysIntervalMs = value), { scale: 1_000 }),
+  persistent_client_expiration: sessionExpiry,
+  persistence,
+  log_type: logType,
+  persistence_location: changed(
+    'store.path is another folder: the data of the two is not the same. What is stored there comes over with a bridge',
+  ),
+  persistence_file: needless('the store is a folder'),
+  autosave_interval: perMessage,
+  autosave_on_changes: perMessage,
+  log_dest: onStdout,
+  log_facility: onStdout,
+  log_timestamp: onStdout,
+  log_timestamp_format: onStdout,
+  connection_messages: onStdout,
+  websockets_log_level: onStdout,
+  set_tcp_nodelay: always,
+  retain_available: lostUnless(['true'], 'retained messages are always served; deny their topics in the ACL'),
+  max_qos: lostUnless(['2'], 'QoS 1 and 2 are always served'),
+  queue_qos0_messages: lostUnless(['false'], 'QoS 0 messages are not queued for clients that are away'),
+  upgrade_outgoing_qos: lostUnless(['false'], 'messages go out at the QoS of the publisher, at most'),
+  allow_duplicate_messages: changed(
+    'a client with overlapping subscriptions gets a message once, at the highest QoS',
+  ),
+  check_retain_source: needless('rights are asked for each delivery'),
+  max_inflight_bytes: lostUnless(['0'], 'the window is counted in messages (limits.maxInflight)'),
+  memory_limit: lostUnless(
+    ['0'],
+    'bounds are those of queues, packets and connections; the process is bounded by systemd or the container',
+  ),
+  pid_file: needless('the service manager knows the process'),
+  user: needless('the service manager sets the user: User= in deploy/systemd'),
+  per_listener_settings: (setting, draft) => draft.carried(setting, 'listeners[].handlers'),
+  plugin: lost('plugins are not loaded; handlers take their place (docs/handlers.md)'),
+  auth_plugin: lost('plugins are not loaded; handlers take their place (docs/handlers.md)'),
+  auth_plugin_deny_special_chars: needless('client ids and names with + # / get nothing from patterns'),
+  allow_zero_length_clientid: lostUnless(['true'], 'clients without an id are given one (clean session 1)'),
+  auto_id_prefix: lost('ids that the broker gives are random, without a prefix'),
+  clientid_prefixes: lost('who may have which client id is for a handler to say (docs/handlers.md)'),
+  psk_file: lost('TLS with pre-shared keys is not served: use certificates'),
+}
+
+export interface Imported {
+  readonly draft: Draft
+  readonly rightsFiles: readonly RightsFile[]
+}
+
+/** Turns settings into a configuration. Pure; the files that are named are looked at later. */
+export function importMosquitto(settings: readonly Setting[]): Imported {
+  const draft = new Draft()
+  const perListener = settings.some(({ key, value }) => key === 'per_listener_settings' && value === 'true')
+  const bridges = new MosquittoBridges(draft)
+  const listeners: ListenerFacts[] = []
+  /** Of all listeners, unless per_listener_settings is true. */
+  const shared: ListenerFacts = defaultListener()
+  let current: ListenerFacts | undefined
+
+  for (const setting of settings) {
+    const { key } = setting
+    if (key === 'listener') {
+      current = openListener(setting, draft)
+      if (current !== undefined) listeners.push(current)
+    } else if (bridges.take(setting)) continue
+    else if (Object.hasOwn(rules, key)) rules[key]!(setting, draft)
+    else if (/^(auth|plugin)_opt_/.test(key)) draft.note('lost', setting, 'belongs to a plugin')
+    else if (!applyListenerSetting(setting, draft, { shared, current, perListener, listeners }))
+      draft.note('lost', setting, 'is not known to us as a setting of mosquitto')
+  }
+  bridges.end()
+
+  // mosquitto 2 without any listener: loopback only, for everybody.
+  if (listeners.length === 0)
+    listeners.push({ ...shared, allowAnonymous: shared.allowAnonymous ?? shared.passwordFile === undefined })
+  const rightsFiles = finish(draft, listeners, shared, perListener)
+  draft.config.session = { expiryMs: 0, ...draft.config.session }
+  draft.config.store ??= { type: 'memory' }
+  return { draft, rightsFiles }
+}
+
+function finish(
+  draft: Draft,
+  listeners: readonly ListenerFacts[],
+  shared: ListenerFacts,
+  perListener: boolean,
+): RightsFile[] {
+  const rightsFiles = new Map<string, RightsFile>()
+  const chainOf = ({ passwordFile, aclFile }: ListenerFacts) => {
+    if (passwordFile !== undefined) rightsFiles.set(passwordFile, { kind: 'passwords', source: passwordFile })
+    if (aclFile !== undefined) rightsFiles.set(aclFile, { kind: 'acl', source: aclFile })
+    return [
+      ...(passwordFile === undefined ? [] : [{ type: 'password-file' as const, file: passwordFile }]),
+      ...(aclFile === undefined ? [] : [{ type: 'acl-file' as const, file: aclFile }]),
+    ]
+  }
+  if (!perListener) draft.config.handlers = chainOf(shared)
+  for (const facts of listeners) {
+    const allowAnonymous = perListener ? facts.allowAnonymous : shared.allowAnonymous
+    const listener = toListener(
+      { ...facts, ...(facts === shared || allowAnonymous === undefined ? {} : { allowAnonymous }) },
+      draft,
+    )
+    if (listener !== undefined)
+      draft.config.listeners.push(perListener ? { ...listener, handlers: chainOf(facts) } : listener)
+  }
+  return [...rightsFiles.values()]
+}

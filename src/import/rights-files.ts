@@ -1,0 +1,69 @@
+import { basename } from 'node:path'
+import { parseAcl, type AclDialect } from '../hooks/acl.ts'
+import { parsePasswordFile } from '../hooks/password-file.ts'
+import type { Draft, RightsFile } from './draft.ts'
+import { readText } from './settings.ts'
+
+/** An access list or password file as ours reads it: lines that it would refuse are comments in it. */
+export interface CarriedFile extends RightsFile {
+  readonly text: string
+  /** Rules or users. */
+  readonly lineCount: number
+}
+
+/**
+ * Our handlers read the files of both brokers as they are. What they would refuse is noted line by line and commented
+ * out: one bad line would otherwise keep the broker from starting, or (a rule) let more or fewer in than it should.
+ */
+export async function carryRightsFile(
+  { kind, source }: RightsFile,
+  dialect: AclDialect,
+  draft: Draft,
+): Promise<CarriedFile | undefined> {
+  const whole = { key: basename(source), file: source, line: 0 }
+  let text: string
+  try {
+    text = await readText(source)
+  } catch (error) {
+    draft.note('lost', whole, (error as Error).message)
+    return undefined
+  }
+  let lineCount = 0
+  /** Of the user whose name could not be taken, nothing is: his rules would go to the user before. */
+  let skipsRules = false
+  const lines = text.split(/\r?\n/).map((line, index) => {
+    const trimmed = line.trim()
+    if (trimmed === '' || trimmed.startsWith('#')) return line
+    const isUser = kind === 'acl' && /^user\b/.test(trimmed)
+    const isPattern = kind === 'acl' && trimmed.startsWith('pattern')
+    const fault = faultOf(trimmed, kind, source, dialect)
+    if (isUser) skipsRules = fault !== undefined
+    else if (fault === undefined && (!skipsRules || isPattern)) {
+      lineCount++
+      return line
+    }
+    if (fault === undefined && isUser) return line
+    draft.note('lost', { ...whole, line: index + 1 }, fault ?? 'belongs to a user whose line cannot be read')
+    // The text of a password line may be the password.
+    return kind === 'passwords'
+      ? `# not carried over: ${trimmed.split(':')[0]}`
+      : `# not carried over: ${trimmed}`
+  })
+  draft.note('carried', whole, kind === 'acl' ? `${lineCount} rules` : `${lineCount} users`)
+  return { kind, source, text: lines.join('\n'), lineCount }
+}
+
+function faultOf(
+  line: string,
+  kind: RightsFile['kind'],
+  file: string,
+  dialect: AclDialect,
+): string | undefined {
+  try {
+    if (kind === 'acl') parseAcl(line, { file, dialect })
+    else parsePasswordFile(line, file)
+    return undefined
+  } catch (error) {
+    return (error as Error).message.replace(`${file}:1: `, '')
+  }
+}

@@ -1,0 +1,195 @@
+import { describe, expect, it } from 'vitest'
+import { importMosquitto } from '../../../src/import/mosquitto.ts'
+import { notesOf, settingsOf } from './settings-of.ts'
+
+const importOf = (text: string) => importMosquitto(settingsOf(text, 'mosquitto')).draft
+const configOf = (text: string) => importOf(text).config
+
+describe('listeners of mosquitto', () => {
+  it('is open on loopback only when none is named, as mosquitto 2 is', () => {
+    expect(configOf('').listeners).toEqual([
+      { type: 'tcp', host: '127.0.0.1', port: 1883, allowAnonymous: true },
+    ])
+    expect(configOf('allow_anonymous false').listeners).toEqual([
+      { type: 'tcp', host: '127.0.0.1', port: 1883 },
+    ])
+  })
+
+  it('become ours, each of its kind', () => {
+    const text = `
+      allow_anonymous true
+      listener 1883
+      max_connections 50
+      mount_point site/
+      listener 8883 10.0.0.1
+      certfile /c.pem
+      keyfile /k.pem
+      cafile /ca.pem
+      require_certificate true
+      tls_version tlsv1.3
+      listener 8083
+      protocol websockets
+      listener 0 /run/mqtt.sock`
+    expect(configOf(text).listeners).toEqual([
+      {
+        type: 'tcp',
+        host: '0.0.0.0',
+        port: 1883,
+        maxConnections: 50,
+        mountpoint: 'site/',
+        allowAnonymous: true,
+      },
+      {
+        type: 'tls',
+        host: '10.0.0.1',
+        port: 8883,
+        tls: { cert: '/c.pem', key: '/k.pem', clientCa: '/ca.pem', minVersion: 'TLSv1.3' },
+        allowAnonymous: true,
+      },
+      { type: 'ws', host: '0.0.0.0', port: 8083, allowAnonymous: true },
+      { type: 'unix', path: '/run/mqtt.sock', allowAnonymous: true },
+    ])
+  })
+
+  it('does not ask for client certificates where mosquitto does not', () => {
+    const text = 'listener 8883\ncertfile /c.pem\nkeyfile /k.pem\ncafile /ca.pem'
+    expect(configOf(text).listeners[0]).toMatchObject({ type: 'tls', tls: { cert: '/c.pem', key: '/k.pem' } })
+    expect(configOf(text).listeners[0]).not.toHaveProperty('tls.clientCa')
+  })
+
+  it('leaves a listener out that would be without the certificates it asks for', () => {
+    const draft = importOf('listener 8883\ncertfile /c.pem\nkeyfile /k.pem\nrequire_certificate true')
+    expect(draft.config.listeners).toEqual([])
+    expect(notesOf(draft, 'lost')).toEqual(['listener'])
+  })
+
+  it('share one chain, or have their own by per_listener_settings', () => {
+    const text = (perListener: boolean) => `
+      per_listener_settings ${perListener}
+      listener 1883
+      password_file /p1
+      allow_anonymous true
+      listener 1884
+      password_file /p2
+      acl_file /a2`
+    const apart = configOf(text(true))
+    expect(apart.handlers).toBeUndefined()
+    expect(apart.listeners.map(({ handlers, allowAnonymous }) => ({ handlers, allowAnonymous }))).toEqual([
+      { handlers: [{ type: 'password-file', file: '/p1' }], allowAnonymous: true },
+      {
+        handlers: [
+          { type: 'password-file', file: '/p2' },
+          { type: 'acl-file', file: '/a2' },
+        ],
+        allowAnonymous: undefined,
+      },
+    ])
+    const together = configOf(text(false))
+    expect(together.handlers).toEqual([
+      { type: 'password-file', file: '/p2' },
+      { type: 'acl-file', file: '/a2' },
+    ])
+    expect(together.listeners.map(({ allowAnonymous }) => allowAnonymous)).toEqual([true, true])
+  })
+})
+
+describe('settings of mosquitto', () => {
+  it.each([
+    ['max_inflight_messages 7', { limits: { maxInflight: 7 } }],
+    ['max_inflight_messages 0', { limits: { maxInflight: 65_535 } }],
+    ['max_queued_messages 5', { session: { expiryMs: 0, queueMaxMessages: 5 } }],
+    ['max_packet_size 2000', { limits: { maxPacketBytes: 2_000 } }],
+    ['message_size_limit 1000', { limits: { maxPacketBytes: 5_096 } }],
+    ['max_keepalive 65535', { limits: { maxKeepaliveSeconds: 0 } }],
+    ['sys_interval 30', { sysIntervalMs: 30_000 }],
+    ['persistent_client_expiration 2w', { session: { expiryMs: 1_209_600_000 } }],
+    ['persistent_client_expiration 1y', { session: { expiryMs: 31_536_000_000 } }],
+    ['persistence true', { store: { type: 'embedded' } }],
+    ['', { store: { type: 'memory' }, session: { expiryMs: 0 } }],
+    ['log_type error\nlog_type warning', { log: { level: 'warn' } }],
+  ])('%s', (text, expected) => {
+    const draft = importOf(text)
+    expect(draft.config).toMatchObject(expected)
+    expect(notesOf(draft, 'lost')).toEqual([])
+  })
+
+  it.each([
+    'max_queued_messages many',
+    'persistent_client_expiration 3x',
+    'use_identity_as_username true',
+    'clientid_prefixes secure-',
+    'retain_available false',
+    'max_qos 1',
+    'plugin /usr/lib/x.so',
+    'plugin_opt_x 1',
+    'psk_file /psk',
+    'constructor x',
+    '__proto__ x',
+    'no_such_setting',
+  ])('reports %s as not carried over', (text) => {
+    expect(notesOf(importOf(text), 'lost')).toEqual([text.split(' ')[0]])
+  })
+
+  it('has a note for each setting, with its file and line', () => {
+    const draft = importOf('\nmax_qos 2\n\nsys_interval 1')
+    expect(draft.notes.map(({ file, line, key }) => `${file}:${line} ${key}`)).toEqual([
+      'test.conf:2 max_qos',
+      'test.conf:4 sys_interval',
+    ])
+  })
+})
+
+describe('bridges of mosquitto', () => {
+  const text = `
+    connection cloud.example
+    address mq.example:8883
+    topic sensors/# out 1 home/ site7/
+    topic cmd/# in 2 "" site7/
+    topic plain
+    remote_username site7
+    remote_password s3cret
+    remote_clientid site7-bridge
+    cleansession true
+    keepalive_interval 30
+    restart_timeout 5 30
+    bridge_protocol_version mqttv50
+    bridge_cafile /ca.pem
+    listener 1883`
+
+  it('become ours, with the password apart', () => {
+    const draft = importOf(text)
+    expect(draft.config.bridges).toEqual([
+      {
+        name: 'cloud.example',
+        url: 'mqtts://mq.example:8883',
+        username: 'site7',
+        clientId: 'site7-bridge',
+        cleanSession: true,
+        keepaliveSeconds: 30,
+        reconnectMinMs: 5_000,
+        reconnectMaxMs: 30_000,
+        protocol: '5',
+        tls: { ca: '/ca.pem' },
+        topics: [
+          { filter: 'sensors/#', direction: 'out', qos: 1, localPrefix: 'home/', remotePrefix: 'site7/' },
+          { filter: 'cmd/#', direction: 'in', qos: 2, remotePrefix: 'site7/' },
+          { filter: 'plain', direction: 'out', qos: 0 },
+        ],
+      },
+    ])
+    expect(draft.bridgePasswords).toEqual(new Map([['cloud.example', 's3cret']]))
+    expect(JSON.stringify(draft.notes)).not.toContain('s3cret')
+    expect(notesOf(draft, 'lost')).toEqual([])
+  })
+
+  it.each([
+    ['connection a\naddress h\ntopic x sideways', ['topic', 'connection']],
+    ['connection a\ntopic x', ['connection']],
+    ['connection a\naddress h\ntopic "" in 0 l/x r/x', ['topic', 'connection']],
+    ['address h', ['address']],
+  ])('reports what makes no bridge: %j', (lines, keys) => {
+    const draft = importOf(lines)
+    expect(draft.config.bridges).toEqual([])
+    expect(notesOf(draft, 'lost')).toEqual(keys)
+  })
+})

@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest'
+import { importVernemq } from '../../../src/import/vernemq.ts'
+import { notesOf, settingsOf } from './settings-of.ts'
+
+const importOf = (text: string) =>
+  importVernemq(settingsOf(text, 'vernemq'), '/etc/vernemq/vernemq.conf').draft
+const configOf = (text: string) => importOf(text).config
+
+describe('listeners of VerneMQ', () => {
+  it('become ours, with what is said for all, for a kind, and for one', () => {
+    const text = `
+      listener.max_connections = 10000
+      listener.tcp.max_connections = 500
+      listener.tcp.local.max_connections = 5
+      listener.nr_of_acceptors = 10
+      listener.tcp.local = 127.0.0.1:1883
+      listener.tcp.lan = 0.0.0.0:1884
+      listener.tcp.lan.proxy_protocol = on
+      listener.tcp.lan.allowed_protocol_versions = 4
+      listener.ssl.certfile = /c.pem
+      listener.ssl.keyfile = /k.pem
+      listener.ssl.cafile = /ca.pem
+      listener.ssl.default = [::]:8883
+      listener.ssl.default.require_certificate = on
+      listener.ws.default = 10.0.0.1:8080
+      listener.ws.default.mountpoint = web
+      listener.http.metrics = 127.0.0.1:8888
+      listener.vmq.clustering = 0.0.0.0:44053`
+    const draft = importOf(text)
+    expect(draft.config.listeners).toEqual([
+      { type: 'tcp', name: 'tcp-local', host: '127.0.0.1', port: 1883, maxConnections: 5 },
+      {
+        type: 'tcp',
+        name: 'tcp-lan',
+        host: '0.0.0.0',
+        port: 1884,
+        maxConnections: 500,
+        proxyProtocol: 'required',
+        protocolVersions: ['3.1.1'],
+      },
+      {
+        type: 'tls',
+        name: 'ssl-default',
+        host: '::',
+        port: 8883,
+        maxConnections: 10_000,
+        tls: { cert: '/c.pem', key: '/k.pem', clientCa: '/ca.pem' },
+      },
+      {
+        type: 'ws',
+        name: 'ws-default',
+        host: '10.0.0.1',
+        port: 8080,
+        maxConnections: 10_000,
+        mountpoint: 'web/',
+      },
+    ])
+    expect(draft.config.admin).toEqual({ host: '127.0.0.1', port: 8888 })
+    expect(notesOf(draft, 'lost')).toEqual([])
+    expect(notesOf(draft, 'changed')).toEqual(['listener.ws.default.mountpoint'])
+  })
+
+  it('notes a setting once, however many listeners it concerns', () => {
+    const draft = importOf(
+      'listener.mountpoint = x\nlistener.tcp.a = 127.0.0.1:1\nlistener.tcp.b = 127.0.0.1:2',
+    )
+    expect(notesOf(draft, 'changed')).toEqual(['listener.mountpoint'])
+    expect(draft.config.listeners.map(({ mountpoint }) => mountpoint)).toEqual(['x/', 'x/'])
+  })
+
+  it.each(['listener.tcp.a = nonsense', 'listener.quic.a = 1.1.1.1:1', 'listener.tcp.a.b.c = 1'])(
+    'reports %s as not carried over',
+    (text) => {
+      expect(notesOf(importOf(text), 'lost')).toEqual([text.split(' ')[0]])
+    },
+  )
+})
+
+describe('handlers of VerneMQ', () => {
+  it('are its password file and access list, which are on unless they are turned off', () => {
+    expect(configOf('').handlers).toEqual([
+      { type: 'password-file', file: '/etc/vernemq/vmq.passwd' },
+      { type: 'acl-file', file: '/etc/vernemq/vmq.acl', dialect: 'vernemq' },
+    ])
+    const text = 'plugins.vmq_passwd = off\nvmq_acl.acl_file = /my.acl'
+    expect(configOf(text).handlers).toEqual([{ type: 'acl-file', file: '/my.acl', dialect: 'vernemq' }])
+  })
+
+  it('let clients without a user name in where everybody is let in, and says how that differs', () => {
+    const draft = importOf('allow_anonymous = on\nlistener.tcp.a = 127.0.0.1:1883')
+    expect(draft.config.listeners[0]).toMatchObject({ allowAnonymous: true })
+    expect(notesOf(draft, 'changed')).toEqual(['allow_anonymous'])
+    expect(
+      configOf('allow_anonymous = off\nlistener.tcp.a = 127.0.0.1:1883').listeners[0],
+    ).not.toHaveProperty('allowAnonymous')
+  })
+})
+
+describe('settings of VerneMQ', () => {
+  it.each([
+    ['max_client_id_size = 100', { limits: { maxClientIdBytes: 100 } }],
+    ['max_inflight_messages = 0', { limits: { maxInflight: 65_535 } }],
+    ['max_offline_messages = 300\nmax_online_messages = 200', { session: { queueMaxMessages: 300 } }],
+    ['max_message_rate = 9', { limits: { messagesPerSecond: 9 } }],
+    ['max_message_size = 0', { limits: { maxPacketBytes: 268_435_456 } }],
+    ['systree_interval = 20000', { sysIntervalMs: 20_000 }],
+    ['systree_enabled = off', { sysIntervalMs: 0 }],
+    ['persistent_client_expiration = 1w', { session: { expiryMs: 604_800_000 } }],
+    ['log.console.level = notice', { log: { level: 'info' } }],
+    ['leveldb.maximum_memory.percent = 70\nerlang.async_threads = 64\nnodename = a@b', {}],
+  ])('%s', (text, expected) => {
+    const draft = importOf(text)
+    expect(draft.config).toMatchObject(expected)
+    expect(notesOf(draft, 'lost')).toEqual([])
+  })
+
+  it.each([
+    'allow_multiple_sessions = on',
+    'max_offline_messages = 0',
+    'plugins.vmq_webhooks = on',
+    'plugins.my_plugin = on',
+    'vmq_webhooks.hook1.endpoint = http://x',
+    'vmq_diversity.postgres.host = x',
+    'graphite_host = x',
+    'upgrade_outgoing_qos = on',
+    'constructor = x',
+    'unheard_of = 1',
+  ])('reports %s as not carried over', (text) => {
+    expect(notesOf(importOf(text), 'lost')).toEqual([text.split(' ')[0]])
+  })
+
+  it('never repeats a value that may be a secret', () => {
+    const text =
+      'distributed_cookie = c00kie\nvmq_bridge.tcp.a = h:1\nvmq_bridge.tcp.a.password = pa55\nodd = pa55'
+    expect(JSON.stringify(importOf(text).notes)).not.toMatch(/c00kie|pa55/)
+  })
+})
+
+describe('bridges of VerneMQ', () => {
+  it('become ours; * is #', () => {
+    const draft = importOf(`
+      plugins.vmq_bridge = on
+      vmq_bridge.ssl.br0 = mq.example:8883
+      vmq_bridge.ssl.br0.username = u
+      vmq_bridge.ssl.br0.password = p
+      vmq_bridge.ssl.br0.cafile = /ca.pem
+      vmq_bridge.ssl.br0.topic.1 = /demo/+ both 1
+      vmq_bridge.ssl.br0.topic.2 = sensors/* in remote`)
+    expect(draft.config.bridges).toEqual([
+      {
+        name: 'br0',
+        url: 'mqtts://mq.example:8883',
+        username: 'u',
+        tls: { ca: '/ca.pem' },
+        topics: [
+          { filter: '/demo/+', direction: 'both', qos: 1 },
+          { filter: 'sensors/#', direction: 'in', qos: 0, localPrefix: 'remote' },
+        ],
+      },
+    ])
+    expect(draft.bridgePasswords).toEqual(new Map([['br0', 'p']]))
+    expect(notesOf(draft, 'lost')).toEqual([])
+  })
+})
