@@ -115,7 +115,17 @@ const allowed: Record<string, readonly string[]> = {
   ],
   /** Other brokers' configurations: they become ours, and are checked by those who read them later. */
   import: ['config/', 'hooks/acl.ts', 'hooks/password-file.ts'],
-  cli: ['main.ts', 'log.ts', 'config/', 'hooks/', 'store/', 'tunnel/', 'import/'],
+  cli: [
+    'main.ts',
+    'log.ts',
+    'config/',
+    'hooks/',
+    'store/',
+    'tunnel/',
+    'import/',
+    'doctor/',
+    'admin/api/resources.ts',
+  ],
 }
 
 /** The file or folder that alone knows a library. */

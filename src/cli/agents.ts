@@ -1,13 +1,16 @@
 import { Command } from 'commander'
 import type { Environment } from '../config/overrides.ts'
 import type { AgentInfo } from '../tunnel/status.ts'
-import { formatTable } from './table.ts'
+import { addAdminOptions, type ApiFlags } from './api/command.ts'
+import { listAgents } from './api/tunnels.ts'
+import { formatTable, terminalWidth } from './table.ts'
 import { startClient } from './tunnel-client.ts'
 import { TunnelExit, withTunnelExit } from './tunnel-exit.ts'
 import { addClientOptions, type ClientFlags } from './tunnel-flags.ts'
 import { untilStopped } from './tunnel-process.ts'
 
-interface AgentsFlags extends ClientFlags {
+interface AgentsFlags extends ClientFlags, Omit<ApiFlags, 'config' | 'json'> {
+  readonly admin?: true
   readonly json?: true
   readonly watch?: true
 }
@@ -16,20 +19,27 @@ const help = `
   tunnelmq agents
   tunnelmq agents --json | jq -r 'select(.online).id'
   tunnelmq agents --watch
+  tunnelmq agents --admin
 
 --json: one JSON object a line, with id, online, services, since, streams, host, version. With --watch a line for each
-change follows. The right to read $tunnel/+/status is needed.`
+change follows. The right to read $tunnel/+/status is needed.
+
+--admin: as the broker knows them, with address, user name, pod and bytes; an API key is needed (docs/commands.md).`
 
 const HEADINGS = ['agent', 'state', 'since', 'services', 'streams', 'host', 'version'] as const
 
 /** `tunnelmq agents`: who offers what. */
 export function agentsCommand(env: Environment): Command {
-  return addClientOptions(new Command('agents'))
+  const command = addClientOptions(new Command('agents'))
     .description('list the agents of a broker')
     .option('--json', 'one JSON object a line')
     .option('--watch', 'go on, with a line for each change')
+    .option('--admin', 'ask the admin API instead of MQTT; then --config is that of the broker')
+  return addAdminOptions(command)
     .addHelpText('after', help)
-    .action((flags: AgentsFlags) => withTunnelExit(() => runAgents(flags, env)))
+    .action((flags: AgentsFlags) =>
+      flags.admin === true ? listAgents(flags, env) : withTunnelExit(() => runAgents(flags, env)),
+    )
 }
 
 async function runAgents(flags: AgentsFlags, env: Environment): Promise<void> {
@@ -63,7 +73,7 @@ function printJson(agents: readonly AgentInfo[]): void {
 
 function printTable(agents: readonly AgentInfo[]): void {
   if (agents.length === 0) process.stderr.write('there are no agents at this broker\n')
-  else process.stdout.write(formatTable(HEADINGS, agents.map(cellsOf)))
+  else process.stdout.write(formatTable(HEADINGS, agents.map(cellsOf), terminalWidth()))
 }
 
 /** A line a change; an agent whose status was removed is gone. */

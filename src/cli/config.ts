@@ -6,6 +6,7 @@ import { formatMistake } from '../config/mistake.ts'
 import type { Environment } from '../config/overrides.ts'
 import { printConfig } from '../config/print.ts'
 import { configReference } from '../config/reference.ts'
+import { runningConfigCommand } from './api/control.ts'
 import { collect, configFile, overridesOf, type ConfigFlags } from './config-flags.ts'
 
 const help = `
@@ -38,6 +39,7 @@ export function configCommand(env: Environment): Command {
   printing(command, 'example', 'print a configuration file with every key and its default', configExample)
   printing(command, 'reference', 'print the reference of all keys, as Markdown', configReference)
   printing(command, 'schema', 'print the JSON Schema, for editors', configSchemaText)
+  command.addCommand(runningConfigCommand(env))
   return command.addHelpText('after', help)
 }
 

@@ -4,6 +4,15 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { version } from '../version.ts'
 import { agentCommand } from './agent.ts'
 import { agentsCommand } from './agents.ts'
+import { banCommand } from './api/bans.ts'
+import { clientsCommand } from './api/clients.ts'
+import { drainCommand, logLevelCommand } from './api/control.ts'
+import { auditCommand, refusalsCommand } from './api/records.ts'
+import { retainedCommand } from './api/retained.ts'
+import { listenersCommand, podsCommand, statusCommand } from './api/status.ts'
+import { traceCommand } from './api/trace.ts'
+import { streamsCommand } from './api/tunnels.ts'
+import { whyCommand } from './api/why.ts'
 import { brokerCommand } from './broker.ts'
 import { configCommand } from './config.ts'
 import { connectCommand } from './connect.ts'
@@ -25,6 +34,10 @@ Start here:
 Tunnels, through that broker or another one:
   tunnelmq agent --id pi7 --service ssh=127.0.0.1:22
   tunnelmq ssh pi7
+
+A broker that runs on this machine, or another one with an API key (docs/commands.md):
+  tunnelmq status
+  tunnelmq clients
 
 Exit code 1: it failed; 2: it was called wrongly; those of tunnels: docs/tunnels.md. With TUNNELMQ_DEBUG=1 errors come with their stack.`
 
@@ -51,6 +64,19 @@ function createProgram(): Command {
     passwdCommand(),
     importCommand(),
     storeCommand(),
+    statusCommand(env),
+    clientsCommand(env),
+    retainedCommand(env),
+    streamsCommand(env),
+    listenersCommand(env),
+    podsCommand(env),
+    banCommand(env),
+    refusalsCommand(env),
+    auditCommand(env),
+    whyCommand(env),
+    traceCommand(env),
+    logLevelCommand(env),
+    drainCommand(env),
   ]
   for (const command of commands) {
     inherit(command, program)

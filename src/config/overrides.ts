@@ -21,7 +21,14 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 const PREFIX = 'TUNNELMQ_'
 /** Of the command line, and not of the configuration. */
-const otherVariables = new Set(['TUNNELMQ_CONFIG', 'TUNNELMQ_DEBUG'])
+const otherVariables = new Set([
+  'TUNNELMQ_CONFIG',
+  'TUNNELMQ_DEBUG',
+  'TUNNELMQ_API_URL',
+  'TUNNELMQ_API_KEY',
+  'TUNNELMQ_API_KEY_FILE',
+  'TUNNELMQ_API_CA',
+])
 /**
  * Kubernetes describes each service of a namespace in variables; with a service called `tunnelmq` they
  * begin like ours: TUNNELMQ_SERVICE_HOST, TUNNELMQ_PORT=tcp://10.0.0.1:1883, TUNNELMQ_PORT_1883_TCP_ADDR.

@@ -1,0 +1,40 @@
+import type { ClientDetail } from '../../admin/api/resources.ts'
+import { formatTable, terminalWidth } from '../table.ts'
+import { bytesText, printFacts, printJson, shortTime, type ApiFlags } from './command.ts'
+
+/** All that is known of one client. */
+export function printClient(client: ClientDetail, flags: ApiFlags): void {
+  if (flags.json === true) return printJson([client])
+  const { certificate, tls, will } = client
+  printFacts([
+    ['client', client.id],
+    ['mountpoint', client.mountpoint],
+    ['state', client.state],
+    ['pod', client.pod],
+    ['user', client.username],
+    ['address', client.address === null ? null : `${client.address} port ${client.port ?? '?'}`],
+    ['proxied by', client.proxiedBy],
+    ['listener', client.listener],
+    ['transport', client.transport],
+    ['MQTT', client.protocolVersion],
+    ['TLS', tls && `${tls.version} ${tls.cipher}`],
+    ['certificate', certificate && `${certificate.subject} (by ${certificate.issuer})`],
+    ['serves', client.serves && `agent ${client.serves}`],
+    ['clean session', client.cleanSession ? 'yes' : 'no'],
+    ['since', shortTime(client.connectedAt)],
+    ['session ends', shortTime(client.expiresAt)],
+    ['keep-alive', client.keepaliveSeconds === null ? null : `${client.keepaliveSeconds} s`],
+    ['received', `${client.messagesReceived} messages, ${bytesText(client.bytesReceived)}`],
+    ['sent', `${client.messagesSent} messages, ${bytesText(client.bytesSent)}`],
+    ['inflight', client.inflightMessages],
+    ['queued', `${client.queuedMessages} messages, ${bytesText(client.queuedBytes)}`],
+    ['awaits PUBREL', client.awaitedReleases],
+    [
+      'will',
+      will && `${will.topic}, QoS ${will.qos}, ${bytesText(will.bytes)}${will.retain ? ', retained' : ''}`,
+    ],
+  ])
+  if (client.subscriptionList.length === 0) return
+  const rows = client.subscriptionList.map(({ filter, qos, shareGroup }) => [filter, qos, shareGroup ?? ''])
+  process.stdout.write(`\n${formatTable(['subscribed to', 'qos', 'group'], rows, terminalWidth())}`)
+}

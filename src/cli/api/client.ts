@@ -1,0 +1,198 @@
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { connect as connectTcp } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { apiFailure, connectFailure } from './failure.ts'
+import type { ApiTarget } from './target.ts'
+
+const TIMEOUT_MS = 30_000
+/** A retained message of the largest packet of MQTT, as base64 in JSON. */
+const MAX_ANSWER_BYTES = 400 * 1_048_576
+
+export interface ApiRequest {
+  readonly query?: Readonly<Record<string, string | number | undefined>>
+  readonly body?: unknown
+  /** Beyond the ordinary deadline. */
+  readonly waitMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** The API of a broker, asked by a command. */
+export interface ApiClient {
+  readonly target: ApiTarget
+  /** Pods that have not answered what was asked so far. */
+  readonly missingPods: ReadonlySet<string>
+  /** `path` behind /api/v1, its parts encoded. Rejects with a TunnelMQError, or a CommandFailure for 404. */
+  ask<Answer>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, request?: ApiRequest): Promise<Answer>
+  /** The same; undefined: 404. */
+  find<Answer>(
+    method: 'GET' | 'POST' | 'DELETE',
+    path: string,
+    request?: ApiRequest,
+  ): Promise<Answer | undefined>
+}
+
+/** `pod`: asks this one alone. */
+export function createApiClient(target: ApiTarget, pod: string | undefined): ApiClient {
+  const missingPods = new Set<string>()
+
+  async function send(method: string, path: string, request: ApiRequest): Promise<Answered> {
+    const timeout = AbortSignal.timeout(TIMEOUT_MS + (request.waitMs ?? 0))
+    const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal])
+    try {
+      const answered = await exchange(
+        target,
+        method,
+        pathOf(target, path, request, pod),
+        request.body,
+        signal,
+      )
+      for (const name of answered.missingPods) missingPods.add(name)
+      return answered
+    } catch (error) {
+      if (request.signal?.aborted) throw error
+      throw connectFailure(target, timeout.aborted ? new Error('no answer in time') : error)
+    }
+  }
+
+  return {
+    target,
+    missingPods,
+    async ask<Answer>(method: string, path: string, request: ApiRequest = {}) {
+      const answered = await send(method, path, request)
+      if (answered.status >= 300) throw apiFailure(target, answered)
+      return parsed(target, answered) as Answer
+    },
+    async find<Answer>(method: string, path: string, request: ApiRequest = {}) {
+      const answered = await send(method, path, request)
+      // One of ours, and not that of a server that knows no API.
+      if (answered.status === 404 && answered.isProblem) return undefined
+      if (answered.status >= 300) throw apiFailure(target, answered)
+      return parsed(target, answered) as Answer
+    },
+  }
+}
+
+/** What came back. */
+export interface Answered {
+  readonly status: number
+  readonly isProblem: boolean
+  readonly text: string
+  readonly missingPods: readonly string[]
+}
+
+function pathOf(
+  { url }: ApiTarget,
+  path: string,
+  { query = {} }: ApiRequest,
+  pod: string | undefined,
+): string {
+  const words = Object.entries({ ...query, pod }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
+  )
+  const prefix = url.pathname.replace(/\/$/, '')
+  return `${prefix}/api/v1${path}${words.length === 0 ? '' : `?${words.join('&')}`}`
+}
+
+/** Not `fetch`: that cannot be given a CA, or a certificate to compare. */
+async function exchange(
+  target: ApiTarget,
+  method: string,
+  path: string,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<Answered> {
+  const socket = await connect(target, signal)
+  try {
+    const request = httpRequest({
+      createConnection: () => socket,
+      method,
+      path,
+      signal,
+      headers: {
+        host: target.url.host,
+        authorization: `Bearer ${target.key}`,
+        accept: 'application/json',
+        connection: 'close',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+    })
+    request.end(body === undefined ? undefined : JSON.stringify(body))
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    const missing = response.headers['x-tunnelmq-missing-pods']
+    return {
+      status: response.statusCode ?? 0,
+      isProblem: response.headers['content-type']?.startsWith('application/problem+json') ?? false,
+      text: await textOf(response),
+      missingPods: String(missing ?? '')
+        .split(/[\s,]+/)
+        .filter((name) => name !== ''),
+    }
+  } finally {
+    socket.destroy()
+  }
+}
+
+/** Nothing is sent, and no key, before it is known who is at the other end. */
+async function connect({ url, ca, certificate }: ApiTarget, signal: AbortSignal): Promise<Socket> {
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const isTls = url.protocol === 'https:'
+  const port = url.port === '' ? (isTls ? 443 : 80) : Number(url.port)
+  if (!isTls) {
+    const socket = connectTcp({ host, port })
+    await established(socket, 'connect', signal)
+    return socket
+  }
+  const socket = connectTls({
+    host,
+    port,
+    ...(/[a-z]/i.test(host) && !host.includes(':') && { servername: host }),
+    ...(ca && { ca }),
+    // It is compared below.
+    rejectUnauthorized: certificate === undefined,
+  })
+  await established(socket, 'secureConnect', signal)
+  if (certificate !== undefined) {
+    const seen = socket.getPeerX509Certificate()?.fingerprint256
+    if (seen !== new X509Certificate(certificate).fingerprint256) {
+      socket.destroy()
+      throw new Error('it shows another certificate than admin.tls.cert; was that renewed a moment ago?')
+    }
+  }
+  return socket
+}
+
+async function established(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
+  try {
+    await once(socket, event, { signal })
+    // An error between two requests of ours has nobody to tell; the request reports its own.
+    socket.on('error', () => undefined)
+  } catch (error) {
+    socket.on('error', () => undefined).destroy()
+    throw error
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of response as AsyncIterable<Buffer>) {
+    bytes += part.length
+    if (bytes > MAX_ANSWER_BYTES) throw new Error(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function parsed(target: ApiTarget, { text }: Answered): unknown {
+  if (text === '') return undefined
+  try {
+    return JSON.parse(text) as unknown
+  } catch (error) {
+    const message = `what answers at ${target.url.origin} is not the API of TunnelMQ: is this its admin port?`
+    throw new TunnelMQError(ErrorCode.unreachable, message, { cause: error })
+  }
+}
