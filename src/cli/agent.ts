@@ -39,11 +39,12 @@ async function runAgent(flags: AgentFlags, env: Environment): Promise<void> {
   const credentials = await readCredentials(config)
   const log = createLog(config.log)
   logWarnings(log, warnings, credentials)
-  const { id, services } = config
+  const { id, services, doctor } = config
   const agent = createAgent({
     ...linkSettings(config, credentials),
     id,
     services,
+    doctor,
     log,
     // A device starts before its network, and its broker may be set right meanwhile: it never gives up.
     onConnectFailed: ({ attempts, isFatal }) => {

@@ -34,6 +34,7 @@ const variables: Readonly<Record<string, Variable>> = {
   TUNNEL_LOG_FORMAT: { path: ['log', 'format'], kind: 'text' },
   TUNNEL_ID: { path: ['id'], kind: 'text', role: 'agent' },
   TUNNEL_SERVICES: { path: ['services'], kind: 'services', role: 'agent' },
+  TUNNEL_DOCTOR: { path: ['doctor'], kind: 'boolean', role: 'agent' },
   TUNNEL_CLIENT_ID: { path: ['id'], kind: 'text', role: 'client' },
   TUNNEL_FORWARDS: { path: ['forwards'], kind: 'words', role: 'client' },
 }

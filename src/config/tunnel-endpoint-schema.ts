@@ -87,6 +87,10 @@ export const agentSchema = z
     services: z
       .record(z.string(), serviceSchema)
       .describe('What the agent offers, by name: ssh: 127.0.0.1:22'),
+    doctor: z
+      .boolean()
+      .default(true)
+      .describe('Answer `tunnelmq doctor`, which measures the tunnel; it reaches nothing, within bounds.'),
   })
   .describe('An agent.')
 

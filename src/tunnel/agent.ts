@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import type { Socket } from 'node:net'
 import { version } from '../version.ts'
 import type { Channel } from './endpoint/channel.ts'
+import { DOCTOR_SERVICE, MAX_DOCTOR_STREAMS, serveDoctor } from './doctor-service.ts'
 import { dial, dialFault } from './endpoint/dialer.ts'
 import { Endpoint } from './endpoint/endpoint.ts'
 import { Pipe } from './endpoint/pipe.ts'
@@ -32,6 +33,11 @@ export interface AgentSettings {
   readonly maxDials?: number
   /** Put the address that the client has named into the PROXY header; for a link inside the broker only (5.6). */
   readonly trustSource?: boolean
+  /**
+   * Offer the built-in service `doctor`, against which `tunnelmq doctor` measures the tunnel: it reaches nothing, and its
+   * bytes and streams are bounded. It is not in the status. Default false.
+   */
+  readonly doctor?: boolean
   /** Default: silent. */
   readonly log?: TunnelLog
 }
@@ -84,6 +90,7 @@ export class AgentEndpoint implements Agent {
   #publishedStreams = 0
   #since = new Date()
   #isClosing = false
+  #doctorCount = 0
   #closed: Promise<void> | undefined
 
   /** @throws {TunnelMQError} TMQ_USAGE for a target that is none. */
@@ -138,10 +145,23 @@ export class AgentEndpoint implements Agent {
       channel.reset(code, reason)
     }
     if (this.#isClosing) return refuse(ResetCode.shutdown, 'the agent stops')
+    if (service === undefined && name === DOCTOR_SERVICE && this.#settings.doctor === true)
+      return this.#doctorCount < MAX_DOCTOR_STREAMS
+        ? this.#measure(channel, fields)
+        : refuse(ResetCode.limit, 'it is being measured already')
     if (service === undefined) return refuse(ResetCode.unknownService, `${this.id} does not offer '${name}'`)
     const { maxDials = MAX_DIALS } = this.#settings
     if (this.#dials.size >= maxDials) return refuse(ResetCode.limit, 'too many targets are being waited for')
     this.#connect(channel, service, fields)
+  }
+
+  #measure(channel: Channel, fields: object): void {
+    this.#doctorCount++
+    this.#log.info(fields, 'tunnel stream opened')
+    serveDoctor(channel).once('close', () => {
+      this.#doctorCount--
+      this.#log.info(fields, 'tunnel stream ended')
+    })
   }
 
   #connect(channel: Channel, service: Service, fields: object): void {

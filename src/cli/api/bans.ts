@@ -5,7 +5,6 @@ import { parseCount } from '../duration.ts'
 import { CommandFailure, TunnelExit } from '../tunnel-exit.ts'
 import { onApi, printDone, printItems, shortTime, type ApiFlags, type Columns } from './command.ts'
 import type { ApiClient } from './client.ts'
-import { itemsOf } from './items.ts'
 
 interface BanFlags extends ApiFlags {
   readonly seconds?: string
@@ -51,8 +50,8 @@ export function banCommand(env: Environment): Command {
       .argument('<address>', 'IPv4 or IPv6 address'),
     env,
     async (api, flags: BanFlags, address = '') => {
-      const done = await api.find('DELETE', `/bans/${encodeURIComponent(address)}`)
-      if (done === undefined) throw new CommandFailure(TunnelExit.failed, `${address} is not banned`)
+      const done = await api.act('DELETE', `/bans/${encodeURIComponent(address)}`)
+      if (!done) throw new CommandFailure(TunnelExit.failed, `${address} is not banned`)
       printDone(`${address} may connect again`, flags, { unbanned: address })
     },
   )
@@ -60,5 +59,5 @@ export function banCommand(env: Environment): Command {
 }
 
 async function list(api: ApiClient, flags: BanFlags): Promise<void> {
-  printItems(await itemsOf<Ban>(api, '/bans'), columns, flags, 'no address is banned')
+  printItems(await api.ask<readonly Ban[]>('GET', '/bans'), columns, flags, 'no address is banned')
 }

@@ -27,12 +27,10 @@ export interface ApiClient {
   readonly missingPods: ReadonlySet<string>
   /** `path` behind /api/v1, its parts encoded. Rejects with a TunnelMQError, or a CommandFailure for 404. */
   ask<Answer>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, request?: ApiRequest): Promise<Answer>
-  /** The same; undefined: 404. */
-  find<Answer>(
-    method: 'GET' | 'POST' | 'DELETE',
-    path: string,
-    request?: ApiRequest,
-  ): Promise<Answer | undefined>
+  /** GET; undefined: 404. */
+  find<Answer>(path: string, request?: ApiRequest): Promise<Answer | undefined>
+  /** For what answers with nothing; false: 404. */
+  act(method: 'POST' | 'DELETE', path: string, request?: ApiRequest): Promise<boolean>
 }
 
 /** `pod`: asks this one alone. */
@@ -66,14 +64,23 @@ export function createApiClient(target: ApiTarget, pod: string | undefined): Api
       if (answered.status >= 300) throw apiFailure(target, answered)
       return parsed(target, answered) as Answer
     },
-    async find<Answer>(method: string, path: string, request: ApiRequest = {}) {
-      const answered = await send(method, path, request)
-      // One of ours, and not that of a server that knows no API.
-      if (answered.status === 404 && answered.isProblem) return undefined
+    async find<Answer>(path: string, request: ApiRequest = {}) {
+      const answered = await send('GET', path, request)
+      if (isNotThere(answered)) return undefined
       if (answered.status >= 300) throw apiFailure(target, answered)
       return parsed(target, answered) as Answer
     },
+    async act(method, path, request = {}) {
+      const answered = await send(method, path, request)
+      if (answered.status >= 300 && !isNotThere(answered)) throw apiFailure(target, answered)
+      return answered.status < 300
+    },
   }
+}
+
+/** Said by the API, and not by a server that knows none. */
+function isNotThere({ status, isProblem }: Answered): boolean {
+  return status === 404 && isProblem
 }
 
 /** What came back. */

@@ -82,8 +82,8 @@ export function clientsCommand(env: Environment): Command {
     one('disconnect', 'close its connection; its session stays'),
     env,
     async (api, flags: ClientFlags, id = '') => {
-      const done = await api.find('POST', `${pathOf(id)}/disconnect`, { query: placeOf(flags), body: {} })
-      if (done === undefined) throw notThere(`${id} is not connected`)
+      const done = await api.act('POST', `${pathOf(id)}/disconnect`, { query: placeOf(flags) })
+      if (!done) throw notThere(`${id} is not connected`)
       printDone(`${id} is disconnected`, flags, { disconnected: id })
     },
   )
@@ -91,8 +91,8 @@ export function clientsCommand(env: Environment): Command {
     one('remove', 'close its connection, and remove its session with all that waits'),
     env,
     async (api, flags: ClientFlags, id = '') => {
-      const done = await api.find('DELETE', pathOf(id), { query: placeOf(flags) })
-      if (done === undefined) throw notThere(`there is no client ${id}`)
+      const done = await api.act('DELETE', pathOf(id), { query: placeOf(flags) })
+      if (!done) throw notThere(`there is no client ${id}`)
       printDone(`${id} is removed`, flags, { removed: id })
     },
   )
@@ -125,7 +125,7 @@ async function list(api: ApiClient, flags: ClientFlags): Promise<void> {
 }
 
 async function show(api: ApiClient, flags: ClientFlags, id: string): Promise<void> {
-  const client = await api.find<ClientDetail>('GET', pathOf(id), { query: placeOf(flags) })
+  const client = await api.find<ClientDetail>(pathOf(id), { query: placeOf(flags) })
   if (client === undefined)
     throw notThere(`there is no client ${id}: neither connected nor stored${whichMountpoint(flags)}`)
   printClient(client, flags)

@@ -36,19 +36,26 @@ export async function openApi(flags: ApiFlags, env: Environment): Promise<ApiCli
   return createApiClient(target, flags.pod)
 }
 
+/** What a command does. The flags are those that it has declared, behind the ones of all. */
+export interface ApiAction<Flags extends ApiFlags> {
+  (api: ApiClient, flags: Flags, ...words: (string | undefined)[]): Promise<void>
+}
+
 /** Gives a command its options and its action. Pods that have not answered are named when it is over. */
 export function onApi<Flags extends ApiFlags>(
   command: Command,
   env: Environment,
-  run: (api: ApiClient, flags: Flags, ...words: (string | undefined)[]) => Promise<void>,
+  action: ApiAction<Flags>,
 ): Command {
-  return addApiOptions(command).action(async (...given: unknown[]) => {
-    const flags = (given.at(-1) as Command).optsWithGlobals<Flags>()
+  const run = async (flags: Flags, words: (string | undefined)[]): Promise<void> => {
     const api = await openApi(flags, env)
-    await run(api, flags, ...(given.slice(0, -2) as (string | undefined)[]))
+    await action(api, flags, ...words)
     for (const pod of api.missingPods)
       process.stderr.write(`tunnelmq: pod ${printable(pod)} has not answered in time: its part is missing\n`)
-  })
+  }
+  return addApiOptions(command).action((...given: unknown[]) =>
+    run((given.at(-1) as Command).optsWithGlobals<Flags>(), given.slice(0, -2) as (string | undefined)[]),
+  )
 }
 
 export type Columns<Item> = readonly (readonly [

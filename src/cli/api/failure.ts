@@ -1,3 +1,4 @@
+import type { Problem } from '../../admin/api/resources.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { printable } from '../table.ts'
 import { CommandFailure, TunnelExit } from '../tunnel-exit.ts'
@@ -24,7 +25,7 @@ const reasons: Readonly<Record<string, string>> = {
 /** It was not reached, or ended in the middle: TMQ_UNREACHABLE, with what to do. */
 export function connectFailure({ url }: ApiTarget, error: unknown): TunnelMQError {
   if (error instanceof TunnelMQError) return error
-  const code = String((error as NodeJS.ErrnoException).code ?? '')
+  const code = (error as NodeJS.ErrnoException).code ?? ''
   const reason = reasons[code] ?? (code.startsWith('ERR_SSL') ? reasons['EPROTO'] : undefined)
   const words = reason ?? `${error instanceof Error ? error.message : String(error)}.`
   return new TunnelMQError(
@@ -74,8 +75,9 @@ export function apiFailure(target: ApiTarget, answered: Answered): Error {
 /** RFC 9457. */
 function detailOf({ text, status }: Answered): string {
   try {
-    const problem = JSON.parse(text) as { detail?: unknown; title?: unknown }
-    const said = problem.detail ?? problem.title
+    const problem = JSON.parse(text) as Partial<Problem>
+    const mistakes = (problem.mistakes ?? []).map(({ at, message }) => `${at}: ${message}`)
+    const said = mistakes.length > 0 ? mistakes.join('; ') : (problem.detail ?? problem.title)
     if (typeof said === 'string' && said !== '') return printable(said.slice(0, 500))
   } catch {
     // A proxy's page, or nothing.

@@ -22,7 +22,7 @@ export async function walkPages<Item>(
   let after: string | undefined
   for (;;) {
     const asked = { ...query, after, limit: Math.min(MAX_PAGE, limit - items.length) }
-    const page = await api.find<Page<Item>>('GET', path, { query: asked })
+    const page = await api.find<Page<Item>>(path, { query: asked })
     if (page === undefined) return undefined
     items.push(...page.items)
     const hasMore = page.next !== null

@@ -7,7 +7,6 @@ import { printable } from '../table.ts'
 import type { ApiClient } from './client.ts'
 import { onApi, printItems, printJson, shortTime, type ApiFlags, type Columns } from './command.ts'
 import { untilSignal } from './until-signal.ts'
-import { itemsOf } from './items.ts'
 
 interface RecordFlags extends ApiFlags {
   readonly limit?: string
@@ -70,7 +69,7 @@ function read<Item>(
   path: string,
   { limit = DEFAULT_LIMIT }: RecordFlags,
 ): Promise<readonly Item[]> {
-  return itemsOf<Item>(api, path, { limit: parseCount('--limit', limit) })
+  return api.ask<readonly Item[]>('GET', path, { query: { limit: parseCount('--limit', limit) } })
 }
 
 /** Looks every second; one that came again since is told again, with its new count. */
@@ -79,7 +78,7 @@ async function follow(api: ApiClient, flags: RecordFlags): Promise<void> {
   let shown: ReadonlySet<string> | undefined
   try {
     while (!signal.aborted) {
-      const now = await itemsOf<Refusal>(api, '/refusals', { limit: FOLLOW_COUNT })
+      const now = await api.ask<readonly Refusal[]>('GET', '/refusals', { query: { limit: FOLLOW_COUNT } })
       const texts = new Map(now.map((refusal) => [JSON.stringify(refusal), refusal]))
       if (shown !== undefined)
         for (const [text, refusal] of [...texts].toReversed()) if (!shown.has(text)) printLine(refusal, flags)

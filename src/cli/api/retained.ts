@@ -61,7 +61,7 @@ export function retainedCommand(env: Environment): Command {
       .argument('<topic>', 'topic'),
     env,
     async (api, flags: RetainedFlags, topic = '') => {
-      const message = await api.find<RetainedMessage>('GET', '/retained/message', { query: { topic } })
+      const message = await api.find<RetainedMessage>('/retained/message', { query: { topic } })
       if (message === undefined) throw noSuch(topic)
       if (flags.json === true) printJson([message])
       else process.stdout.write(Buffer.from(message.payload, 'base64'))
@@ -71,8 +71,8 @@ export function retainedCommand(env: Environment): Command {
     command.command('delete').description('delete one').argument('<topic>', 'topic'),
     env,
     async (api, flags: RetainedFlags, topic = '') => {
-      const done = await api.find('DELETE', '/retained/message', { query: { topic } })
-      if (done === undefined) throw noSuch(topic)
+      const done = await api.act('DELETE', '/retained/message', { query: { topic } })
+      if (!done) throw noSuch(topic)
       printDone(`${topic} is deleted`, flags, { deleted: topic })
     },
   )

@@ -2,7 +2,6 @@ import { Command } from 'commander'
 import type { Listener, Overview, Pod } from '../../admin/api/resources.ts'
 import type { Environment } from '../../config/overrides.ts'
 import { bytesText, onApi, printFacts, printItems, printJson, shortTime, type Columns } from './command.ts'
-import { itemsOf } from './items.ts'
 
 const listenerColumns: Columns<Listener> = [
   ['listener', ({ name }) => name],
@@ -69,7 +68,12 @@ export function statusCommand(env: Environment): Command {
 export function listenersCommand(env: Environment): Command {
   const command = new Command('listeners').description('list the listeners')
   return onApi(command, env, async (api, flags) =>
-    printItems(await itemsOf<Listener>(api, '/listeners'), listenerColumns, flags, 'there are no listeners'),
+    printItems(
+      await api.ask<readonly Listener[]>('GET', '/listeners'),
+      listenerColumns,
+      flags,
+      'there are no listeners',
+    ),
   )
 }
 
@@ -79,7 +83,7 @@ export function podsCommand(env: Environment): Command {
     'list the brokers that share a store; * is the one that was asked',
   )
   return onApi(command, env, async (api, flags) =>
-    printItems(await itemsOf<Pod>(api, '/pods'), podColumns, flags, 'there are no pods'),
+    printItems(await api.ask<readonly Pod[]>('GET', '/pods'), podColumns, flags, 'there are no pods'),
   )
 }
 

@@ -103,10 +103,10 @@ async function localKey({ admin }: Config): Promise<Key> {
     const { code } = error as NodeJS.ErrnoException
     const reason =
       code === 'EACCES'
-        ? `${file} is for the user who runs the broker, and for root: run this as one of them`
+        ? `${file} is for the user who runs the broker, and for root: run this as one of them.`
         : `${file} is not there: the broker writes it when it starts, if admin.localKey is on. ` +
           'Is it running on this machine, and is this its configuration (--config)?'
-    throw new TunnelMQError(ErrorCode.credentials, `no API key: ${reason}. Or ${KEYS}`, { cause: error })
+    throw new TunnelMQError(ErrorCode.credentials, `no API key: ${reason} Or ${KEYS}`, { cause: error })
   }
 }
 

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import type { TraceBatch, TracePacket } from '../../admin/api/resources.ts'
+import type { TracePacket, TracePage } from '../../admin/api/resources.ts'
 import type { Environment } from '../../config/overrides.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { parseDuration } from '../duration.ts'
@@ -60,13 +60,13 @@ async function trace(api: ApiClient, flags: TraceFlags, client?: string): Promis
 }
 
 async function show(api: ApiClient, flags: TraceFlags, path: string, signal: AbortSignal): Promise<void> {
-  let after = 0
+  let after: string | undefined
   let missed = 0
   let isOpen = true
   try {
     while (isOpen && !signal.aborted) {
       const query = { after, waitMs: WAIT_MS }
-      const batch = await api.find<TraceBatch>('GET', path, { query, waitMs: WAIT_MS, signal })
+      const batch = await api.find<TracePage>(path, { query, waitMs: WAIT_MS, signal })
       if (batch === undefined) break
       if (flags.json === true) printJson(batch.packets)
       else process.stdout.write(batch.packets.map((packet) => `${lineOf(packet)}\n`).join(''))
@@ -80,7 +80,7 @@ async function show(api: ApiClient, flags: TraceFlags, path: string, signal: Abo
     if (!signal.aborted) throw error
   } finally {
     // It would end by itself, when nobody reads it.
-    if (signal.aborted) await api.find('DELETE', path).catch(() => undefined)
+    if (signal.aborted) await api.act('DELETE', path).catch(() => undefined)
   }
   if (!signal.aborted) process.stderr.write('the broker has ended the trace\n')
   else if (missed > 0) process.stderr.write(`${missed} packets in all were not shown\n`)

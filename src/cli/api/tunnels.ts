@@ -12,7 +12,6 @@ import {
   type ApiFlags,
   type Columns,
 } from './command.ts'
-import { itemsOf } from './items.ts'
 
 const agentColumns: Columns<Agent> = [
   ['agent', ({ name, mountpoint }) => `${mountpoint}${name}`],
@@ -47,7 +46,12 @@ const help = `
 /** `tunnelmq agents --admin`: with what the broker alone knows. */
 export async function listAgents(flags: ApiFlags, env: Environment): Promise<void> {
   const api = await openApi(flags, env)
-  printItems(await itemsOf<Agent>(api, '/agents'), agentColumns, flags, 'there are no agents at this broker')
+  printItems(
+    await api.ask<readonly Agent[]>('GET', '/agents'),
+    agentColumns,
+    flags,
+    'there are no agents at this broker',
+  )
 }
 
 /** `tunnelmq streams`: what goes through tunnels now. */
@@ -56,7 +60,12 @@ export function streamsCommand(env: Environment): Command {
     .description('list the streams of tunnels; cut one')
     .enablePositionalOptions()
   onApi(command, env, async (api, flags) =>
-    printItems(await itemsOf<Stream>(api, '/streams'), streamColumns, flags, 'there are no streams'),
+    printItems(
+      await api.ask<readonly Stream[]>('GET', '/streams'),
+      streamColumns,
+      flags,
+      'there are no streams',
+    ),
   )
   onApi(
     command
@@ -65,8 +74,8 @@ export function streamsCommand(env: Environment): Command {
       .argument('<id>', 'as `tunnelmq streams` names it'),
     env,
     async (api, flags, id = '') => {
-      const done = await api.find('DELETE', `/streams/${encodeURIComponent(id)}`)
-      if (done === undefined) throw new CommandFailure(TunnelExit.failed, `there is no stream ${id}`)
+      const done = await api.act('DELETE', `/streams/${encodeURIComponent(id)}`)
+      if (!done) throw new CommandFailure(TunnelExit.failed, `there is no stream ${id}`)
       printDone(`${id} is cut`, flags, { cut: id })
     },
   )

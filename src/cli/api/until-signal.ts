@@ -1,5 +1,5 @@
 /** Aborted by SIGINT or SIGTERM, after which a second one ends the process as usual. Call `end` when it is over. */
-export function untilSignal(): { readonly signal: AbortSignal; end(): void } {
+export function untilSignal(): { readonly signal: AbortSignal; readonly end: () => void } {
   const controller = new AbortController()
   const end = (): void => {
     process.off('SIGINT', stop)
