@@ -3,7 +3,9 @@ import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
 import { createSingleCluster } from './cluster/single.ts'
 import type { Cluster } from './cluster/contract.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
-import { startAdminServer, type AdminServer } from './admin/server.ts'
+import { startAdmin, type Admin } from './admin/admin.ts'
+import { createAudit } from './admin/audit.ts'
+import type { PodCalls } from './admin/operations.ts'
 import { Broker } from './broker/broker.ts'
 import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
@@ -109,8 +111,10 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tunnels: () => tunnels,
       listeners,
     })
+    const audit = createAudit({ kept: config.admin.auditKept, pod: () => cluster.pod, log, now: Date.now })
+    let podCalls: PodCalls | undefined
     const admin = config.admin.enabled
-      ? await startAdminServer({ host: config.admin.host, port: config.admin.port, model, log })
+      ? await startAdmin({ config: config.admin, model, podCalls: () => podCalls, audit, log })
       : undefined
     undo.push(() => admin?.close())
 
@@ -274,7 +278,7 @@ interface RunningParts {
   readonly counters: BrokerCounters
   readonly store: Store
   readonly cluster: Cluster
-  readonly admin: AdminServer | undefined
+  readonly admin: Admin | undefined
   readonly gateway: Gateway | undefined
   readonly listeners: readonly Listener[]
   readonly chains: readonly Chain[]
@@ -333,6 +337,7 @@ function createRunning(parts: RunningParts): RunningBroker {
       const results = await Promise.allSettled([
         ...handlers,
         ...listeners.map((listener) => listener.reloadCertificates()),
+        admin?.reload(),
       ])
       for (const { profile } of chains) await broker.recheck(profile)
       const failed = results.find((result) => result.status === 'rejected')

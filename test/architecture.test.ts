@@ -35,7 +35,14 @@ const imports = new Map([...texts].map(([file, text]) => [file, importsOf(file, 
 const ours = (file: string): Import[] => (imports.get(file) ?? []).filter(({ target }) => texts.has(target))
 
 /** Files that stand below everything and import nothing of ours but each other. */
-const ground = ['errors.ts', 'peer.ts', 'version.ts', 'latency-histogram.ts', 'watch-files.ts']
+const ground = [
+  'errors.ts',
+  'peer.ts',
+  'version.ts',
+  'latency-histogram.ts',
+  'watch-files.ts',
+  'rewrite-file.ts',
+]
 /** Contracts: what a folder shows to the others. */
 const contracts = [
   'hooks/types.ts',
@@ -64,6 +71,9 @@ const allowed: Record<string, readonly string[]> = {
     'hooks/types.ts',
     'tunnel/router/counters.ts',
     'cluster/contract.ts',
+    'config/admin-schema.ts',
+    'config/nearest.ts',
+    'listeners/tls-files.ts',
   ],
   broker: [
     'log.ts',
@@ -78,6 +88,7 @@ const allowed: Record<string, readonly string[]> = {
     'admin/read-model.ts',
     'admin/operations.ts',
     'admin/api/resources.ts',
+    'admin/cursor.ts',
     'cluster/contract.ts',
     'tunnel/protocol/',
     'tunnel/router/',

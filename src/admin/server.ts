@@ -1,57 +1,73 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import type { SecureContextOptions } from 'node:tls'
 import { getRequestListener } from '@hono/node-server'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { createApi } from './api/api.ts'
+import type { Guard } from './api/guard.ts'
 import { createMetrics } from './metrics.ts'
 import type { BrokerReadModel } from './read-model.ts'
 import { createRoutes } from './routes.ts'
 
-/** From the first byte of a request to its last. Nothing that is served here has a body. */
+/** From the first byte of a request to its last, with its body. */
 const REQUEST_TIMEOUT_MS = 5_000
 /** A connection on which nothing moves, also one that does not take its answer. */
 const IDLE_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_MS = 10_000
-/** Probes and a few scrapers; more would be a mistake, or somebody who means harm. */
-const MAX_CONNECTIONS = 100
-const MAX_HEADER_BYTES = 8_192
+/** Probes, scrapers, some dashboards; more would be a mistake, or somebody who means harm. */
+const MAX_CONNECTIONS = 256
+/** A client id or topic in a URL has up to three characters for each byte. */
+const MAX_HEADER_BYTES = 16_384
 
-export interface AdminOptions {
+export interface AdminServerOptions {
   readonly host: string
   /** 0: the system chooses. */
   readonly port: number
+  /** Certificate and key; undefined: HTTP. */
+  readonly tls?: SecureContextOptions | undefined
   readonly model: BrokerReadModel
+  readonly api?: ReturnType<typeof createApi> | undefined
+  readonly metricsGuard?: Guard | undefined
+  readonly hasDashboard?: boolean
   readonly log: Log
 }
 
 export interface AdminServer {
   /** `http://127.0.0.1:8080`, with the port that is really listened on. */
   readonly url: string
+  /** A new certificate, for connections that come later. */
+  setTls(context: SecureContextOptions): void
   /** Stops accepting, and ends the connections that are left. */
   close(): Promise<void>
 }
 
-/** Serves health and metrics. Rejects with TMQ_LISTEN when it cannot listen. */
-export async function startAdminServer(options: AdminOptions): Promise<AdminServer> {
-  const { host, port, model, log } = options
+/** Serves health, metrics, API and dashboard. Rejects with TMQ_LISTEN when it cannot listen. */
+export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
+  const { host, port, tls, model, log } = options
   const metrics = createMetrics(model)
-  const routes = createRoutes({ model, metrics, log })
+  const routes = createRoutes({ ...options, metrics })
   // Hono answers errors itself, so the listener never rejects.
-  const answer = getRequestListener((request) => routes.fetch(request), {
-    overrideGlobalObjects: false,
-    // HTTP/1.0 without a Host, as health checks of proxies send it.
-    hostname: 'localhost',
-  })
-  const server = createServer(
+  const answer = getRequestListener(
+    (request, { incoming }) => routes.fetch(request, { address: incoming.socket.remoteAddress ?? '' }),
     {
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      connectionsCheckingInterval: 1_000,
-      maxHeaderSize: MAX_HEADER_BYTES,
+      overrideGlobalObjects: false,
+      // HTTP/1.0 without a Host, as health checks of proxies send it.
+      hostname: 'localhost',
     },
-    (request, response) => void answer(request, response),
   )
+  const bounds = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  }
+  const listener: RequestListener = (request, response) => void answer(request, response)
+  const tlsServer =
+    tls && createTlsServer({ ...bounds, ...tls, handshakeTimeout: REQUEST_TIMEOUT_MS }, listener)
+  const server: Server = tlsServer ?? createServer(bounds, listener)
   server.maxConnections = MAX_CONNECTIONS
   server.setTimeout(IDLE_TIMEOUT_MS, (socket) => socket.destroy())
   try {
@@ -61,8 +77,10 @@ export async function startAdminServer(options: AdminOptions): Promise<AdminServ
     throw error
   }
   server.on('error', (error) => log.error({ err: error }, 'admin server failed'))
+  const scheme = tls === undefined ? 'http' : 'https'
   return {
-    url: urlOf(server.address() as AddressInfo),
+    url: urlOf(scheme, server.address() as AddressInfo),
+    setTls: (context) => tlsServer?.setSecureContext(context),
     close: () => {
       metrics.close()
       return close(server)
@@ -97,8 +115,8 @@ function reasonOf(error: NodeJS.ErrnoException): string {
   }
 }
 
-function urlOf({ address, family, port }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+function urlOf(scheme: string, { address, family, port }: AddressInfo): string {
+  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 function close(server: Server): Promise<void> {

@@ -37,6 +37,7 @@ export function checkMeaning(config: Config): Findings {
   const warnings = [
     ...config.listeners.flatMap((listener, index) => warnOfListener(listener, index, config)),
     ...warnOfSizes(config),
+    ...warnOfAdmin(config),
     ...warnOfTunnel(config),
     ...warnOfCluster(config),
   ]
@@ -166,6 +167,12 @@ function warnOfSizes(config: Config): Mistake[] {
   if (queueMaxBytes >= maxPacketBytes) return []
   const message = `is less than limits.maxPacketBytes (${maxPacketBytes}): the largest messages are never queued`
   return [{ path: ['session', 'queueMaxBytes'], message }]
+}
+
+function warnOfAdmin({ admin }: Config): Mistake[] {
+  if (!admin.enabled || !admin.api || admin.tls !== undefined || isLoopback(admin.host)) return []
+  const message = `API keys cross the network in clear text to ${admin.host}:${admin.port}: set admin.tls, admin.api: false, or put a proxy with TLS in front`
+  return [{ path: ['admin', 'host'], message }]
 }
 
 function notAHost(host: string): string {

@@ -192,7 +192,7 @@ class ChildBroker implements BrokerProcess {
     return {
       listeners: [{ type: 'tcp', port: this.port, allowAnonymous: true, ...this.#options.listener }],
       store: { path: join(this.folder, 'data') },
-      admin: { port: 0 },
+      admin: { port: 0, localKeyFile: join(this.folder, 'admin.key') },
       sysIntervalMs: 0,
       log: { level: 'info', format: 'json' },
       shutdown: { drainMs: 0 },

@@ -21,10 +21,11 @@ export async function startTestBroker(
   const config = configSchema.parse({
     listeners: [{ type: 'tcp', port: 0, allowAnonymous: options.handlers === undefined }],
     store: { type: 'memory' },
-    admin: { enabled: false },
     sysIntervalMs: 0,
     shutdown: { drainMs: 0 },
     ...overrides,
+    // Its file is for commands on the machine; here it would be that of all brokers of a run.
+    admin: { localKey: false, ...(overrides.admin ?? { enabled: false }) },
   })
   const events: Record<string, unknown>[] = []
   const log: Log = createLog(

@@ -67,7 +67,7 @@ const options = (path: string): BrokerOptions => ({
   config: {
     listeners: [{ type: 'tcp', port: 0, name: 'mine', mountpoint: 'm/' }],
     store: { type: 'embedded', path },
-    admin: { port: 0 },
+    admin: { port: 0, localKey: false },
     limits: { maxInflight: 5 },
   },
 })

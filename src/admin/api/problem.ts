@@ -1,0 +1,57 @@
+import { STATUS_CODES } from 'node:http'
+import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import type { Problem } from './resources.ts'
+
+type Mistakes = NonNullable<Problem['mistakes']>
+
+/** A request that is refused: becomes an answer of RFC 9457 (problem+json). */
+export class ApiError extends Error {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly mistakes: Mistakes | undefined
+  readonly code: ErrorCode | undefined
+
+  constructor(
+    status: number,
+    detail: string,
+    more: { headers?: Record<string, string>; mistakes?: Mistakes; code?: ErrorCode; cause?: unknown } = {},
+  ) {
+    super(detail, { cause: more.cause })
+    this.status = status
+    this.headers = more.headers ?? {}
+    this.mistakes = more.mistakes
+    this.code = more.code
+  }
+}
+
+/** What an error of the broker means to who has asked. */
+export function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
+  if (error instanceof TunnelMQError) {
+    const { code, message } = error
+    switch (code) {
+      case ErrorCode.usage:
+        return new ApiError(400, message, { code })
+      case ErrorCode.storeUnavailable:
+      case ErrorCode.timeout:
+      case ErrorCode.unreachable:
+      case ErrorCode.stopped:
+        return new ApiError(503, message, { code, headers: { 'retry-after': '1' } })
+      default:
+    }
+  }
+  return new ApiError(500, 'Something went wrong in the broker; its log says what.', { cause: error })
+}
+
+export function problemResponse({ status, message, code, mistakes, headers }: ApiError): Response {
+  const problem: Problem = {
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail: message,
+    code: code ?? null,
+    ...(mistakes !== undefined && { mistakes }),
+  }
+  const body = JSON.stringify(problem)
+  return new Response(body, { status, headers: { ...headers, 'content-type': 'application/problem+json' } })
+}
