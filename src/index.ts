@@ -8,11 +8,14 @@ import { startBroker as start, type RunningBroker } from './main.ts'
 export { AuthError, noOpinion, RefuseReason } from './hooks/types.ts'
 export type {
   DisconnectReason,
+  ExplainQuestion,
   Handler,
   PublishRequest,
   QoS,
+  RuleExplanation,
   Session,
   SubscribeRequest,
+  TunnelRequest,
   Will,
 } from './hooks/types.ts'
 export type { Peer } from './peer.ts'

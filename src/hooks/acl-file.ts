@@ -8,6 +8,7 @@ import {
   type AclDialect,
   type AclRights,
 } from './acl.ts'
+import { explainAcl } from './acl-explain.ts'
 import type { HandlerLog } from './log.ts'
 import { openRightsFile, type RightsFileOptions } from './rights-file.ts'
 import { AuthError, type ManagedHandler, type Session } from './types.ts'
@@ -86,6 +87,22 @@ export async function createAclFileHandler(options: AclFileOptions): Promise<Man
       const { topic } = message
       // No opinion on what is not denied: the subscription was granted, by whomever.
       return (denied.get(topic) ?? remember(denied, topic, isDenied(rights, topic))) ? false : undefined
+    },
+    explain(session, question) {
+      if (question.action === 'connect') return undefined
+      const { topic, action } = question
+      const { id, username } = session
+      const asked = {
+        topic,
+        action: action === 'publish' || action === 'open' ? 'publish' : 'subscribe',
+      } as const
+      const known = sessions.get(session)
+      const isCached =
+        asked.action === 'publish' &&
+        known?.id === id &&
+        known.username === username &&
+        known.publish.has(topic)
+      return { ...explainAcl(acl.current, file, { clientId: id, username, mountpoint }, asked), isCached }
     },
     reload: () => acl.reload(),
     onChange: (listener) => acl.onChange(listener),

@@ -6,8 +6,17 @@ import { lineError } from './rights-file.ts'
 export type AclDialect = 'mosquitto' | 'vernemq'
 export type Access = 'read' | 'write' | 'readwrite' | 'deny'
 
-interface Rule {
+export interface Rule {
   readonly access: Access
+  readonly filter: string
+  /** Where it is, from 1, and as it is written there. */
+  readonly line: number
+  readonly text: string
+}
+
+/** A rule that holds for a client, with what it means to it: `%c`, `%u` and `%m` are replaced in `filter`. */
+export interface EffectiveRule {
+  readonly rule: Rule
   readonly filter: string
 }
 
@@ -54,9 +63,10 @@ export function parseAcl(text: string, source: { file: string; dialect: AclDiale
     } else if (keyword === 'topic' || keyword === 'pattern') {
       const rule = parseRule(rest, source.dialect, keyword)
       if (typeof rule === 'string') throw fail(rule)
+      const placed: Rule = { ...rule, line: index + 1, text: line }
       // Patterns hold for every client, also below a `user` line.
-      if (keyword === 'pattern') patterns.push(rule)
-      else rules.push(rule)
+      if (keyword === 'pattern') patterns.push(placed)
+      else rules.push(placed)
     } else {
       throw fail(`unknown keyword ${JSON.stringify(keyword)}; known are user, topic and pattern`)
     }
@@ -64,10 +74,14 @@ export function parseAcl(text: string, source: { file: string; dialect: AclDiale
   return { general, generalForAll: source.dialect === 'vernemq', users, patterns }
 }
 
-function parseRule(text: string, dialect: AclDialect, keyword: 'topic' | 'pattern'): Rule | string {
+function parseRule(
+  text: string,
+  dialect: AclDialect,
+  keyword: 'topic' | 'pattern',
+): Pick<Rule, 'access' | 'filter'> | string {
   const [word, rest] = splitWord(text)
   if (word === '') return `\`${keyword}\` without a filter`
-  let rule: Rule
+  let rule: Pick<Rule, 'access' | 'filter'>
   if (isAccess(word) && rest !== '') rule = { access: word, filter: rest }
   // VerneMQ takes the whole rest as the filter; mosquitto wants the access named before a filter with spaces.
   else if (rest === '' || dialect === 'vernemq') rule = { access: 'readwrite', filter: text }
@@ -90,31 +104,45 @@ const placeholder = /%[cum]/g
 
 /** The rights of one client. */
 export function compileRights(acl: Acl, subject: AclSubject): AclRights {
-  const { username } = subject
   const read: string[] = []
   const write: string[] = []
   const deny: string[] = []
-  const add = (access: Access, filter: string) => {
+  forEachRule(acl, subject, ({ access }, filter) => {
     if (access === 'deny') deny.push(filter)
     if (access === 'read' || access === 'readwrite') read.push(filter)
     if (access === 'write' || access === 'readwrite') write.push(filter)
-  }
+  })
+  return { read, write, deny }
+}
 
+/** The rules that hold for one client, in the order in which they count. */
+export function effectiveRules(acl: Acl, subject: AclSubject): EffectiveRule[] {
+  const rules: EffectiveRule[] = []
+  forEachRule(acl, subject, (rule, filter) => void rules.push({ rule, filter }))
+  return rules
+}
+
+function forEachRule(acl: Acl, subject: AclSubject, take: (rule: Rule, filter: string) => void): void {
+  const { username } = subject
   if (acl.generalForAll || username === undefined) {
-    for (const rule of acl.general) add(rule.access, rule.filter)
+    for (const rule of acl.general) take(rule, rule.filter)
   }
   if (username !== undefined) {
-    for (const rule of acl.users.get(username) ?? []) add(rule.access, rule.filter)
+    for (const rule of acl.users.get(username) ?? []) take(rule, rule.filter)
   }
   // CVE-2017-7650: a client named `#` would be given everything by a pattern. As in mosquitto, a client whose id or
   // name can mean more than one level gets nothing from patterns. It is still denied what patterns deny.
-  const unsafe = isUnsafe(subject.clientId) || (username !== undefined && isUnsafe(username))
-  for (const { access, filter } of acl.patterns) {
-    if (access !== 'deny' && unsafe) continue
-    const substituted = substitute(filter, subject)
-    if (substituted !== undefined) add(access, substituted)
+  const unsafe = isUnsafeSubject(subject)
+  for (const rule of acl.patterns) {
+    if (rule.access !== 'deny' && unsafe) continue
+    const substituted = substitute(rule.filter, subject)
+    if (substituted !== undefined) take(rule, substituted)
   }
-  return { read, write, deny }
+}
+
+/** Its client id or its username can mean more than one level of a topic. */
+export function isUnsafeSubject({ clientId, username }: AclSubject): boolean {
+  return isUnsafe(clientId) || (username !== undefined && isUnsafe(username))
 }
 
 function isUnsafe(name: string): boolean {

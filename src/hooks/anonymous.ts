@@ -12,5 +12,12 @@ export function createAnonymousHandler(options: {
       if (!options.allow) throw new AuthError('anonymous clients are not allowed')
       return undefined
     },
+    explain({ username, password }, { action }) {
+      if (action !== 'connect') return undefined
+      const rule = `allow: ${options.allow}`
+      if (username !== undefined || password !== undefined)
+        return { rule, opinion: 'none', reason: 'the client has a username' }
+      return { rule, opinion: options.allow ? 'allowed' : 'refused', reason: 'the client has no username' }
+    },
   }
 }

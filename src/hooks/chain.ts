@@ -25,6 +25,8 @@ export type OnError = (handler: string, error: unknown, session: Session) => voi
  * publish (subscribe). Answers are synchronous as long as the handlers' are.
  */
 export interface Chain {
+  /** In the order in which they are asked. */
+  readonly handlers: readonly { readonly name: string; readonly handler: Handler }[]
   /** Some handler has the method; otherwise the broker need not ask. */
   readonly decidesPublish: boolean
   readonly decidesSubscribe: boolean
@@ -56,7 +58,7 @@ interface Step<Method> {
   readonly allowed: Decision
 }
 
-type Methods = Required<Omit<Handler, 'name'>>
+type Methods = Required<Omit<Handler, 'name' | 'explain'>>
 type Ask<Request> = (session: Session, request: Request) => Verdict
 
 /** Compiles a chain; handlers are looked at once, here. */
@@ -75,6 +77,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
     disconnect: steps(handlers, 'disconnect'),
   }
   return {
+    handlers: handlers.map((handler, index) => ({ name: nameOf(handler, index), handler })),
     decidesPublish: publish.length > 0,
     decidesSubscribe: subscribe.length > 0,
     decidesDeliver: deliver.length > 0,
@@ -135,9 +138,13 @@ function stepsOf<Method>(
   return handlers.flatMap((handler, index) => {
     const call = methodOf(handler)
     if (call === undefined) return []
-    const name = handler.name ?? `handler ${index + 1}`
+    const name = nameOf(handler, index)
     return [{ handler: name, call, allowed: allowedBy(name) }]
   })
+}
+
+function nameOf(handler: Handler, index: number): string {
+  return handler.name ?? `handler ${index + 1}`
 }
 
 function decide<Request>(

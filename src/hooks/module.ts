@@ -15,6 +15,7 @@ const methods = [
   'unsubscribe',
   'disconnect',
   'stillAllowed',
+  'explain',
   'reload',
   'close',
   'onChange',

@@ -9,6 +9,7 @@ interface PasswordEntry {
   readonly hash: PasswordHash
   /** The stored form, to see whether it has changed. */
   readonly stored: string
+  readonly line: number
 }
 
 export interface PasswordFile {
@@ -30,7 +31,7 @@ export function parsePasswordFile(text: string, file: string): PasswordFile {
     const hash = parsePasswordHash(stored)
     if (typeof hash === 'string') throw lineError(file, index + 1, hash)
     // Twice the same name: the last one counts, as in mosquitto and VerneMQ.
-    users.set(name, { hash, stored })
+    users.set(name, { hash, stored, line: index + 1 })
   }
   return { users, decoys: [...users.values()].map((entry) => decoyOf(entry.hash)) }
 }
@@ -90,6 +91,17 @@ export async function createPasswordFileHandler(options: PasswordFileOptions): P
     stillAllowed(session) {
       const entry = admitted.get(session)
       return entry === undefined || rights.current.users.get(entry.username)?.stored === entry.stored
+    },
+    explain({ username }, { action }) {
+      if (action !== 'connect') return undefined
+      if (username === undefined) return { rule: file, opinion: 'none', reason: 'the client has no username' }
+      const entry = rights.current.users.get(username)
+      if (entry === undefined)
+        return { rule: file, opinion: 'none', reason: `user ${JSON.stringify(username)} is not in the file` }
+      return {
+        rule: `${file}:${entry.line}`,
+        reason: `user ${JSON.stringify(username)} is in the file: the password decides`,
+      }
     },
     reload: () => rights.reload(),
     onChange: (listener) => rights.onChange(listener),

@@ -90,6 +90,24 @@ export interface TunnelRequest {
   readonly topic: string
 }
 
+/** What `why` would like to have explained: the request of an auth method, without what nobody knows (passwords, payloads). */
+export type ExplainQuestion =
+  | { readonly action: 'connect' }
+  | { readonly action: 'publish'; readonly topic: string; readonly qos: QoS; readonly retain: boolean }
+  | { readonly action: 'subscribe'; readonly topic: string; readonly qos: QoS; readonly shareGroup?: string }
+  | ({ readonly action: 'serve' | 'open' } & TunnelRequest)
+
+/** Which rule of a handler decides, for people: never a secret. */
+export interface RuleExplanation {
+  /** For example file, line and text of the rule. */
+  readonly rule?: string
+  readonly reason?: string
+  /** The answer is remembered from an earlier time. */
+  readonly isCached?: boolean
+  /** Of `connect`, which is explained without a password and without a question to authConnect: what it will say. */
+  readonly opinion?: 'allowed' | 'refused' | 'none'
+}
+
 export interface DisconnectReason {
   /** `client`: DISCONNECT; `refused`: authConnect said no; `lost`: the network; else we closed it. */
   readonly kind:
@@ -144,6 +162,12 @@ export interface Handler {
    * false closes the connection as revoked. Subscriptions are asked again through authSubscribe.
    */
   stillAllowed?(session: Session): Awaitable<boolean>
+  /**
+   * Says which rule decides, for `tunnelmq why`; synchronous and without effects. The auth method itself is asked right
+   * after it (but for `connect`); the session may be one that is made up, of a client that is not connected. Undefined:
+   * nothing to say. What it throws is ignored.
+   */
+  explain?(session: Session, question: ExplainQuestion): RuleExplanation | undefined
 }
 
 /** A handler with a life of its own: files to watch, connections to close. */

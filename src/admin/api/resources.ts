@@ -344,7 +344,10 @@ export const Explanation = z
       addressFrom: z.string().nullable().describe('`socket`, `proxy-v1`, `proxy-v2`, `x-forwarded-for`.'),
       listener: z.string().nullable(),
     }),
-    /** In the order in which they are asked; the first that is not `none` decides. */
+    /**
+     * In the order in which they are asked. The first handler whose opinion is not `none` decides; whatever else is
+     * `refused` or `failed` (a limit, an agent that is away) refuses as well.
+     */
     steps: z.array(
       z.object({
         by: z.string().describe('Handler, or the rule of the broker (`protocol`, `limit`, `ban`).'),

@@ -102,11 +102,8 @@ export class Opening {
   #refuseFull(asked: AskedStream): boolean {
     const { config, streams } = this.#context
     const { agent, client } = asked.lane
-    let full: string
-    if (streams.count >= config.maxStreams) full = 'too many streams'
-    else if (client.streams.size >= config.maxStreamsPerClient) full = 'too many streams of this client'
-    else if (agent.streams.size >= config.maxStreamsPerAgent) full = 'too many streams to this agent'
-    else return false
+    const full = fullness(config, streams.count, client.streams.size, agent.streams.size)
+    if (full === undefined) return false
     this.#refuse(asked, ResetCode.limit, full)
     return true
   }
@@ -217,6 +214,18 @@ export class Opening {
     audit.refused(asked, resetName(code), detail)
     streams.tell(asked.lane.down, asked.id, code, told)
   }
+}
+
+/** Why there is no room for one more stream; undefined: there is. */
+export function fullness(
+  config: TunnelConfig,
+  allCount: number,
+  clientCount: number,
+  agentCount: number,
+): string | undefined {
+  if (allCount >= config.maxStreams) return 'too many streams'
+  if (clientCount >= config.maxStreamsPerClient) return 'too many streams of this client'
+  return agentCount >= config.maxStreamsPerAgent ? 'too many streams to this agent' : undefined
 }
 
 /** It fits into an OPEN beside everything that the broker may have to say. */

@@ -10,7 +10,7 @@ import { Audit } from './audit.ts'
 import { createTunnelCounters, type TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
 import { ExpectedAgents, type ExpectedAgent } from './expected-agents.ts'
-import { Opening } from './opening.ts'
+import { fullness, Opening } from './opening.ts'
 import { wrapFrame } from './packet.ts'
 import { PodFrames } from './pod-frames.ts'
 import { clientNameOf, isClientNameOfPod, isSpokesman, type TunnelPods } from './pods.ts'
@@ -192,6 +192,13 @@ export class TunnelRouter {
   /** An agent was connected when its broker ended. */
   expect(agent: ExpectedAgent): void {
     this.#expected.expect(agent)
+  }
+
+  /** Why a stream of this client to this agent would be one too many; undefined: it would not. */
+  fullFor(mountpoint: string, client: string, agent: string): string | undefined {
+    const ofClient = this.#namespaces.seat(mountpoint, 'answers', client)?.streams.size ?? 0
+    const ofAgent = this.#namespaces.seat(mountpoint, 'serve', agent)?.streams.size ?? 0
+    return fullness(this.#config, this.#streams.count, ofClient, ofAgent)
   }
 
   /** Who has the place of that name now. */
