@@ -26,6 +26,7 @@ import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import type { PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
+import type { Refusals } from './refusals.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -41,6 +42,7 @@ export interface BrokerContext {
   readonly admission: Admission
   /** Undefined: `$tunnel/` is refused. */
   readonly tunnels?: TunnelRouter | undefined
+  readonly refusals: Refusals
   readonly log: Log
 }
 
@@ -73,7 +75,7 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, cluster, counters, admission, tunnels, log } = context
+    const { config, store, cluster, counters, admission, tunnels, refusals, log } = context
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
     const queueLimits = {
@@ -120,7 +122,7 @@ export class Broker implements PacketHandler {
       maxHeldBytes: config.store.redis.maxPendingBytes,
     })
     this.#publishing = new Publishing(
-      { store, dispatcher: this.#dispatcher, tunnels, counters, log },
+      { store, dispatcher: this.#dispatcher, tunnels, counters, refusals, log },
       {
         topics: this.#topics,
         onRefusedPublish: auth.onRefusedPublish,
@@ -138,6 +140,7 @@ export class Broker implements PacketHandler {
         dispatcher: this.#dispatcher,
         tunnels,
         retained: (filter) => this.#retained(filter),
+        refusals,
         log,
       },
       { topics: this.#topics, maxSubscriptionsPerClient: limits.maxSubscriptionsPerClient },
@@ -148,6 +151,7 @@ export class Broker implements PacketHandler {
         recheck: (connection, subscriptions) => this.#subscribing.recheck(connection, subscriptions),
         refused: (connection, reason, detail, handler) => this.refused(connection, reason, detail, handler),
         admission,
+        refusals,
         log,
       },
       {
@@ -161,7 +165,14 @@ export class Broker implements PacketHandler {
       },
     )
     this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
-    this.#events = new ConnectionEvents({ counters, admission, cluster, banMs: limits.banMs, log })
+    this.#events = new ConnectionEvents({
+      counters,
+      admission,
+      cluster,
+      banMs: limits.banMs,
+      refusals,
+      log,
+    })
     this.local = new LocalClient({
       dispatcher: this.#dispatcher,
       subscriptions: this.subscriptions,
@@ -390,8 +401,11 @@ export class Broker implements PacketHandler {
     await this.sessions.revoke(session, refused)
   }
 
-  /** Ends every connection, spread over `drainMs`, so that they do not all come back at once. Wills stay stored. */
-  async drain(drainMs: number): Promise<void> {
+  /**
+   * Ends every connection, spread over `drainMs`, so that they do not all come back at once. Wills stay stored.
+   * Resolves early when `signal` fires.
+   */
+  async drain(drainMs: number, signal?: AbortSignal): Promise<void> {
     this.#engine?.stopping()
     const waiting = [...this.connections]
     const steps = Math.max(1, Math.min(waiting.length, Math.floor(drainMs / DRAIN_STEP_MS)))
@@ -400,8 +414,38 @@ export class Broker implements PacketHandler {
       const to = Math.floor((waiting.length * (step + 1)) / steps)
       for (const connection of waiting.slice(from, to)) connection.close({ kind: 'shutdown' })
       if (step < steps - 1) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
+      if (signal?.aborted === true) return
     }
     for (const connection of [...this.connections]) connection.close({ kind: 'shutdown' })
+  }
+
+  /**
+   * After {@link drain}, when the broker goes on: clients that do not come back in time are gone, and their wills and
+   * the statuses of agents have to say so.
+   */
+  drained(): void {
+    const { cluster, config } = this.#context
+    this.#engine?.goesOn()
+    this.#expectAgents()
+    // Else they are due by the word of the store.
+    if (!cluster.isShared) this.#wills.publishOrphansAfter(config.session.willGraceMs)
+  }
+
+  /**
+   * As an empty retained message of a client does it: subscribers are sent that, too. Any topic, the broker's own
+   * included; resolves when it is deleted as safely as it was stored.
+   */
+  deleteRetained(topic: string): Promise<boolean> {
+    const stored = this.#context.store.retained(topic)
+    if (stored === undefined) return Promise.resolve(false)
+    const message = new Message(topic, Buffer.alloc(0), stored.qos, false, '', Date.now(), 0)
+    return new Promise((resolve, reject) => {
+      const isSafe = this.#dispatcher.dispatch(message, { retain: true }, (error) => {
+        if (error === undefined) resolve(true)
+        else reject(error)
+      })
+      if (isSafe) resolve(true)
+    })
   }
 
   /** For other pods, and for `$SYS`: totals since the start. */

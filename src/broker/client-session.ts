@@ -147,8 +147,8 @@ export class ClientSession {
     const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
     connection.outbound.writePublish(wire, first, messageId)
     this.#context.counters.messagesOut[qos]++
-    connection.traffic.packetsOut++
-    connection.traffic.bytesOut += wire.bytes.length + (wire.payload?.length ?? 0)
+    connection.messagesOut++
+    connection.countSent(wire.bytes.length + (wire.payload?.length ?? 0))
   }
 
   /** The window has room and nothing waits: shared subscriptions may lend more. */

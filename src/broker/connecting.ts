@@ -10,6 +10,7 @@ import type { Connection } from './connection.ts'
 import { RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ConnackCode } from './packets/types.ts'
+import { whoOf, type Refusals } from './refusals.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
 
@@ -50,6 +51,7 @@ export class Connecting {
   readonly #options: ConnectingOptions
   readonly #refused: OnRefused
   readonly #admission: Pick<Admission, 'isBanned'>
+  readonly #refusals: Refusals
   readonly #log: Log
   readonly #byUser = new Map<string, number>()
 
@@ -59,6 +61,7 @@ export class Connecting {
       recheck: RecheckSubscriptions
       refused: OnRefused
       admission: Pick<Admission, 'isBanned'>
+      refusals: Refusals
       log: Log
     },
     options: ConnectingOptions,
@@ -67,6 +70,7 @@ export class Connecting {
     this.#recheck = context.recheck
     this.#refused = context.refused
     this.#admission = context.admission
+    this.#refusals = context.refusals
     this.#log = context.log
     this.#options = options
   }
@@ -184,14 +188,19 @@ export class Connecting {
    * times with the client's own: what a handler rewrites must not be rewritten again.
    */
   async authorizeWill(connection: Connection, { topic, payload, retain, qos }: Will): Promise<Will | string> {
+    const refused = (reason: string, handler?: string): string => {
+      this.#refusals.note({ point: 'will', ...whoOf(connection), topic, handler, reason })
+      return reason
+    }
     const rule = this.#willTopicFault(topic)
-    if (rule !== undefined) return rule
+    if (rule !== undefined) return refused(rule)
     const request: PublishRequest = { topic, payload, retain, qos, dup: false, isWill: true }
     const asked = connection.profile.guard.authPublish(connection.session!, request)
     const decision = asked instanceof Promise ? await asked : asked
-    if (!decision.allowed) return decision.reason ?? 'refused'
+    if (!decision.allowed) return refused(decision.reason ?? 'refused', decision.handler)
     const fault = this.#willTopicFault(request.topic)
-    return fault ?? { topic: request.topic, payload: request.payload, retain: request.retain, qos }
+    if (fault !== undefined) return refused(fault, decision.handler)
+    return { topic: request.topic, payload: request.payload, retain: request.retain, qos }
   }
 
   #willTopicFault(topic: string): string | undefined {

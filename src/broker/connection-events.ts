@@ -4,6 +4,7 @@ import type { DisconnectReason } from '../hooks/types.ts'
 import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
 import type { Log } from '../log.ts'
 import type { Connection } from './connection.ts'
+import { whoOf, type Refusals } from './refusals.ts'
 
 export interface ConnectionEventsContext {
   readonly counters: BrokerCounters
@@ -11,6 +12,7 @@ export interface ConnectionEventsContext {
   readonly cluster: Cluster
   /** `limits.banMs` */
   readonly banMs: number
+  readonly refusals: Refusals
   readonly log: Log
 }
 
@@ -36,10 +38,15 @@ export class ConnectionEvents {
 
   /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
-    const { log, counters } = this.#context
+    const { log, counters, refusals } = this.#context
     const { session } = connection
     const { address, port, listener } = connection.transport.peer
     counters.refused[REFUSALS[reason] ?? 'malformed']++
+    // Of a will it is known already, with its topic.
+    if (reason !== 'will-refused') {
+      const why = detail === '' ? reason : `${reason}: ${detail}`
+      refusals.note({ point: 'connect', ...whoOf(connection), handler, reason: why })
+    }
     const isGuess = reason === 'bad-credentials' || reason === 'not-authorized'
     const isBanned = isGuess && this.#credentialsRefused(address)
     const who = session && { client: session.id, username: session.username }

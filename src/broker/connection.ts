@@ -83,6 +83,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   engineStream: EngineStream | undefined
   keepaliveMs = 0
   reason: DisconnectReason | undefined
+  /** PUBLISH packets and bytes of this connection: for people who look at it. */
+  messagesIn = 0
+  messagesOut = 0
+  bytesIn = 0
+  bytesOut = 0
   /** The CONNACK code that Aedes is to refuse with. */
   refusal: ConnackCode | undefined
   /** The session was there before this connection. */
@@ -154,6 +159,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   data(chunk: Buffer): void {
     if (this.phase === 'closed') return
     this.traffic.bytesIn += chunk.length
+    this.bytesIn += chunk.length
     const nowMs = Date.now()
     const packetsBefore = this.#packets
     const waitedBefore = this.#framer.waitingBytes
@@ -341,9 +347,15 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   sendTunnelPacket(packet: Buffer): void {
     // What was taken meanwhile counts as frames: else, with a tunnel that is never idle, messages had no bound.
     this.#tunnelBytes = Math.min(this.#tunnelBytes, this.outbound.pendingBytes) + packet.length
-    this.traffic.packetsOut++
-    this.traffic.bytesOut += packet.length
+    this.countSent(packet.length)
     this.outbound.write(packet)
+  }
+
+  /** One more packet of so many bytes goes out. */
+  countSent(bytes: number): void {
+    this.traffic.packetsOut++
+    this.traffic.bytesOut += bytes
+    this.bytesOut += bytes
   }
 
   sendAck(type: PacketType, messageId: number): void {
@@ -355,8 +367,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   #send(packet: Buffer): void {
-    this.traffic.packetsOut++
-    this.traffic.bytesOut += packet.length
+    this.countSent(packet.length)
     this.outbound.write(packet)
     const { outbound } = this
     if (!outbound.waiting || this.#holds.room > 0) return

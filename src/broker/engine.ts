@@ -120,6 +120,11 @@ export class Engine {
     this.#stopping = true
   }
 
+  /** It does not stop, after all. */
+  goesOn(): void {
+    this.#stopping = false
+  }
+
   close(): Promise<void> {
     return new Promise((resolve) => this.#aedes.close(resolve))
   }

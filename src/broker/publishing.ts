@@ -14,6 +14,7 @@ import type { PublishFields } from './packets/publish.ts'
 import { PacketType } from './packets/types.ts'
 import type { PendingAck } from './pending-acks.ts'
 import { TokenBucket } from './rate.ts'
+import { whoOf, type Refusals } from './refusals.ts'
 import { reservedNamespace, topicNameFault, TUNNEL_ROOT, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
 
@@ -37,6 +38,7 @@ export class Publishing {
   readonly #dispatcher: Dispatcher
   readonly #tunnels: TunnelRouter | undefined
   readonly #counters: BrokerCounters
+  readonly #refusals: Refusals
   readonly #options: PublishingOptions
   readonly #log: Log
 
@@ -47,6 +49,7 @@ export class Publishing {
       /** Undefined: `$tunnel/` is refused. */
       tunnels: TunnelRouter | undefined
       counters: BrokerCounters
+      refusals: Refusals
       log: Log
     },
     options: PublishingOptions,
@@ -55,6 +58,7 @@ export class Publishing {
     this.#dispatcher = context.dispatcher
     this.#tunnels = context.tunnels
     this.#counters = context.counters
+    this.#refusals = context.refusals
     this.#log = context.log
     this.#options = options
   }
@@ -62,6 +66,7 @@ export class Publishing {
   receive(connection: Connection, fields: PublishFields): void {
     const { topic, qos, messageId } = fields
     this.#counters.messagesIn[qos]++
+    connection.messagesIn++
     const isTunnel = topic.startsWith(TUNNEL_ROOT) && this.#tunnels !== undefined
     const statusOf = isTunnel ? parseStatusTopic(topic) : undefined
     if (isTunnel && statusOf === undefined) {
@@ -144,14 +149,15 @@ export class Publishing {
 
   #decided(connection: Connection, request: PublishRequest, messageId: number, decision: Decision): void {
     if (!decision.allowed) {
-      this.#refuse(connection, request, messageId, decision.reason ?? 'refused')
+      this.#refuse(connection, request, messageId, decision.reason ?? 'refused', decision.handler)
       return
     }
     if (
       request.topic !== connection.checkedTopic &&
       !this.#rewrittenTopicIsLegal(connection, request, decision)
     ) {
-      this.#refuse(connection, request, messageId, 'the handler rewrote the topic to one that is not allowed')
+      const reason = 'the handler rewrote the topic to one that is not allowed'
+      this.#refuse(connection, request, messageId, reason, decision.handler)
       return
     }
     this.#accept(connection, request, messageId)
@@ -242,8 +248,15 @@ export class Publishing {
     connection.close({ kind: 'error', detail: error.message })
   }
 
-  #refuse(connection: Connection, request: PublishRequest, messageId: number, reason: string): void {
+  #refuse(
+    connection: Connection,
+    request: PublishRequest,
+    messageId: number,
+    reason: string,
+    handler?: string,
+  ): void {
     this.#counters.dropped.refused++
+    this.#refusals.note({ point: 'publish', ...whoOf(connection), topic: request.topic, handler, reason })
     if (this.#log.isLevelEnabled('trace')) {
       this.#log.trace({ client: connection.clientId, topic: request.topic, reason }, 'publish refused')
     }

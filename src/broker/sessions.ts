@@ -281,6 +281,48 @@ export class Sessions {
     this.table.forget(session)
   }
 
+  /**
+   * Ends the connection of a client, wherever it is, and what is stored of it, its will included: as a CONNECT with clean
+   * session 1 does that goes away at once. So it is in turn with connections that come and go, here and at other pods,
+   * and one that comes later begins anew. Resolves to false if there was neither. Rejects when the store fails.
+   */
+  async discard(id: string): Promise<boolean> {
+    const discarded = this.#discardAfter(this.#turns.get(id), id)
+    const turn = discarded.then(
+      () => {},
+      () => {},
+    )
+    this.#turns.set(id, turn)
+    void turn.then(() => {
+      if (this.#turns.get(id) === turn) this.#turns.delete(id)
+    })
+    return await discarded
+  }
+
+  async #discardAfter(before: Promise<void> | undefined, id: string): Promise<boolean> {
+    if (before !== undefined) await before
+    const connection = this.connectionOf(id)
+    connection?.close({ kind: 'kicked', detail: 'its session was removed' })
+    await this.#departing.get(id)
+    // At another pod it would end anyway, but not be told why.
+    const wasConnected = connection !== undefined || (await this.#cluster.kick(id))
+    const wasStored = this.#store.sessions.has(id)
+    if (!wasConnected && !wasStored) return false
+    const claim = await this.#cluster.claim({
+      sessionId: id,
+      clean: true,
+      will: undefined,
+      username: undefined,
+      maxSessions: this.#options.maxSessions,
+      maxConnectionsPerUser: 0,
+      // Another connection has come, to what is left: nothing.
+      onLost: () => {},
+    })
+    this.table.dropIfRemoved(id)
+    await claim.release({ expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0 })
+    return true
+  }
+
   /** Removes sessions whose clients have stayed away too long; resolves to how many. A shared store does it itself. */
   async expire(nowMs: number): Promise<number> {
     if (this.#cluster.isShared) return 0

@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/contract.ts'
+import type { Decision } from '../hooks/decision.ts'
 import type { QoS, SubscribeRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
@@ -12,6 +13,7 @@ import { Message } from './message.ts'
 import { malformed } from './packets/fault.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
+import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
@@ -40,6 +42,7 @@ export class Subscribing {
   readonly #dispatcher: Dispatcher
   readonly #tunnels: TunnelRouter | undefined
   readonly #retained: (filter: string) => readonly Message[]
+  readonly #refusals: Refusals
   readonly #options: SubscribingOptions
   readonly #log: Log
 
@@ -52,6 +55,7 @@ export class Subscribing {
       tunnels: TunnelRouter | undefined
       /** Retained messages that match, `$SYS` included, with RETAIN set. */
       retained: (filter: string) => readonly Message[]
+      refusals: Refusals
       log: Log
     },
     options: SubscribingOptions,
@@ -62,6 +66,7 @@ export class Subscribing {
     this.#dispatcher = context.dispatcher
     this.#tunnels = context.tunnels
     this.#retained = context.retained
+    this.#refusals = context.refusals
     this.#log = context.log
     this.#options = options
   }
@@ -103,10 +108,14 @@ export class Subscribing {
     const made = decision instanceof Promise ? await decision : decision
     const serving = asked.filter(({ kind }) => kind === 'serve')
     // There is one such filter, however often the packet names it.
-    const mayServe = serving.length > 0 && (await this.#mayServe(connection, serving[0]!.request.topic))
-    for (const { request } of serving) request.refused = !mayServe
+    const served = serving.length > 0 && (await this.#mayServe(connection, serving[0]!.request.topic))
+    for (const { request } of serving) request.refused = !(served !== false && served.allowed)
     if (connection.phase !== 'open') return
     const allowed = made !== false && made.allowed
+    const refuse = (one: Asked, reason: string, decision?: Decision | false): void => {
+      codes.push(SUBACK_FAILURE)
+      this.#noteRefused(connection, one, reason, decision || undefined)
+    }
     const codes: number[] = []
     const granted: StoredSubscription[] = []
     const session = connection.clientSession!
@@ -114,16 +123,28 @@ export class Subscribing {
     for (const one of asked) {
       const isNew = !session.subscriptions.has(one.filter)
       const full = isNew && count >= this.#options.maxSubscriptionsPerClient
-      if (one.kind === 'refused' || one.request.refused) {
-        codes.push(SUBACK_FAILURE)
+      if (one.kind === 'refused') {
+        refuse(one, RESERVED)
+        continue
+      }
+      if (one.request.refused) {
+        refuse(one, reasonOf(one.request), one.kind === 'serve' ? served : made)
         continue
       }
       if (one.kind !== 'messages') {
         codes.push(0)
         continue
       }
-      if (!allowed || full || !this.#rewriteIsLegal(one)) {
-        codes.push(SUBACK_FAILURE)
+      if (!allowed) {
+        refuse(one, reasonOf(one.request), made)
+        continue
+      }
+      if (full) {
+        refuse(one, TOO_MANY)
+        continue
+      }
+      if (!this.#rewriteIsLegal(one)) {
+        refuse(one, 'the handler rewrote the filter to one that is not allowed', made)
         continue
       }
       if (isNew) count++
@@ -172,10 +193,20 @@ export class Subscribing {
     return connection.phase === 'open'
   }
 
-  async #mayServe(connection: Connection, topic: string): Promise<boolean> {
+  async #mayServe(connection: Connection, topic: string): Promise<Decision> {
     const agent = connection.clientId
     const request = { action: 'serve', agent, service: '+', topic } as const
-    return (await connection.profile.guard.authTunnel(connection.session!, request)).allowed
+    return await connection.profile.guard.authTunnel(connection.session!, request)
+  }
+
+  #noteRefused(connection: Connection, { filter, kind }: Asked, reason: string, decision?: Decision): void {
+    this.#refusals.note({
+      point: kind === 'serve' ? 'serve' : 'subscribe',
+      ...whoOf(connection),
+      topic: filter,
+      handler: decision?.handler,
+      reason: (decision?.allowed === false && decision.reason) || reason,
+    })
   }
 
   #attachTunnels(connection: Connection, asked: readonly Asked[]): void {
@@ -244,6 +275,14 @@ export class Subscribing {
     const detail = error instanceof Error ? error.message : String(error)
     connection.close({ kind: 'error', detail })
   }
+}
+
+const RESERVED = 'reserved topic'
+const TOO_MANY = 'too many subscriptions of this client (limits.maxSubscriptionsPerClient)'
+
+/** Why a handler refuses this filter. */
+function reasonOf({ refused }: SubscribeRequest): string {
+  return typeof refused === 'string' ? refused : 'refused'
 }
 
 function toStored({ filter, request }: Asked, { profile, isBridge }: Connection): StoredSubscription {

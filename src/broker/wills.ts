@@ -44,17 +44,19 @@ export class Wills {
   }
 
   /**
-   * Wills of connections that ended with the last run of the broker: published after a grace, except for
-   * clients that are back by then.
+   * Wills of connections that ended with the last run of the broker, or were sent away: published after a grace,
+   * except for clients that are back by then.
    */
   publishOrphansAfter(graceMs: number): void {
     const orphans = [...this.#store.wills.values()]
     if (orphans.length === 0) return
+    // Those that waited before are among them.
+    clearTimeout(this.#grace)
     this.#grace = setTimeout(() => {
       for (const { clientId, message } of orphans) {
         if (this.#store.wills.get(clientId)?.message !== message) continue
         if (this.#sessions.connectionOf(clientId) !== undefined) continue
-        this.#log.info({ client: clientId }, 'will of an earlier run published')
+        this.#log.info({ client: clientId }, 'will of a client that did not come back published')
         void this.publish(clientId, toWill(message))
       }
     }, graceMs)

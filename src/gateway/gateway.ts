@@ -27,6 +27,8 @@ export interface GatewayOptions {
 export interface Gateway {
   readonly ports: readonly TunnelPort[]
   stopAccepting(): void
+  /** After {@link stopAccepting}. Rejects with TMQ_LISTEN when one of the ports is somebody else's by now. */
+  acceptAgain(): Promise<void>
   /** Resets the streams, and says that the broker's services are gone. */
   close(): Promise<void>
 }
@@ -52,6 +54,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     ports,
     stopAccepting() {
       for (const port of ports) port.stopAccepting()
+    },
+    async acceptAgain() {
+      await Promise.all(ports.map((port) => port.acceptAgain()))
     },
     async close() {
       gateway.stopAccepting()

@@ -31,6 +31,8 @@ export interface TunnelPort {
   readonly connectionCount: number
   /** Frees the address, and puts out who has not sent its PROXY header yet. */
   stopAccepting(): void
+  /** After {@link stopAccepting}: on the same port. Rejects with TMQ_LISTEN when somebody else has it by now. */
+  acceptAgain(): Promise<void>
   /** As {@link stopAccepting}, and resets the connections; resolves when the last socket is closed. */
   close(): Promise<void>
 }
@@ -46,23 +48,41 @@ type Refusal = 'max-connections' | 'proxy-header' | 'proxy-header-timeout' | 'ba
 /** @throws {TunnelMQError} TMQ_LISTEN, naming the entry, the address and what to do. */
 export async function openTunnelPort(options: TunnelPortOptions): Promise<TunnelPort> {
   const { config, entry, log } = options
-  const server = createServer({
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: TCP_KEEPALIVE_MS,
-  })
   const door = new Door(options)
   const { bind, to } = config
+  /** Of each server that was opened: once it does not listen, and its last socket is closed. */
+  const closed: Promise<void>[] = []
+  let state: 'accepting' | 'stopped' | 'closed' = 'accepting'
+  let server = createPortServer()
   const port = await listen(server, config, entry)
-  server.on('connection', (socket) => door.enter(socket))
-  server.on('error', (error) => log.error({ err: error, bind, to }, 'tunnel port cannot accept'))
+  serve(server)
+
+  function serve(opened: Server): void {
+    opened.on('connection', (socket) => door.enter(socket))
+    opened.on('error', (error) => log.error({ err: error, bind, to }, 'tunnel port cannot accept'))
+    closed.push(new Promise((resolve) => opened.once('close', resolve)))
+  }
   log.info({ bind, port, to, mountpoint: config.mountpoint }, 'tunnel port listening')
-  const closed = new Promise<void>((resolve) => server.once('close', resolve))
 
   function stopAccepting(): void {
+    if (state === 'accepting') state = 'stopped'
     if (server.listening) server.close()
     door.dismissPending()
+  }
+  async function acceptAgain(): Promise<void> {
+    if (state !== 'stopped') return
+    state = 'accepting'
+    const again = createPortServer()
+    try {
+      await listen(again, { ...config, bind: bind.slice(0, bind.lastIndexOf(':') + 1) + port }, entry)
+    } catch (error) {
+      if (state === 'accepting') state = 'stopped'
+      throw error
+    }
+    serve(again)
+    server = again
+    // Told to stop meanwhile.
+    if (state !== 'accepting') stopAccepting()
   }
   return {
     bind,
@@ -72,12 +92,23 @@ export async function openTunnelPort(options: TunnelPortOptions): Promise<Tunnel
       return door.sockets.size
     },
     stopAccepting,
+    acceptAgain,
     async close() {
+      state = 'closed'
       stopAccepting()
       for (const socket of door.sockets) resetSocket(socket)
-      await closed
+      await Promise.all(closed)
     },
   }
+}
+
+function createPortServer(): Server {
+  return createServer({
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEPALIVE_MS,
+  })
 }
 
 async function listen(server: Server, { bind, to }: TunnelListenConfig, entry: string): Promise<number> {

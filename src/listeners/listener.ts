@@ -49,6 +49,11 @@ export interface Listener {
   readonly certificateEndsAtMs: number | undefined
   /** Frees the address and puts out sockets that are not connections yet; connections stay. */
   stopAccepting(): Promise<void>
+  /**
+   * After {@link stopAccepting}: listens on the same address and port again.
+   * Rejects with TMQ_LISTEN when somebody else has them by now; it may be tried again.
+   */
+  acceptAgain(): Promise<void>
   /** Reads the certificate files again. Rejects if they are bad, and then the old ones stay. Without TLS: nothing. */
   reloadCertificates(): Promise<void>
   /** As {@link stopAccepting}, and destroys the connections; resolves when the last socket is closed. */
@@ -67,7 +72,7 @@ export async function openListener(config: ListenerConfig, options: ListenerOpti
   const bounds = { ...defaultListenerBounds, ...options.bounds }
   const trusted = createCidrList(config.type === 'unix' ? [] : config.trustedProxies)
   const tls = 'tls' in config ? await openTlsDoor(config.tls, (error) => events.error(error)) : undefined
-  const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS })
+  let server = createListeningServer()
   const port = await bindOrCloseTls(server, config, tls)
 
   const name = listenerName(config, port)
@@ -86,14 +91,35 @@ export async function openListener(config: ListenerConfig, options: ListenerOpti
     tls,
     connected: (transport) => events.connection(transport),
   })
-  server.on('connection', (socket) => entrance.enter(socket))
-  server.on('error', (error) => events.error(error))
-  const closed = new Promise<void>((resolve) => server.once('close', resolve))
+  /** Of each server that was opened: once it does not listen, and its last socket is closed. */
+  const closed: Promise<void>[] = []
+  let state: 'accepting' | 'stopped' | 'closed' = 'accepting'
+  serve(server)
 
+  function serve(opened: Server): void {
+    opened.on('connection', (socket) => entrance.enter(socket))
+    opened.on('error', (error) => events.error(error))
+    closed.push(new Promise((resolve) => opened.once('close', resolve)))
+  }
   function stop(): void {
     if (server.listening) server.close()
     lobby.dismissPending()
-    tls?.close()
+  }
+  async function acceptAgain(): Promise<void> {
+    if (state !== 'stopped') return
+    state = 'accepting'
+    // A new one: the old one is closed when the last of its connections is, and may have some still.
+    const again = createListeningServer()
+    try {
+      await bind(again, port === undefined || config.type === 'unix' ? config : { ...config, port })
+    } catch (error) {
+      if (state === 'accepting') state = 'stopped'
+      throw error
+    }
+    serve(again)
+    server = again
+    // Told to stop meanwhile.
+    if (state !== 'accepting') stop()
   }
   return {
     name,
@@ -106,14 +132,25 @@ export async function openListener(config: ListenerConfig, options: ListenerOpti
     get certificateEndsAtMs() {
       return tls?.certificateEndsAtMs
     },
-    stopAccepting: () => Promise.resolve(stop()),
+    stopAccepting() {
+      if (state === 'accepting') state = 'stopped'
+      stop()
+      return Promise.resolve()
+    },
+    acceptAgain,
     reloadCertificates: () => tls?.reload() ?? Promise.resolve(),
     async close() {
+      state = 'closed'
       stop()
+      tls?.close()
       await lobby.dismissAll()
-      await closed
+      await Promise.all(closed)
     },
   }
+}
+
+function createListeningServer(): Server {
+  return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS })
 }
 
 async function bindOrCloseTls(

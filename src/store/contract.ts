@@ -201,6 +201,13 @@ export interface Store {
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]>
+  /** As `readQueue`, for people who look: nothing is handed out, and whoever owns the session does not notice. */
+  browseQueue(
+    session: StoredSession,
+    afterSeq: number,
+    maxCount: number,
+    maxBytes: number,
+  ): Promise<readonly QueueEntry[]>
   /** The owner holds this entry, and all before it, without having read them: as if `readQueue` had given them. */
   handedOut(session: StoredSession, seq: number): void
   /**
@@ -229,6 +236,8 @@ export interface Store {
   retained(topic: string): StoredMessage | undefined
   /** Retained messages whose topics match the filter (a trie walk). Expired ones are left out. */
   retainedMatching(filter: string): readonly StoredMessage[]
+  /** All retained messages, expired ones as well, in no order. May be walked in portions, while they change. */
+  allRetained(): Iterable<StoredMessage>
   /**
    * Takes expired retained messages and queue entries away. Entries that were handed out, or that may have
    * been sent before, are left: their owner lets go of them with `acknowledge`. Redis: and sessions whose time away

@@ -9,6 +9,7 @@ const SWEEP_BYTES = 1024 * 1024
 
 export interface SessionQueues {
   readonly read: Store['readQueue']
+  readonly browse: Store['browseQueue']
   readonly handedOut: Store['handedOut']
   readonly acknowledge: Store['acknowledge']
   readonly release: Store['release']
@@ -27,19 +28,38 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]> {
-    const session = handleOf(handle)
+    const { entries, upToSeq } = await entriesOf(handleOf(handle), afterSeq, maxCount, maxBytes)
+    if (entries.length > 0) handedOut(handle, upToSeq)
+    return entries
+  }
+
+  async function browse(
+    handle: StoredSession,
+    afterSeq: number,
+    maxCount: number,
+    maxBytes: number,
+  ): Promise<readonly QueueEntry[]> {
+    return (await entriesOf(handleOf(handle), afterSeq, maxCount, maxBytes)).entries
+  }
+
+  /** `upToSeq`: what was looked at, entries that are gone included. */
+  async function entriesOf(
+    session: SessionHandle,
+    afterSeq: number,
+    maxCount: number,
+    maxBytes: number,
+  ): Promise<{ readonly entries: readonly QueueEntry[]; readonly upToSeq: number }> {
     if (session.sweeping !== undefined) await session.sweeping.catch(() => {})
-    if (session.removed || session.queuedCount === 0) return []
+    if (session.removed || session.queuedCount === 0) return NONE
     session.readsUnderWay++
     try {
       for (let from = afterSeq; ;) {
         const stored = await journal.readEntries(session, from, maxCount, maxBytes)
         const last = stored.at(-1)
-        if (last === undefined || session.removed) return []
+        if (last === undefined || session.removed) return NONE
         const current = stored.filter((entry) => !session.deletedSeqs.has(entry.seq))
         if (current.length > 0) {
-          handedOut(session, last.seq)
-          return current.map((entry) => asReleased(session, entry))
+          return { entries: current.map((entry) => asReleased(session, entry)), upToSeq: last.seq }
         }
         from = last.seq
       }
@@ -136,8 +156,10 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     }
   }
 
-  return { read, handedOut, acknowledge, release, sweep }
+  return { read, browse, handedOut, acknowledge, release, sweep }
 }
+
+const NONE = { entries: [], upToSeq: 0 } as const
 
 /** An entry whose release is not in what was read yet. */
 function asReleased(session: SessionHandle, entry: QueueEntry): QueueEntry {

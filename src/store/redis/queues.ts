@@ -16,7 +16,7 @@ const OP_ENTRIES = 1_000
  */
 export class RedisQueues implements Pick<
   Store,
-  'readQueue' | 'handedOut' | 'acknowledge' | 'release' | 'releaseIncoming' | 'giveBack'
+  'readQueue' | 'browseQueue' | 'handedOut' | 'acknowledge' | 'release' | 'releaseIncoming' | 'giveBack'
 > {
   corruptValues = 0
   readonly #requests: Requests
@@ -65,6 +65,23 @@ export class RedisQueues implements Pick<
       if (session.readsUnderWay === 0) {
         for (const seq of session.deletedDuringRead.splice(0)) session.deletedSeqs.delete(seq)
       }
+    }
+  }
+
+  /** Of sessions of all pods: without a claim nobody is asked whose it is. */
+  async browseQueue(
+    handle: StoredSession,
+    afterSeq: number,
+    maxCount: number,
+    maxBytes: number,
+  ): Promise<readonly QueueEntry[]> {
+    const session = redisSessionOf(handle)
+    for (let from = afterSeq; ;) {
+      const reply = await this.#requests.read('read-queue', session.kid, from, maxCount, maxBytes, 0)
+      if (reply.length < 2) return []
+      from = numberIn(reply.at(-2))
+      const entries = browsed(session, reply)
+      if (entries.length > 0) return entries
     }
   }
 
@@ -205,9 +222,7 @@ export class RedisQueues implements Pick<
     for (let at = 0; at + 1 < reply.length; at += 2) {
       const seq = numberIn(reply[at])
       const value = reply[at + 1]
-      const entry: QueueEntry | undefined = Buffer.isBuffer(value)
-        ? decodeEntry(seq, value)
-        : { seq, qos: 2, state: 'pubrel', message: undefined }
+      const entry = Buffer.isBuffer(value) ? decodeEntry(seq, value) : released(seq)
       if (entry === undefined) {
         this.corruptValues++
         this.acknowledge(session, seq, 0)
@@ -216,7 +231,7 @@ export class RedisQueues implements Pick<
       this.#replica.countEntry(session, seq, entry.message?.payload.length ?? 0)
       const isReleased = entry.state === 'pubrel' || session.releasedSeqs.has(seq)
       if (isReleased) session.releasedSeqs.add(seq)
-      entries.push(isReleased ? { seq, qos: 2, state: 'pubrel', message: undefined } : entry)
+      entries.push(isReleased ? released(seq) : entry)
     }
     return entries
   }
@@ -249,4 +264,22 @@ export class RedisQueues implements Pick<
     if (session.readsUnderWay > 0) session.deletedDuringRead.push(seq)
     else session.deletedSeqs.delete(seq)
   }
+}
+
+/** What was acknowledged here may still be in Redis. Entries that cannot be read are left to whoever delivers. */
+function browsed(session: RedisSession, reply: readonly ScriptReply[]): QueueEntry[] {
+  const entries: QueueEntry[] = []
+  for (let at = 0; at + 1 < reply.length; at += 2) {
+    const seq = numberIn(reply[at])
+    const value = reply[at + 1]
+    if (session.deletedSeqs.has(seq)) continue
+    const isReleased = !Buffer.isBuffer(value) || session.releasedSeqs.has(seq)
+    const entry = isReleased ? released(seq) : decodeEntry(seq, value)
+    if (entry !== undefined) entries.push(entry)
+  }
+  return entries
+}
+
+function released(seq: number): QueueEntry {
+  return { seq, qos: 2, state: 'pubrel', message: undefined }
 }

@@ -188,6 +188,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
       ),
     publish: (write, done) => publishes.publish(write, done),
     readQueue: (...args) => queues.readQueue(...args),
+    browseQueue: (...args) => queues.browseQueue(...args),
     handedOut: (session, seq) => queues.handedOut(session, seq),
     acknowledge: (...args) => queues.acknowledge(...args),
     release: (...args) => queues.release(...args),
@@ -200,6 +201,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
       return message !== undefined && isExpired(message, now()) ? undefined : message
     },
     retainedMatching: (filter) => retained.index.matching(filter, now()),
+    allRetained: () => retained.index.values(),
     sweep: (nowMs) => sweeper.sweep(nowMs),
     giveBack: (group, seqs) => queues.giveBack(group, seqs),
     listen: (listener) => replica.listen(listener),

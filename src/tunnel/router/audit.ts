@@ -80,6 +80,11 @@ export class Audit {
     )
   }
 
+  /** Somebody who may do that has ended it; `ended` follows. */
+  cut(stream: RoutedStream): void {
+    this.#log.info(described(stream), 'stream cut')
+  }
+
   /** Somebody has used the place of another. One line for each connection. */
   forbidden(end: TunnelEnd, topic: string): void {
     this.counters.dropped.forbidden++

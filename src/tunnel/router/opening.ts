@@ -29,7 +29,11 @@ export interface OpeningContext {
   readonly hasPods: boolean
   readonly now: () => number
   readonly forward: (way: Way, frame: Buffer, packet: Buffer | undefined) => void
+  /** Nobody gets this stream; `handler` has said so, or a limit. */
+  readonly refused?: OnStreamRefused | undefined
 }
+
+export type OnStreamRefused = (asked: AskedStream, reason: string, handler: string | undefined) => void
 
 const NO_RIGHT = 'no right to this service'
 /** An address of 253 characters, the longest, has no escapes. */
@@ -58,7 +62,7 @@ export class Opening {
       const isHeld = held?.token === payload.token
       if (held !== undefined && !isHeld) this.#context.streams.replace(held)
       if (refusal !== undefined) {
-        this.#refuse(asked, ResetCode.forbidden, refusal, NO_RIGHT)
+        this.#refuse(asked, ResetCode.forbidden, refusal.reason, refusal.handler)
         return
       }
       const stream = isHeld ? held : this.#begin(asked, limit, payload.token)
@@ -133,7 +137,7 @@ export class Opening {
     const flows = resumedFlows(view, shaper.isOn)
     rights.toResume(end, lane, (refusal) => {
       if (refusal !== undefined) {
-        this.#refuse(asked, ResetCode.forbidden, refusal, NO_RIGHT)
+        this.#refuse(asked, ResetCode.forbidden, refusal.reason, refusal.handler)
         return
       }
       const held = lane.streams.get(asked.id)
@@ -163,6 +167,8 @@ export class Opening {
     this.#context.rights.toResume(end, lane, (refusal) => {
       if (lane.streams.get(stream.id) !== stream) return
       if (refusal !== undefined) {
+        const { reason, handler } = refusal
+        this.#context.refused?.(stream, `${resetName(ResetCode.forbidden)}: ${reason}`, handler)
         this.#context.streams.end(stream, ResetCode.forbidden, NO_RIGHT)
         return
       }
@@ -208,11 +214,12 @@ export class Opening {
     return stream
   }
 
-  /** `detail` is for the log; the client is told `told`. */
-  #refuse(asked: AskedStream, code: ResetCode, detail: string, told = detail): void {
-    const { audit, streams } = this.#context
+  /** What a handler says is for the log: the client is told that it has no right. */
+  #refuse(asked: AskedStream, code: ResetCode, detail: string, handler?: string): void {
+    const { audit, streams, refused } = this.#context
     audit.refused(asked, resetName(code), detail)
-    streams.tell(asked.lane.down, asked.id, code, told)
+    refused?.(asked, `${resetName(code)}: ${detail}`, handler)
+    streams.tell(asked.lane.down, asked.id, code, handler === undefined ? detail : NO_RIGHT)
   }
 }
 

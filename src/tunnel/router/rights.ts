@@ -3,8 +3,14 @@ import { serveFilter } from '../protocol/names.ts'
 import type { TunnelEnd } from './end.ts'
 import type { Lane, Namespaces } from './seats.ts'
 
-/** What follows from an answer: `refusal` says why not, or is undefined. */
-type Decided = (refusal: string | undefined) => void
+/** Why not, and which handler has said so. */
+export interface RightRefusal {
+  readonly reason: string
+  readonly handler: string
+}
+
+/** What follows from an answer; undefined: it may. */
+type Decided = (refusal: RightRefusal | undefined) => void
 
 /** Asks the handlers of a connection what it may do. Nothing here rejects. */
 export class Rights {
@@ -63,6 +69,6 @@ function ask(end: TunnelEnd, { agent, service, up }: Lane): ReturnType<TunnelEnd
   return end.authTunnel({ action: 'open', agent: agent.name, service, topic: up.topic })
 }
 
-function refusalOf({ allowed, reason }: Decision): string | undefined {
-  return allowed ? undefined : (reason ?? 'refused')
+function refusalOf({ allowed, reason = 'refused', handler }: Decision): RightRefusal | undefined {
+  return allowed ? undefined : { reason, handler }
 }

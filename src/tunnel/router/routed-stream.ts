@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import {
   FrameFlag,
   FrameType,
@@ -93,6 +94,8 @@ export class RoutedStream {
   forgetAtMs = 0
   /** Set when it was reset while an end was away. */
   verdict: Verdict | undefined
+  /** Made when somebody looks. */
+  #handle: string | undefined
 
   constructor(
     lane: Lane,
@@ -114,6 +117,11 @@ export class RoutedStream {
     this.startedAtMs = this.activeAtMs = begin.nowMs
     this.up = begin.up
     this.down = begin.down
+  }
+
+  /** Its name for people who look at it and may end it: tells nothing, and is not to be guessed. */
+  get handle(): string {
+    return (this.#handle ??= randomBytes(12).toString('base64url'))
   }
 
   /** Its agent has been there for it, and may know it. */

@@ -10,7 +10,8 @@ import { Audit } from './audit.ts'
 import { createTunnelCounters, type TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
 import { ExpectedAgents, type ExpectedAgent } from './expected-agents.ts'
-import { fullness, Opening } from './opening.ts'
+import { fullness, Opening, type OnStreamRefused } from './opening.ts'
+import { agentFacts, streamFacts, type AgentFacts, type StreamFacts } from './inspection.ts'
 import { wrapFrame } from './packet.ts'
 import { PodFrames } from './pod-frames.ts'
 import { clientNameOf, isClientNameOfPod, isSpokesman, type TunnelPods } from './pods.ts'
@@ -31,6 +32,7 @@ export interface TunnelRouterOptions {
   readonly graceMs: number
   /** Undefined: there are no others. */
   readonly pods?: TunnelPods | undefined
+  readonly refused?: OnStreamRefused | undefined
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
@@ -119,6 +121,7 @@ export class TunnelRouter {
       hasPods,
       now,
       forward: (way, frame, packet) => this.#forward(way, frame, packet),
+      refused: options.refused,
     })
   }
 
@@ -166,6 +169,33 @@ export class TunnelRouter {
       shaped: this.#shaper.count,
       expected: this.#expected.count,
     }
+  }
+
+  // --- for people who look
+
+  /** Those whose clients are connected to this pod; each is known at one pod. */
+  *streams(): Generator<StreamFacts> {
+    const nowMs = this.#now()
+    for (const stream of this.#streams.all()) {
+      const facts = streamFacts(stream, nowMs)
+      if (facts !== undefined) yield facts
+    }
+  }
+
+  /** Those that serve, at any pod. */
+  agents(): Generator<AgentFacts> {
+    return agentFacts(this.#namespaces)
+  }
+
+  /** Ends a stream by its handle: RESET to both ends. False: it is not one of this pod. */
+  cut(handle: string): boolean {
+    for (const stream of this.#streams.all()) {
+      if (stream.phase === 'provisional' || stream.handle !== handle) continue
+      this.#audit.cut(stream)
+      this.#streams.end(stream, ResetCode.revoked, 'cut by an operator')
+      return true
+    }
+    return false
   }
 
   // --- who is there

@@ -200,6 +200,14 @@ export class Namespaces {
     return { agents, clients }
   }
 
+  /** The places of agents that are there, or that streams wait for. */
+  *agents(): Generator<Seat> {
+    for (const { names } of this.#byMountpoint.values()) {
+      for (const { serve } of names.values())
+        if (serve.end !== undefined || serve.streams.size > 0) yield serve
+    }
+  }
+
   /** The places that connections of another pod have. */
   *seatsAt(pod: PodId): Generator<{ readonly seat: Seat; readonly role: TunnelRole }> {
     for (const { names } of this.#byMountpoint.values()) {

@@ -41,6 +41,11 @@ export class StreamTable {
     return this.#ended.count
   }
 
+  /** Those that have not ended. */
+  all(): IterableIterator<RoutedStream> {
+    return this.#streams.values()
+  }
+
   begin(stream: RoutedStream): void {
     const { agent, client, streams } = stream.lane
     const nowMs = this.#context.now()

@@ -1,0 +1,121 @@
+import type { Refusal } from '../admin/api/resources.ts'
+import type { Connection } from './connection.ts'
+
+/** Of topics, client ids, names and reasons: whoever is refused can make them as long as a packet. */
+const MAX_TEXT_BYTES = 256
+
+/** What was refused, to whom; what is not known is undefined. Never credentials. */
+export interface Refused {
+  readonly point: Refusal['point']
+  readonly client?: string | undefined
+  readonly username?: string | undefined
+  readonly address?: string | undefined
+  readonly listener?: string | undefined
+  readonly topic?: string | undefined
+  /** Undefined: a limit, or the protocol. */
+  readonly handler?: string | undefined
+  readonly reason: string
+}
+
+interface Kept extends Refused {
+  atMs: number
+  times: number
+}
+
+/**
+ * The last refusals of this pod, for people who ask why something does not work. Whoever is refused may come again at
+ * once and for ever: equal ones in a row are one, and the oldest make room.
+ */
+export class Refusals {
+  readonly #max: number
+  readonly #now: () => number
+  /** A ring, once it is full: `#next` is the oldest then. */
+  readonly #kept: Kept[] = []
+  #next = 0
+  #last: Kept | undefined
+
+  constructor(max: number, now: () => number = Date.now) {
+    this.#max = max
+    this.#now = now
+  }
+
+  note(refused: Refused): void {
+    const last = this.#last
+    if (last !== undefined && isSame(last, refused)) {
+      last.times++
+      last.atMs = this.#now()
+      return
+    }
+    const { point, client, username, address, listener, topic, handler, reason } = refused
+    const kept: Kept = {
+      point,
+      client: client && cut(client),
+      username: username && cut(username),
+      address,
+      listener,
+      topic: topic && cut(topic),
+      handler,
+      reason: cut(reason),
+      atMs: this.#now(),
+      times: 1,
+    }
+    this.#last = kept
+    this.#kept[this.#next] = kept
+    this.#next = (this.#next + 1) % this.#max
+  }
+
+  /** Newest first. */
+  list(pod: string, limit: number): Refusal[] {
+    const count = this.#kept.length
+    const found: Refusal[] = []
+    for (let back = 1; back <= Math.min(limit, count); back++) {
+      const { point, client, username, address, listener, topic, handler, reason, atMs, times } =
+        this.#kept[(this.#next - back + count) % count]!
+      found.push({
+        at: new Date(atMs).toISOString(),
+        pod,
+        point,
+        client: client ?? null,
+        username: username ?? null,
+        address: address ?? null,
+        listener: listener ?? null,
+        topic: topic ?? null,
+        handler: handler ?? null,
+        reason,
+        times,
+      })
+    }
+    return found
+  }
+}
+
+/** Who is refused, as far as its connection is known. */
+export function whoOf(connection: Connection): Pick<Refused, 'client' | 'username' | 'address' | 'listener'> {
+  const { session, transport } = connection
+  const { address, listener } = transport.peer
+  return { client: session?.id, username: session?.username, address, listener }
+}
+
+/** The kept one may have been cut, and is then not the same as what it was cut from; no harm is done by that. */
+function isSame(kept: Kept, refused: Refused): boolean {
+  return (
+    kept.topic === refused.topic &&
+    kept.reason === refused.reason &&
+    kept.client === refused.client &&
+    kept.address === refused.address &&
+    kept.point === refused.point &&
+    kept.handler === refused.handler &&
+    kept.username === refused.username &&
+    kept.listener === refused.listener
+  )
+}
+
+/** At a character. */
+function cut(text: string): string {
+  // A unit of UTF-16 is three bytes at most.
+  if (text.length * 3 <= MAX_TEXT_BYTES || Buffer.byteLength(text) <= MAX_TEXT_BYTES) return text
+  const bytes = Buffer.from(text.slice(0, MAX_TEXT_BYTES))
+  let end = MAX_TEXT_BYTES
+  while ((bytes[end]! & 0xc0) === 0x80) end--
+  return bytes.toString('utf8', 0, end)
+}
