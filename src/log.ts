@@ -14,6 +14,8 @@ export interface LogMethod {
 
 /** Events with fields: a constant message, the values in the fields. Any pino logger is one. */
 export interface Log {
+  /** Lowest level that is logged; loggers that were made by `child` follow it. Undefined: it cannot be changed. */
+  level?: string
   readonly trace: LogMethod
   readonly debug: LogMethod
   readonly info: LogMethod
@@ -88,7 +90,8 @@ function readableError(error: Error): unknown {
 
 /** Nothing of it is seen: for tests, and for programs that embed the broker without a log. */
 export function createSilentLog(): Log {
-  return pino({ level: 'silent' })
+  // Also when it is given a level.
+  return pino({ level: 'silent' }, { write() {} })
 }
 
 /** Resolves when everything logged so far has been written, or after `timeoutMs`. */

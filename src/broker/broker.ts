@@ -26,7 +26,7 @@ import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import type { PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
-import type { Refusals } from './refusals.ts'
+import { Refusals } from './refusals.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -42,7 +42,6 @@ export interface BrokerContext {
   readonly admission: Admission
   /** Undefined: `$tunnel/` is refused. */
   readonly tunnels?: TunnelRouter | undefined
-  readonly refusals: Refusals
   readonly log: Log
 }
 
@@ -57,6 +56,8 @@ export class Broker implements PacketHandler {
   readonly connections = new Set<Connection>()
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
+  /** The last ones, of clients and of connections that never became clients. */
+  readonly refusals: Refusals
   /** The program around it, as a client. */
   readonly local: LocalClient
   /** What other pods do. */
@@ -75,7 +76,8 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, cluster, counters, admission, tunnels, refusals, log } = context
+    const { config, store, cluster, counters, admission, tunnels, log } = context
+    const refusals = (this.refusals = new Refusals(config.admin.refusalsKept))
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
     const queueLimits = {

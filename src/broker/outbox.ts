@@ -66,6 +66,11 @@ export class Outbox {
     return this.#backlog.count
   }
 
+  /** Payload bytes of those that wait in memory. */
+  get waitingBytes(): number {
+    return this.#backlog.bytes
+  }
+
   /** Highest sequence number given out. */
   get lastSeq(): number {
     return this.#session.stored?.lastSeq ?? this.#nextSeq - 1

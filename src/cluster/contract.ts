@@ -185,6 +185,8 @@ export interface Cluster {
   claim(request: ClaimRequest): Promise<Claim>
   /** Ends its connection, wherever it is. Resolves to false: it has none. */
   kick(sessionId: string): Promise<boolean>
+  /** Of these sessions those that have connections at other pods, and where. While Redis is away nothing is known. */
+  elsewhere(sessionIds: readonly string[]): Promise<ReadonlyMap<string, PodId>>
 
   /** One more, or one fewer, connected session here has this filter. Cheap; told to others soon, and withdrawn late. */
   want(matchFilter: string): void

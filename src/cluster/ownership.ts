@@ -7,6 +7,8 @@ import { MemoryOfLast } from './memory-of-last.ts'
 
 /** Releases that are remembered, for a take-over that crossed one on its way: 100 bytes each. */
 const REMEMBERED_RELEASES = 10_000
+/** Sessions whose owners are asked for by one command. */
+const LOOKED_UP_COUNT = 1_000
 /** Pods that are remembered to be gone: their names are not used again. */
 const REMEMBERED_PODS = 1_000
 
@@ -109,6 +111,23 @@ export class Ownership {
     }
     hold.give()
     return { stored: reply.stored, present: reply.present, release: (end) => this.#release(hold, end) }
+  }
+
+  /** Who has these, of the other pods. Claims of pods that have died are nobody's. */
+  async elsewhere(sessionIds: readonly string[]): Promise<ReadonlyMap<string, PodId>> {
+    const { link } = this.#store
+    const found = new Map<string, PodId>()
+    for (let from = 0; from < sessionIds.length; from += LOOKED_UP_COUNT) {
+      const ids = sessionIds.slice(from, from + LOOKED_UP_COUNT)
+      const reply = await link.command('HMGET', link.key('owner'), ...ids)
+      if (!Array.isArray(reply)) continue
+      for (const [at, id] of ids.entries()) {
+        // Number of the claim, and pod: lua/op-claim.lua.
+        const pod = Buffer.isBuffer(reply[at]) ? String(reply[at]).split(':')[1] : undefined
+        if (pod !== undefined && pod !== link.pod && this.#gonePods.get(pod) !== true) found.set(id, pod)
+      }
+    }
+    return found
   }
 
   /** It will not say `released` any more. */

@@ -111,6 +111,7 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
       request.onLost('kicked')
       return Promise.resolve(true)
     },
+    elsewhere: () => Promise.resolve(new Map()),
     want() {},
     unwant() {},
     joinGroup() {},

@@ -2,24 +2,25 @@
 const PORTION = 1_000
 
 /**
- * The first `count` of what `items` gives, in the order of `compare`, without sorting all of it: of 100,000 sessions one
- * page is kept. Other work comes in between, in which the items may change. `visit` is called for each of them and says
- * which are candidates.
+ * The first `count` of what `items` give, in the order of `compare`, without sorting all of it: of 100,000 sessions one
+ * page is kept. Other work comes in between, in which the items may change. `candidateOf` is called for each of them;
+ * undefined: it is none.
  */
-export async function firstOf<Item>(
+export async function firstOf<Item, Candidate>(
   items: Iterable<Item>,
   count: number,
-  compare: (a: Item, b: Item) => number,
-  visit: (item: Item) => boolean,
-): Promise<Item[]> {
-  let kept: Item[] = []
+  compare: (a: Candidate, b: Candidate) => number,
+  candidateOf: (item: Item) => Candidate | undefined,
+): Promise<Candidate[]> {
+  let kept: Candidate[] = []
   /** Of `count` that were kept; what comes behind it is not needed. */
-  let last: Item | undefined
+  let last: Candidate | undefined
   let looked = 0
   for (const item of items) {
     if (++looked % PORTION === 0) await new Promise((resolve) => setImmediate(resolve))
-    if (!visit(item) || (last !== undefined && compare(item, last) >= 0)) continue
-    kept.push(item)
+    const candidate = candidateOf(item)
+    if (candidate === undefined || (last !== undefined && compare(candidate, last) >= 0)) continue
+    kept.push(candidate)
     // Sorted once for as many as are kept: a step costs about as much as in a heap, and less code.
     if (kept.length < 2 * count) continue
     kept = kept.toSorted(compare).slice(0, count)
