@@ -1,15 +1,21 @@
 import { listenerName } from './config/listener-name.ts'
+import { withoutSecrets } from './config/print.ts'
+import { createSchemaTree } from './config/schema-tree.ts'
 import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
 import { createSingleCluster } from './cluster/single.ts'
 import type { Cluster } from './cluster/contract.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
 import { startAdmin, type Admin } from './admin/admin.ts'
 import { createAudit } from './admin/audit.ts'
-import type { PodCalls } from './admin/operations.ts'
+import type { Operations } from './admin/operations.ts'
+import { createPodCalls } from './admin/pod-calls.ts'
 import { Broker } from './broker/broker.ts'
 import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
+import { Draining, type Door } from './broker/operations/draining.ts'
+import { createOperations } from './broker/operations/operations.ts'
 import { createReadModel } from './broker/read-model.ts'
+import type { Refusals } from './broker/refusals.ts'
 import { publishSysTopics } from './broker/sys-publisher.ts'
 import { startGateway, type Gateway } from './gateway/gateway.ts'
 import { buildHandlers } from './hooks/build.ts'
@@ -19,8 +25,10 @@ import type { Handler, ManagedHandler } from './hooks/types.ts'
 import { createAdmission } from './listeners/admission.ts'
 import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
+import { ErrorCode, TunnelMQError } from './errors.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
+import type { AskedStream } from './tunnel/router/audit.ts'
 import { TunnelRouter } from './tunnel/router/router.ts'
 import { createEmbeddedStore } from './store/embedded/store.ts'
 import { createMemoryStore } from './store/memory.ts'
@@ -48,6 +56,15 @@ export interface RunningBroker {
    * Resolves to false: it has none.
    */
   disconnect(clientId: string, mountpoint?: string): Promise<boolean>
+  /**
+   * Frees the ports, so that no client can come, and sends those that are here away, spread over `spreadMs` (default
+   * 30,000); the broker goes on, not ready. Resolves when nobody new can come.
+   */
+  drain(spreadMs?: number): Promise<void>
+  /** Accepts again, on the same ports. Rejects with TMQ_LISTEN when one of them is somebody else's by now. */
+  undrain(): Promise<void>
+  /** What the admin API asks of this pod; for programs that embed the broker, with or without that. */
+  readonly operations: Operations
   /** Certificates, password and ACL files; then live sessions are asked again. Rejects with the first that failed. */
   reload(): Promise<void>
   /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
@@ -93,6 +110,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
           statusOf: (mountpoint, agent) => broker.statusOf(mountpoint, agent),
           graceMs: config.session.willGraceMs,
           pods: cluster.isShared ? cluster : undefined,
+          refused: (asked, reason, handler) => noteStreamRefused(broker.refusals, asked, { reason, handler }),
         })
       : undefined
     const broker: Broker = new Broker({ config, store, cluster, counters, admission, tunnels, log })
@@ -111,8 +129,30 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tunnels: () => tunnels,
       listeners,
     })
+    const doors: Door[] = []
+    const draining = new Draining({ broker, doors, notReady, log })
+    const operations = createOperations({
+      config,
+      printableConfig: () => withoutSecrets(config, createSchemaTree()),
+      model,
+      broker,
+      store,
+      cluster,
+      admission,
+      tunnels,
+      draining,
+      listeners: () => listeners,
+      isStarted: () => !notReady.has('starting'),
+      log,
+      ...notYet,
+    })
     const audit = createAudit({ kept: config.admin.auditKept, pod: () => cluster.pod, log, now: Date.now })
-    let podCalls: PodCalls | undefined
+    const podCalls = createPodCalls({
+      cluster,
+      operations: { ...operations, audit: (limit) => audit.recent(limit) },
+      timeoutMs: config.admin.podTimeoutMs,
+    })
+    broker.podEvents.answerer = (pod, question) => podCalls.answer(pod, question)
     const admin = config.admin.enabled
       ? await startAdmin({ config: config.admin, model, podCalls: () => podCalls, audit, log })
       : undefined
@@ -152,6 +192,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         log,
       }))
     undo.push(() => gateway?.close())
+    if (gateway !== undefined) doors.push(gateway)
 
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
@@ -160,11 +201,12 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         admission,
         events: {
           connection: (transport) => broker.accept(transport, profile),
-          refused: (refusal) => logRefused(refusal, counters, log),
+          refused: (refusal) => logRefused(refusal, { counters, refusals: broker.refusals, log }),
           error: (error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
         },
       })
       listeners.push(listener)
+      doors.push(listener)
       // A figure that is 0 is there from the start, and not from the first client.
       counters.listener(listener.name, listenerConfig.type)
     }
@@ -181,6 +223,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       listeners,
       chains,
       notReady,
+      draining,
+      operations,
       stopSys,
     })
   } catch (error) {
@@ -257,9 +301,31 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   return { profile, handlers }
 }
 
-function logRefused(refusal: RefusedConnection, counters: BrokerCounters, log: Log): void {
+/** Until they are written. */
+const notYet: Pick<Operations, 'why' | 'startTrace' | 'readTrace' | 'stopTrace'> = {
+  why: () => Promise.reject(new TunnelMQError(ErrorCode.usage, 'why is not answered yet')),
+  startTrace: () => Promise.reject(new TunnelMQError(ErrorCode.usage, 'there are no traces yet')),
+  readTrace: () => Promise.resolve(undefined),
+  stopTrace: () => false,
+}
+
+function noteStreamRefused(
+  refusals: Refusals,
+  { lane, client }: AskedStream,
+  why: { readonly reason: string; readonly handler: string | undefined },
+): void {
+  const { username, address } = client
+  refusals.note({ point: 'open', client: lane.client.name, username, address, topic: lane.up.topic, ...why })
+}
+
+function logRefused(
+  refusal: RefusedConnection,
+  { counters, refusals, log }: { counters: BrokerCounters; refusals: Refusals; log: Log },
+): void {
   const { address, port, listener, reason, detail, socketAddress } = refusal
   counters.refused[refusalOf(reason)]++
+  const why = detail === undefined ? reason : `${reason}: ${detail}`
+  refusals.note({ point: 'connection', address, listener, reason: why })
   log.info({ address, port, listener, reason, detail, socketAddress }, 'connection refused')
 }
 
@@ -283,6 +349,8 @@ interface RunningParts {
   readonly listeners: readonly Listener[]
   readonly chains: readonly Chain[]
   readonly notReady: Set<string>
+  readonly draining: Draining
+  readonly operations: Operations
   readonly stopSys: () => void
 }
 
@@ -299,6 +367,8 @@ function createRunning(parts: RunningParts): RunningBroker {
     listeners,
     chains,
     notReady,
+    draining,
+    operations,
     stopSys,
   } = parts
   let stopping: Promise<void> | undefined
@@ -308,6 +378,7 @@ function createRunning(parts: RunningParts): RunningBroker {
   async function stop(reason: string): Promise<void> {
     log.info({ reason, connections: broker.connections.size }, 'broker stopping')
     notReady.add('stopping')
+    draining.stop()
     gateway?.stopAccepting()
     await Promise.all(listeners.map((listener) => listener.stopAccepting()))
     // While agents are still connected: they are told of the end of each stream.
@@ -331,6 +402,13 @@ function createRunning(parts: RunningParts): RunningBroker {
     tunnelPorts: gateway?.ports.map(({ bind, port, to }) => ({ bind, port, to })) ?? [],
     publish: (message) => broker.local.publish(message),
     subscribe: (filter, listener) => broker.local.subscribe(filter, listener),
+    async drain(spreadMs = 30_000) {
+      await draining.drain(spreadMs)
+    },
+    async undrain() {
+      await draining.undrain()
+    },
+    operations,
     disconnect: (clientId, mountpoint = '') => cluster.kick(sessionIdOf(clientId, mountpoint)),
     async reload() {
       const handlers = chains.flatMap((chain) => chain.handlers.map((handler) => handler.reload?.()))

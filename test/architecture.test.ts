@@ -83,8 +83,10 @@ const allowed: Record<string, readonly string[]> = {
     'store/session-id.ts',
     'listeners/transport.ts',
     'listeners/admission.ts',
+    'listeners/cidr.ts',
     'config/schema.ts',
     'config/listener-name.ts',
+    'admin/cursor.ts',
     'admin/read-model.ts',
     'admin/operations.ts',
     'admin/api/resources.ts',
@@ -92,6 +94,7 @@ const allowed: Record<string, readonly string[]> = {
     'cluster/contract.ts',
     'tunnel/protocol/',
     'tunnel/router/',
+    'tunnel/status.ts',
   ],
   cluster: [
     'log.ts',

@@ -112,9 +112,9 @@ export class Subscribing {
     for (const { request } of serving) request.refused = !(served !== false && served.allowed)
     if (connection.phase !== 'open') return
     const allowed = made !== false && made.allowed
-    const refuse = (one: Asked, reason: string, decision?: Decision | false): void => {
+    const refuse = (one: Asked, reason: string, by?: Decision | false): void => {
       codes.push(SUBACK_FAILURE)
-      this.#noteRefused(connection, one, reason, decision || undefined)
+      this.#noteRefused(connection, one, reason, by || undefined)
     }
     const codes: number[] = []
     const granted: StoredSubscription[] = []

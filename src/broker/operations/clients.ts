@@ -1,10 +1,4 @@
-import type {
-  ClientDetail,
-  ClientQuery,
-  ClientRef,
-  ClientSummary,
-  Page,
-} from '../../admin/api/resources.ts'
+import type { ClientDetail, ClientQuery, ClientRef, ClientSummary, Page } from '../../admin/api/resources.ts'
 import { clientCursor, compareClients, readClientCursor } from '../../admin/cursor.ts'
 import type { Cluster } from '../../cluster/contract.ts'
 import type { Store } from '../../store/contract.ts'
@@ -91,9 +85,7 @@ export class Clients {
     const offline = candidates.filter(({ session }) => session.connection === undefined)
     if (offline.length === 0) return candidates
     const elsewhere = await this.#parts.cluster.elsewhere(offline.map(({ session }) => session.id))
-    return candidates.filter(
-      ({ session }) => session.connection !== undefined || !elsewhere.has(session.id),
-    )
+    return candidates.filter(({ session }) => session.connection !== undefined || !elsewhere.has(session.id))
   }
 }
 

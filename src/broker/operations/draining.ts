@@ -12,8 +12,8 @@ export interface Door {
 
 export interface DrainingParts {
   readonly broker: Pick<Broker, 'connections' | 'drain' | 'drained'>
-  /** All that are open, when they are asked for. */
-  readonly doors: () => readonly Door[]
+  /** All that are open. */
+  readonly doors: readonly Door[]
   /** Reasons of `/ready`. */
   readonly notReady: Set<string>
   readonly log: Log
@@ -30,8 +30,7 @@ export class Draining {
   readonly #parts: DrainingParts
   #startedAtMs: number | undefined
   #sending:
-    | { readonly abort: AbortController; readonly done: Promise<void>; readonly spreadMs: number }
-    | undefined
+    { readonly abort: AbortController; readonly done: Promise<void>; readonly spreadMs: number } | undefined
   /** What was asked for comes in its order. */
   #last: Promise<unknown> = Promise.resolve()
 
@@ -68,7 +67,7 @@ export class Draining {
     await this.#stopSending()
     this.#startedAtMs ??= Date.now()
     notReady.add(REASON)
-    for (const door of doors()) await door.stopAccepting()
+    for (const door of doors) await door.stopAccepting()
     log.info({ connections: broker.connections.size, spreadMs }, 'draining')
     this.#send(spreadMs)
   }
@@ -96,13 +95,14 @@ export class Draining {
     const spreadMs = this.#sending?.spreadMs ?? 0
     // Before the first that comes again: it would be sent away with the others.
     await this.#stopSending()
-    const results = await Promise.allSettled(doors().map((door) => door.acceptAgain()))
+    const results = await Promise.allSettled(doors.map((door) => door.acceptAgain()))
     const failed = results.find((result) => result.status === 'rejected')
     if (failed !== undefined) {
-      for (const door of doors()) await door.stopAccepting()
+      for (const door of doors) await door.stopAccepting()
       this.#send(spreadMs)
       throw failed.reason
     }
+    this.#assertRunning()
     broker.drained()
     this.#startedAtMs = undefined
     notReady.delete(REASON)

@@ -52,13 +52,13 @@ export function agentsOf(tunnels: TunnelRouter | undefined, store: Store, pod: s
 const keyOf = (mountpoint: string, name: string): string => `${name}/${mountpoint}`
 
 function agentOf(facts: AgentFacts, pod: string): Agent {
-  const { name, mountpoint, at, username, address, streams, bytesUp, bytesDown } = facts
+  const { name, mountpoint, isOnline, username, address, streams, bytesUp, bytesDown } = facts
   return {
     name,
     mountpoint,
-    isOnline: at !== undefined,
-    pod: at === 'here' ? pod : (at ?? null),
-    client: at === undefined ? null : name,
+    isOnline,
+    pod: isOnline ? (facts.pod ?? pod) : null,
+    client: isOnline ? name : null,
     username: username ?? null,
     address: address ?? null,
     since: null,
@@ -70,7 +70,7 @@ function agentOf(facts: AgentFacts, pod: string): Agent {
 }
 
 function absentAgent(mountpoint: string, name: string): Agent {
-  const none = { at: undefined, username: undefined, address: undefined }
+  const none = { isOnline: false, pod: undefined, username: undefined, address: undefined }
   return agentOf({ name, mountpoint, ...none, streams: 0, bytesUp: 0, bytesDown: 0 }, '')
 }
 

@@ -222,7 +222,7 @@ export class RedisQueues implements Pick<
     for (let at = 0; at + 1 < reply.length; at += 2) {
       const seq = numberIn(reply[at])
       const value = reply[at + 1]
-      const entry = Buffer.isBuffer(value) ? decodeEntry(seq, value) : released(seq)
+      const entry = Buffer.isBuffer(value) ? decodeEntry(seq, value) : releasedEntry(seq)
       if (entry === undefined) {
         this.corruptValues++
         this.acknowledge(session, seq, 0)
@@ -231,7 +231,7 @@ export class RedisQueues implements Pick<
       this.#replica.countEntry(session, seq, entry.message?.payload.length ?? 0)
       const isReleased = entry.state === 'pubrel' || session.releasedSeqs.has(seq)
       if (isReleased) session.releasedSeqs.add(seq)
-      entries.push(isReleased ? released(seq) : entry)
+      entries.push(isReleased ? releasedEntry(seq) : entry)
     }
     return entries
   }
@@ -274,12 +274,12 @@ function browsed(session: RedisSession, reply: readonly ScriptReply[]): QueueEnt
     const value = reply[at + 1]
     if (session.deletedSeqs.has(seq)) continue
     const isReleased = !Buffer.isBuffer(value) || session.releasedSeqs.has(seq)
-    const entry = isReleased ? released(seq) : decodeEntry(seq, value)
+    const entry = isReleased ? releasedEntry(seq) : decodeEntry(seq, value)
     if (entry !== undefined) entries.push(entry)
   }
   return entries
 }
 
-function released(seq: number): QueueEntry {
+function releasedEntry(seq: number): QueueEntry {
   return { seq, qos: 2, state: 'pubrel', message: undefined }
 }

@@ -24,8 +24,9 @@ export interface StreamFacts {
 export interface AgentFacts {
   readonly name: string
   readonly mountpoint: string
-  /** Where it is connected. Undefined: it is away. */
-  readonly at: 'here' | PodId | undefined
+  readonly isOnline: boolean
+  /** The other pod where it is; undefined: this one, or it is away. */
+  readonly pod: PodId | undefined
   readonly username: string | undefined
   readonly address: string | undefined
   /** Of the streams that are at home here. */
@@ -68,7 +69,8 @@ export function* agentFacts(namespaces: Namespaces): Generator<AgentFacts> {
     yield {
       name,
       mountpoint,
-      at: local === undefined ? remote?.pod : 'here',
+      isOnline: end !== undefined,
+      pod: local === undefined ? remote?.pod : undefined,
       username: end?.username,
       address: end?.address,
       streams: count,
