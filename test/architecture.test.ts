@@ -139,6 +139,9 @@ const allowed: Record<string, readonly string[]> = {
     'import/',
     'doctor/',
     'admin/api/resources.ts',
+    'admin/api/scopes.ts',
+    'admin/api-key.ts',
+    'admin/key-file.ts',
   ],
 }
 

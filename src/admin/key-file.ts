@@ -1,6 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { rewriteFile } from '../rewrite-file.ts'
-import { scopes, type Scope } from './api/resources.ts'
+import { scopes, type Scope } from './api/scopes.ts'
 import { keyNameFault } from './api-key.ts'
 
 /**

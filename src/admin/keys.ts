@@ -4,7 +4,7 @@ import type { Log } from '../log.ts'
 import { watchFiles } from '../watch-files.ts'
 import { hashKey, isSameHash, LOCAL_KEY_NAME, nameInKey } from './api-key.ts'
 import { parseKeyFile, type StoredKey } from './key-file.ts'
-import type { Scope } from './api/resources.ts'
+import type { Scope } from './api/scopes.ts'
 
 /** The keys that are good now: those of the file, and the one of this process. */
 export interface Keys {

@@ -13,6 +13,7 @@ import { listenersCommand, podsCommand, statusCommand } from './api/status.ts'
 import { traceCommand } from './api/trace.ts'
 import { streamsCommand } from './api/tunnels.ts'
 import { whyCommand } from './api/why.ts'
+import { apiKeyCommand } from './api-key.ts'
 import { brokerCommand } from './broker.ts'
 import { configCommand } from './config.ts'
 import { connectCommand } from './connect.ts'
@@ -62,6 +63,7 @@ function createProgram(): Command {
     agentsCommand(env),
     configCommand(env),
     passwdCommand(),
+    apiKeyCommand(env),
     importCommand(),
     storeCommand(),
     statusCommand(env),

@@ -83,7 +83,7 @@ export const brokerEndpoints: readonly Endpoint[] = [
     tag: 'bans',
     summary: 'Lifts a ban, at all pods',
     scope: 'write',
-    params: z.strictObject({ address: z.union([z.ipv4(), z.ipv6()]) }),
+    params: z.strictObject({ address: z.union([z.ipv4(), z.ipv6()], 'is no IPv4 or IPv6 address') }),
     notFound: 'this address is not banned',
     audit: 'unban',
     async run({ params: { address }, all, setTarget }) {

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Everywhere } from '../everywhere.ts'
 import type { StoredKey } from '../key-file.ts'
-import type { Scope } from './resources.ts'
+import type { Scope } from './scopes.ts'
 
 /** One operation of the API: what it takes and gives, who may ask, and how it is answered. */
 export interface Endpoint {

@@ -3,7 +3,7 @@ import { hasScope, type Keys } from '../keys.ts'
 import type { StoredKey } from '../key-file.ts'
 import type { RequestLimits } from '../request-limits.ts'
 import { ApiError } from './problem.ts'
-import type { Scope } from './resources.ts'
+import type { Scope } from './scopes.ts'
 
 export interface GuardOptions {
   readonly keys: Keys

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { scopes } from './scopes.ts'
 
 /**
  * What the API shows and takes: the one description from which types, checks and OpenAPI come.
@@ -15,13 +16,6 @@ const payload = {
   payloadIsWhole: z.boolean(),
 }
 const qos = () => z.int().min(0).max(2)
-
-export const scopes = ['read', 'write', 'trace', 'admin'] as const
-/**
- * `read`: see everything but secrets. `write`: disconnect, ban, cut, delete. `trace`: see the packets of others, and ask
- * `why`. `admin`: log level, drain, and all of the others.
- */
-export type Scope = (typeof scopes)[number]
 
 // --- overview
 
@@ -118,7 +112,7 @@ export const ClientQuery = z.strictObject({
   state: z.enum(['connected', 'offline', 'all']).default('all'),
   search: z.string().max(256).optional().describe('Part of client id, username or address.'),
   listener: z.string().max(64).optional(),
-  after: z.string().max(1_024).optional().describe('`next` of the page before.'),
+  after: z.string().max(4_096).optional().describe('`next` of the page before.'),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 })
 export type ClientQuery = z.infer<typeof ClientQuery>
