@@ -1,0 +1,101 @@
+/**
+ * The API as functions; src/admin/api/resources.ts says what its resources are.
+ *
+ * @import {
+ *   Agent, AuditEntry, Ban, BanRequest, ClientDetail, ClientRef, ClientSummary, DrainState, Explanation, Listener,
+ *   KeyFacts, LogLevel, Overview, Page, Pod, QueueEntry, Refusal, RetainedMessage, Stream, TracePage,
+ * } from '../api/resources.ts'
+ * @import { Send } from './request.js'
+ *
+ * @typedef {ReturnType<typeof createApi>} Api
+ * @typedef {{ state?: string, search?: string, listener?: string, after?: string, limit?: number }} ClientFilter
+ * @typedef {{ client: string, mountpoint?: string, action: string, topic?: string, qos?: number, retain?: boolean,
+ *   username?: string, address?: string, listener?: string }} WhyQuestion
+ * @typedef {{ client?: string, mountpoint?: string, topic?: string, payload?: boolean }} TraceWish
+ */
+import { segment } from './request.js'
+
+/** @param {Send} send @param {() => string | undefined} podOf the one pod that is looked at; undefined: all */
+export function createApi(send, podOf) {
+  /** @param {string} path @param {Record<string, string | number | undefined>} [query] @param {AbortSignal} [signal] */
+  const get = (path, query = {}, signal) =>
+    send('GET', path, { query: { ...query, pod: podOf() }, ...(signal && { signal }) })
+
+  /** @param {ClientRef} ref */
+  const clientPath = ({ id }) => `/clients/${segment(id)}`
+
+  return {
+    /** @returns {Promise<KeyFacts>} */
+    key: () => send('GET', '/key'),
+    /** @param {AbortSignal} [signal] @returns {Promise<Overview>} */
+    overview: (signal) => get('/overview', {}, signal),
+
+    /** @param {ClientFilter} filter @param {AbortSignal} [signal] @returns {Promise<Page<ClientSummary>>} */
+    clients: (filter, signal) => get('/clients', filter, signal),
+    /** @param {ClientRef} ref @param {AbortSignal} [signal] @returns {Promise<ClientDetail>} */
+    client: (ref, signal) => get(clientPath(ref), { mountpoint: ref.mountpoint }, signal),
+    /** @param {ClientRef} ref @param {string} [after] @returns {Promise<Page<QueueEntry>>} */
+    queue: (ref, after) => get(`${clientPath(ref)}/queue`, { mountpoint: ref.mountpoint, after, limit: 50 }),
+    /** @param {ClientRef} ref @returns {Promise<void>} */
+    disconnect: (ref) =>
+      send('POST', `${clientPath(ref)}/disconnect`, { query: { mountpoint: ref.mountpoint } }),
+    /** @param {ClientRef} ref @returns {Promise<void>} */
+    removeSession: (ref) => send('DELETE', clientPath(ref), { query: { mountpoint: ref.mountpoint } }),
+
+    /**
+     * @param {{ filter?: string, after?: string, limit?: number }} query
+     * @param {AbortSignal} [signal]
+     * @returns {Promise<Page<RetainedMessage>>}
+     */
+    retained: (query, signal) => get('/retained', query, signal),
+    /** @param {string} topic @returns {Promise<RetainedMessage>} */
+    retainedMessage: (topic) => get('/retained/message', { topic }),
+    /** @param {string} topic @returns {Promise<void>} */
+    deleteRetained: (topic) => send('DELETE', '/retained/message', { query: { topic } }),
+
+    /** @param {AbortSignal} [signal] @returns {Promise<Agent[]>} */
+    agents: (signal) => get('/agents', {}, signal),
+    /** @param {AbortSignal} [signal] @returns {Promise<Stream[]>} */
+    streams: (signal) => get('/streams', {}, signal),
+    /** @param {string} id @returns {Promise<void>} */
+    cutStream: (id) => send('DELETE', `/streams/${segment(id)}`),
+
+    /** @param {AbortSignal} [signal] @returns {Promise<Listener[]>} */
+    listeners: (signal) => get('/listeners', {}, signal),
+    /** @param {AbortSignal} [signal] @returns {Promise<Ban[]>} */
+    bans: (signal) => get('/bans', {}, signal),
+    /** @param {BanRequest} ban @returns {Promise<Ban>} */
+    ban: (ban) => send('POST', '/bans', { body: ban }),
+    /** @param {string} address @returns {Promise<void>} */
+    unban: (address) => send('DELETE', `/bans/${segment(address)}`),
+    /** @param {number} limit @param {AbortSignal} [signal] @returns {Promise<Refusal[]>} */
+    refusals: (limit, signal) => get('/refusals', { limit }, signal),
+    /** @param {AbortSignal} [signal] @returns {Promise<AuditEntry[]>} */
+    audit: (signal) => get('/audit', { limit: 500 }, signal),
+    /** @param {AbortSignal} [signal] @returns {Promise<Pod[]>} */
+    pods: (signal) => get('/pods', {}, signal),
+    /** @returns {Promise<unknown>} */
+    config: () => get('/config'),
+
+    /** @param {AbortSignal} [signal] @returns {Promise<LogLevel>} */
+    logLevel: (signal) => get('/log-level', {}, signal),
+    /** @param {string} level @returns {Promise<LogLevel>} */
+    setLogLevel: (level) => send('PUT', '/log-level', { query: { pod: podOf() }, body: { level } }),
+    /** @param {AbortSignal} [signal] @returns {Promise<DrainState>} */
+    drainState: (signal) => get('/drain', {}, signal),
+    /** @param {number} spreadMs @returns {Promise<DrainState>} */
+    drain: (spreadMs) => send('POST', '/drain', { query: { pod: podOf() }, body: { spreadMs } }),
+    /** @returns {Promise<DrainState>} */
+    undrain: () => send('DELETE', '/drain', { query: { pod: podOf() } }),
+
+    /** @param {WhyQuestion} question @returns {Promise<Explanation>} */
+    why: (question) => send('POST', '/why', { body: question }),
+    /** @param {TraceWish} wish @returns {Promise<{ id: string }>} */
+    startTrace: (wish) => send('POST', '/traces', { body: wish }),
+    /** @param {string} id @param {string} after @param {AbortSignal} signal @returns {Promise<TracePage>} */
+    readTrace: (id, after, signal) =>
+      send('GET', `/traces/${segment(id)}`, { query: { after, waitMs: 5_000 }, signal, waitMs: 5_000 }),
+    /** @param {string} id @returns {Promise<void>} */
+    stopTrace: (id) => send('DELETE', `/traces/${segment(id)}`),
+  }
+}
