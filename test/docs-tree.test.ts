@@ -26,7 +26,7 @@ describe('the tree in docs/architecture.md', () => {
   const tree = readTree(readFileSync(new URL('docs/architecture.md', root), 'utf8'))
   const files = readdirSync(new URL('src', root), { recursive: true, encoding: 'utf8' })
     .map((file) => file.replaceAll('\\', '/'))
-    .filter((file) => file.endsWith('.ts'))
+    .filter((file) => /\.[jt]s$/.test(file))
 
   it('has a line for every file under src', () => {
     expect(files.length).toBeGreaterThan(100)
