@@ -154,7 +154,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     })
     broker.podEvents.answerer = (pod, question) => podCalls.answer(pod, question)
     const admin = config.admin.enabled
-      ? await startAdmin({ config: config.admin, model, podCalls: () => podCalls, audit, log })
+      ? await startAdmin({ config: config.admin, model, podCalls, audit, log })
       : undefined
     undo.push(() => admin?.close())
 

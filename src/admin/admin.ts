@@ -15,8 +15,7 @@ import { startAdminServer } from './server.ts'
 export interface AdminOptions {
   readonly config: AdminConfig
   readonly model: BrokerReadModel
-  /** Undefined: the broker has not started yet. */
-  readonly podCalls: () => PodCalls | undefined
+  readonly podCalls: PodCalls
   readonly audit: Audit
   readonly log: Log
 }

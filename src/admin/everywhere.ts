@@ -2,7 +2,6 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type {
   Agent,
   AuditEntry,
-  Ban,
   ClientDetail,
   ClientQuery,
   ClientRef,
@@ -20,23 +19,11 @@ import type {
   WhyRequest,
 } from './api/resources.ts'
 import { readClientCursor } from './cursor.ts'
-import {
-  betterOf,
-  compareText,
-  mergeAgents,
-  mergeBans,
-  mergeById,
-  mergeClientPages,
-  mergeOverviews,
-} from './merge.ts'
+import { betterOf, compareText, mergeAgents, mergeById, mergeClientPages, mergeOverviews } from './merge.ts'
 import type { OperationName, PodCalls, PodOperations } from './operations.ts'
 
 type Answer<Name extends OperationName> = Awaited<ReturnType<PodOperations[Name]>>
 type Asked<Name extends OperationName> = Parameters<PodOperations[Name]>
-
-/** Pages that are read on for one answer, when filtering leaves little of them. */
-const MAX_ROUNDS = 20
-const LARGEST_PAGE = 1_000
 
 /**
  * One request of the API, put to all pods, or to the one that it names. A pod that does not answer in time is left out
@@ -52,13 +39,16 @@ export class Everywhere {
   private constructor(calls: PodCalls, pod: string | undefined) {
     this.#calls = calls
     this.#here = pod ?? calls.self
-    this.#pods = pod === undefined ? calls.pods() : [pod]
+    // This one too while it has not joined them yet.
+    this.#pods = pod === undefined ? [...new Set([calls.self, ...calls.pods()])] : [pod]
   }
 
   /** `pod`: id or name of the one that is asked; undefined: all. Rejects with TMQ_USAGE if there is none such. */
   static async of(calls: PodCalls, pod: string | undefined): Promise<Everywhere> {
-    if (pod === undefined || calls.pods().includes(pod)) return new Everywhere(calls, pod)
-    const named = (await new Everywhere(calls, undefined).pods()).find(({ name }) => name === pod)
+    const all = new Everywhere(calls, undefined)
+    if (pod === undefined) return all
+    if (all.podIds.includes(pod)) return new Everywhere(calls, pod)
+    const named = (await all.pods()).find(({ name }) => name === pod)
     if (named !== undefined) return new Everywhere(calls, named.id)
     throw new TunnelMQError(ErrorCode.usage, `pod: there is no pod "${pod}"; GET /api/v1/pods lists them`)
   }
@@ -96,9 +86,8 @@ export class Everywhere {
     try {
       return { pod, answer: await this.#calls.call(pod, name, ...args) }
     } catch (error) {
-      // The asker's mistake is one everywhere. What it has asked of one pod, that pod answers or nobody.
-      const isUsage = error instanceof TunnelMQError && error.code === ErrorCode.usage
-      if (isUsage || pod === this.#here) throw error
+      // A mistake of the asker is one here as well.
+      if (pod === this.#here) throw error
       this.missing.add(pod)
       return undefined
     }
@@ -113,32 +102,12 @@ export class Everywhere {
   async clients(query: ClientQuery): Promise<Page<ClientSummary>> {
     if (query.after !== undefined) readClientCursor(query.after)
     if (this.#pods.length === 1) return this.ask('clients', query)
-    if (query.state === 'offline') return this.#offlineClients(query)
     const pages = (await this.askAll('clients', query)).map(({ answer }) => answer)
-    // A client is connected at one pod, but offline in the eyes of several.
+    // Each is connected at one pod, and offline in the eyes of several.
     const canAdd =
       query.state === 'connected' && this.missing.size === 0 && pages.every(({ total }) => total !== null)
     const total = canAdd ? pages.reduce((sum, page) => sum + (page.total ?? 0), 0) : null
     return { ...mergeClientPages(pages, readClientCursor, query.limit), total }
-  }
-
-  /** What is offline here may be connected elsewhere: only who asks for all of them can tell. */
-  async #offlineClients(query: ClientQuery): Promise<Page<ClientSummary>> {
-    const items: ClientSummary[] = []
-    let next = query.after ?? null
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      const page = await this.clients({
-        ...query,
-        state: 'all',
-        limit: LARGEST_PAGE,
-        after: next ?? undefined,
-      })
-      const offline = page.items.filter(({ state }) => state === 'offline')
-      items.push(...offline)
-      next = page.next
-      if (items.length >= query.limit || next === null) break
-    }
-    return { ...mergeClientPages([{ items, next }], readClientCursor, query.limit), total: null }
   }
 
   async client(ref: ClientRef): Promise<ClientDetail | undefined> {
@@ -176,14 +145,6 @@ export class Everywhere {
   async listeners(): Promise<Listener[]> {
     const listeners = (await this.askAll('listeners')).flatMap(({ answer }) => answer)
     return listeners.toSorted((a, b) => compareText(a.pod, b.pod) || compareText(a.name, b.name))
-  }
-
-  async bans(): Promise<Ban[]> {
-    return mergeBans((await this.askAll('bans')).map(({ answer }) => answer))
-  }
-
-  async unban(address: string): Promise<boolean> {
-    return (await this.askAll('unban', address)).some(({ answer }) => answer)
   }
 
   async refusals(limit: number): Promise<Refusal[]> {

@@ -1,4 +1,4 @@
-import type { Agent, Ban, ClientDetail, ClientSummary, Overview, TracePacket } from './api/resources.ts'
+import type { Agent, ClientDetail, ClientSummary, Overview, TracePacket } from './api/resources.ts'
 import { clientCursor, compareClients } from './cursor.ts'
 
 /** Answers of several pods as one. Pods with one store know the same of it; each knows its own connections. Pure. */
@@ -101,16 +101,6 @@ export function mergeAgents(lists: readonly (readonly Agent[])[]): Agent[] {
   return [...byName.values()].toSorted(
     (a, b) => compareText(a.name, b.name) || compareText(a.mountpoint, b.mountpoint),
   )
-}
-
-/** Each address once, until the last of its ends. */
-export function mergeBans(lists: readonly (readonly Ban[])[]): Ban[] {
-  const byAddress = new Map<string, Ban>()
-  for (const ban of lists.flat()) {
-    const known = byAddress.get(ban.address)
-    if (known === undefined || ban.until > known.until) byAddress.set(ban.address, ban)
-  }
-  return [...byAddress.values()].toSorted((a, b) => compareText(a.address, b.address))
 }
 
 /** Once each, by a name that is theirs everywhere. */

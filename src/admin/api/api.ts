@@ -18,8 +18,7 @@ import { retainedEndpoints } from './retained-endpoints.ts'
 import { tunnelEndpoints } from './tunnel-endpoints.ts'
 
 export interface ApiOptions {
-  /** Undefined: the broker has not started yet. */
-  readonly podCalls: () => PodCalls | undefined
+  readonly podCalls: PodCalls
   readonly notReadyReasons: () => readonly string[]
   readonly guard: Guard
   readonly audit: Audit
@@ -54,7 +53,7 @@ export function createApi(options: ApiOptions): Hono<Types> {
   let document: object | undefined
 
   api.onError((error, context) => {
-    const answered = asApiError(error)
+    const answered = asApiError(error, options.notReadyReasons())
     if (answered.status === 500) log.error({ err: error, path: context.req.path }, 'admin request failed')
     return problemResponse(answered)
   })
@@ -115,23 +114,18 @@ async function answer(endpoint: Endpoint, context: Context<Types>, options: ApiO
 async function run(
   endpoint: Endpoint,
   context: Context<Types>,
-  { podCalls, notReadyReasons, maxBodyBytes }: ApiOptions,
+  { podCalls, maxBodyBytes }: ApiOptions,
   setTarget: (target: string) => void,
 ): Promise<Response> {
   const { req } = context
   const { key } = context.var
   const hasBody = req.method !== 'GET' && req.method !== 'HEAD'
   const { pod, ...input } = checkInput(endpoint, {
-    params: req.param() as Record<string, string>,
+    params: req.param(),
     query: new URL(req.url).searchParams,
     body: hasBody ? await readJsonBody(req.raw, maxBodyBytes) : undefined,
   })
-  const calls = podCalls()
-  if (calls === undefined) {
-    const reasons = notReadyReasons().join('; ') || 'starting'
-    throw new ApiError(503, `The broker is not ready: ${reasons}.`, { headers: { 'retry-after': '1' } })
-  }
-  const all = await Everywhere.of(calls, pod)
+  const all = await Everywhere.of(podCalls, pod)
   const isLocal = key.name === LOCAL_KEY_NAME
   const result = await endpoint.run({ ...input, all, key: { ...key, isLocal }, setTarget })
   const missing = [...all.missing].join(',')

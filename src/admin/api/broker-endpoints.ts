@@ -60,7 +60,7 @@ export const brokerEndpoints: readonly Endpoint[] = [
     summary: 'Banned addresses',
     scope: 'read',
     answer: z.array(Ban),
-    run: ({ all }) => all.bans(),
+    run: ({ all }) => all.ask('bans'),
   }),
   endpoint({
     method: 'post',
@@ -88,7 +88,7 @@ export const brokerEndpoints: readonly Endpoint[] = [
     audit: 'unban',
     async run({ params: { address }, all, setTarget }) {
       setTarget(address)
-      return (await all.unban(address)) || undefined
+      return (await all.ask('unban', address)) || undefined
     },
   }),
   endpoint({

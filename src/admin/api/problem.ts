@@ -24,8 +24,8 @@ export class ApiError extends Error {
   }
 }
 
-/** What an error of the broker means to who has asked. */
-export function asApiError(error: unknown): ApiError {
+/** What an error of the broker means to who has asked; `notReady`: what may be the cause of one that passes. */
+export function asApiError(error: unknown, notReady: readonly string[] = []): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof TunnelMQError) {
     const { code, message } = error
@@ -36,7 +36,10 @@ export function asApiError(error: unknown): ApiError {
       case ErrorCode.timeout:
       case ErrorCode.unreachable:
       case ErrorCode.stopped:
-        return new ApiError(503, message, { code, headers: { 'retry-after': '1' } })
+        return new ApiError(503, notReady.length === 0 ? message : `${message} (${notReady.join('; ')})`, {
+          code,
+          headers: { 'retry-after': '1' },
+        })
       default:
     }
   }
