@@ -129,6 +129,14 @@ const allowed: Record<string, readonly string[]> = {
   ],
   /** Other brokers' configurations: they become ours, and are checked by those who read them later. */
   import: ['config/', 'hooks/acl.ts', 'hooks/password-file.ts'],
+  doctor: [
+    'config/',
+    'listeners/cidr.ts',
+    'store/redis/direct.ts',
+    'store/redis/server-check.ts',
+    'tunnel/',
+    'admin/api/resources.ts',
+  ],
   cli: [
     'main.ts',
     'log.ts',

@@ -17,6 +17,7 @@ import { apiKeyCommand } from './api-key.ts'
 import { brokerCommand } from './broker.ts'
 import { configCommand } from './config.ts'
 import { connectCommand } from './connect.ts'
+import { doctorCommand } from './doctor.ts'
 import { forwardCommand } from './forward.ts'
 import { importCommand } from './import.ts'
 import { passwdCommand } from './passwd.ts'
@@ -39,6 +40,7 @@ Tunnels, through that broker or another one:
 A broker that runs on this machine, or another one with an API key (docs/commands.md):
   tunnelmq status
   tunnelmq clients
+  tunnelmq doctor                    what is wrong here, and what to do about it
 
 Exit code 1: it failed; 2: it was called wrongly; those of tunnels: docs/tunnels.md. With TUNNELMQ_DEBUG=1 errors come with their stack.`
 
@@ -79,6 +81,7 @@ function createProgram(): Command {
     traceCommand(env),
     logLevelCommand(env),
     drainCommand(env),
+    doctorCommand(env),
   ]
   for (const command of commands) {
     inherit(command, program)

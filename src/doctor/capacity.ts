@@ -9,6 +9,9 @@ const { ok, warn, fail, skipped } = findingsOf('limits')
 /** Files, listeners and pipes of the broker itself. */
 const OWN_FILES = 200
 const MIN_FILES = 512
+const MANY_FILES = 10_000
+/** config/schema.ts */
+const DEFAULT_MAX_CONNECTIONS = 100_000
 const LITTLE_MEMORY_BYTES = 67_108_864
 
 /** Open files and memory, of the broker that runs, or as it would have them when started from here. */
@@ -28,13 +31,14 @@ export async function checkCapacity(
 
 /** Pure. */
 export function judgeFiles(limit: number, maxConnections: number, whose: string): Finding {
-  const room = limit - OWN_FILES
-  if (room >= maxConnections)
-    return ok(`${limit} open files are enough for limits.maxConnections ${maxConnections} (${whose})`)
-  const seen = `${limit} open files are enough for about ${Math.max(0, room)} connections (${whose}); limits.maxConnections is ${maxConnections}`
+  const room = Math.max(0, limit - OWN_FILES)
+  const seen = `${limit} open files (${whose}) are enough for about ${room} connections; limits.maxConnections is ${maxConnections}`
   const todo =
     'LimitNOFILE= in the unit, `ulimit -n` before the start, or --ulimit nofile of the container; or lower limits.maxConnections'
-  return limit < MIN_FILES ? fail(seen, todo) : warn(seen, todo)
+  if (limit < MIN_FILES) return fail(seen, todo)
+  // The default is a bound, and nobody's plan.
+  const isPlan = maxConnections !== DEFAULT_MAX_CONNECTIONS
+  return room >= maxConnections || (!isPlan && room >= MANY_FILES) ? ok(seen) : warn(seen, todo)
 }
 
 async function checkMemory(config: Config): Promise<Finding> {

@@ -14,7 +14,9 @@ export async function checkConfiguration(load: () => Promise<LoadedConfig>): Pro
   try {
     const loaded = await load()
     const from = loaded.file ?? 'no file: the defaults, and the environment'
-    const warnings = loaded.warnings.map((mistake) => warn(formatMistake(mistake), 'see docs/configuration.md'))
+    const warnings = loaded.warnings.map((mistake) =>
+      warn(formatMistake(mistake), 'see docs/configuration.md'),
+    )
     return { loaded, findings: [ok(from), ...warnings] }
   } catch (error) {
     const todo = 'mend it: `tunnelmq config check FILE` names every mistake with its line'

@@ -3,7 +3,7 @@ import { findingsOf, messageOf, type Finding } from './finding.ts'
 
 export interface Check {
   readonly name: string
-  run(): Promise<readonly Finding[]>
+  readonly run: () => Promise<readonly Finding[]>
 }
 
 /** Of one check; each of its waits has a shorter one. */

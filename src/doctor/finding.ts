@@ -14,10 +14,10 @@ export type FindingState = 'ok' | 'warn' | 'fail' | 'skipped'
 
 /** Makes the findings of one check. */
 export interface Findings {
-  ok(seen: string): Finding
-  warn(seen: string, todo: string): Finding
-  fail(seen: string, todo: string): Finding
-  skipped(seen: string): Finding
+  readonly ok: (seen: string) => Finding
+  readonly warn: (seen: string, todo: string) => Finding
+  readonly fail: (seen: string, todo: string) => Finding
+  readonly skipped: (seen: string) => Finding
 }
 
 export function findingsOf(check: string): Findings {

@@ -3,7 +3,7 @@ import { listenerName } from '../config/listener-name.ts'
 import type { Config, ListenerConfig } from '../config/schema.ts'
 import { createCidrList } from '../listeners/cidr.ts'
 import { encodeProxyV2 } from '../tunnel/proxy-v2.ts'
-import type { BrokerView } from './broker-view.ts'
+import type { BrokerApi, BrokerView } from './broker-view.ts'
 import { findingsOf, type Finding } from './finding.ts'
 import { targetOf } from './listeners.ts'
 import { probeMqtt, type Probe } from './mqtt-probe.ts'
@@ -56,15 +56,21 @@ async function probe(listener: ProxyListener, { api }: BrokerView): Promise<Prox
   const withHeader = await probeMqtt(target, async () => {
     seenAddress = (await api?.client(target.clientId))?.address ?? undefined
   })
-  // Refused for want of credentials: the refusal has the address, too, a moment later.
-  for (let look = 0; api !== undefined && seenAddress === undefined && look < RECORD_LOOKS; look++) {
-    if (withHeader.connack === undefined || withHeader.connack === 0) break
-    const refusal = (await api.refusals()).find(({ client }) => client === target.clientId)
-    seenAddress = refusal?.address ?? undefined
-    if (seenAddress === undefined) await delay(RECORD_WAIT_MS)
-  }
+  // Refused for want of credentials: the refusal has the address, too.
+  if (seenAddress === undefined && api !== undefined && (withHeader.connack ?? 0) !== 0)
+    seenAddress = await refusedAddress(api, target.clientId)
   const trusted = createCidrList(listener.trustedProxies)
   return { isLoopbackTrusted: trusted.contains(target.host), without, withHeader, seenAddress }
+}
+
+/** It is recorded a moment after the client was told. */
+async function refusedAddress(api: BrokerApi, client: string): Promise<string | undefined> {
+  for (let look = 0; look < RECORD_LOOKS; look++) {
+    const refusal = (await api.refusals()).find((one) => one.client === client)
+    if (refusal !== undefined) return refusal.address ?? undefined
+    await delay(RECORD_WAIT_MS)
+  }
+  return undefined
 }
 
 /** Pure. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, open, stat, statfs, unlink } from 'node:fs/promises'
+import { access, open, statfs, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Config } from '../config/schema.ts'
 import { findingsOf, mebibytes, median, messageOf, msText, type Finding } from './finding.ts'
@@ -19,11 +19,7 @@ export async function checkStoreFolder({ store }: Config): Promise<readonly Find
   if (store.type === 'memory') return [skipped('store.type is memory: nothing lasts beyond a stop')]
   if (store.type === 'redis') return []
   const { path } = store
-  const isThere = await stat(path).then(
-    () => true,
-    () => false,
-  )
-  if (!isThere) return [await checkParent(path)]
+  if (!(await isThere(path))) return [await checkParent(path)]
   const lock = await checkLock(path)
   return [...lock, ...(await checkWriting(path)), await checkSpace(path)]
 }

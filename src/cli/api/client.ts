@@ -6,7 +6,7 @@ import { connect as connectTcp } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { apiFailure, connectFailure } from './failure.ts'
-import type { ApiTarget } from './target.ts'
+import type { ApiPlace, ApiTarget } from './target.ts'
 
 const TIMEOUT_MS = 30_000
 /** A retained message of the largest packet of MQTT, as base64 in JSON. */
@@ -41,13 +41,8 @@ export function createApiClient(target: ApiTarget, pod: string | undefined): Api
     const timeout = AbortSignal.timeout(TIMEOUT_MS + (request.waitMs ?? 0))
     const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal])
     try {
-      const answered = await exchange(
-        target,
-        method,
-        pathOf(target, path, request, pod),
-        request.body,
-        signal,
-      )
+      const words = { method, path: pathOf(target, path, request, pod), body: request.body, key: target.key }
+      const answered = await exchange(target, words, signal)
       for (const name of answered.missingPods) missingPods.add(name)
       return answered
     } catch (error) {
@@ -78,6 +73,12 @@ export function createApiClient(target: ApiTarget, pod: string | undefined): Api
   }
 }
 
+/** JSON of a path that needs no key: `/live`. Rejects when there is none. */
+export async function askHealth(place: ApiPlace, path: string, timeoutMs: number): Promise<unknown> {
+  const answered = await exchange(place, { method: 'GET', path }, AbortSignal.timeout(timeoutMs))
+  return parsed(place, answered)
+}
+
 /** Said by the API, and not by a server that knows none. */
 function isNotThere({ status, isProblem }: Answered): boolean {
   return status === 404 && isProblem
@@ -106,13 +107,12 @@ function pathOf(
 
 /** Not `fetch`: that cannot be given a CA, or a certificate to compare. */
 async function exchange(
-  target: ApiTarget,
-  method: string,
-  path: string,
-  body: unknown,
+  place: ApiPlace,
+  words: { readonly method: string; readonly path: string; readonly body?: unknown; readonly key?: string },
   signal: AbortSignal,
 ): Promise<Answered> {
-  const socket = await connect(target, signal)
+  const { method, path, body, key } = words
+  const socket = await connect(place, signal)
   try {
     const request = httpRequest({
       createConnection: () => socket,
@@ -120,8 +120,8 @@ async function exchange(
       path,
       signal,
       headers: {
-        host: target.url.host,
-        authorization: `Bearer ${target.key}`,
+        host: place.url.host,
+        ...(key !== undefined && { authorization: `Bearer ${key}` }),
         accept: 'application/json',
         connection: 'close',
         ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -144,7 +144,7 @@ async function exchange(
 }
 
 /** Nothing is sent, and no key, before it is known who is at the other end. */
-async function connect({ url, ca, certificate }: ApiTarget, signal: AbortSignal): Promise<Socket> {
+async function connect({ url, ca, certificate }: ApiPlace, signal: AbortSignal): Promise<Socket> {
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const isTls = url.protocol === 'https:'
   const port = url.port === '' ? (isTls ? 443 : 80) : Number(url.port)
@@ -194,12 +194,12 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-function parsed(target: ApiTarget, { text }: Answered): unknown {
+function parsed({ url }: ApiPlace, { text }: Answered): unknown {
   if (text === '') return undefined
   try {
     return JSON.parse(text) as unknown
   } catch (error) {
-    const message = `what answers at ${target.url.origin} is not the API of TunnelMQ: is this its admin port?`
+    const message = `what answers at ${url.origin} is not the API of TunnelMQ: is this its admin port?`
     throw new TunnelMQError(ErrorCode.unreachable, message, { cause: error })
   }
 }

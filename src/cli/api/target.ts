@@ -5,17 +5,22 @@ import type { Environment } from '../../config/overrides.ts'
 import type { Config } from '../../config/schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { configFile } from '../config-flags.ts'
+import { configuredUrl, readLocalKey } from './local-broker.ts'
 
-/** Where the API is and how to be let in. The key is never on the command line, which everyone can read. */
-export interface ApiTarget {
+/** Where an admin server is, and how it is known to be the right one. */
+export interface ApiPlace {
   readonly url: URL
-  readonly key: string
-  /** For people: which key was used. */
-  readonly keyFrom: string
   /** PEM: CAs in place of the system's. */
   readonly ca?: Buffer
   /** PEM: the broker's own certificate, which has to be this one, whatever name it has. */
   readonly certificate?: Buffer
+}
+
+/** And how to be let in. The key is never on the command line, which everyone can read. */
+export interface ApiTarget extends ApiPlace {
+  readonly key: string
+  /** For people: which key was used. */
+  readonly keyFrom: string
 }
 
 export interface TargetFlags {
@@ -28,47 +33,38 @@ export interface TargetFlags {
 const KEYS = 'name one with --api-key-file FILE or TUNNELMQ_API_KEY (`tunnelmq api-key create` makes one)'
 
 /**
- * What options and environment say; where they do not, this machine's broker: address and local key of its
- * configuration. Throws TMQ_USAGE, TMQ_CONFIG, TMQ_FILE, TMQ_CREDENTIALS.
+ * What options and environment say; where they do not, the broker of this machine, by its configuration.
+ * Throws TMQ_USAGE, TMQ_CONFIG, TMQ_FILE, TMQ_CREDENTIALS.
  */
 export async function apiTarget(flags: TargetFlags, env: Environment): Promise<ApiTarget> {
-  const said = flags.apiUrl ?? (env['TUNNELMQ_API_URL'] || undefined)
   const key = await keySaid(flags, env)
-  const caFile = flags.apiCa ?? (env['TUNNELMQ_API_CA'] || undefined)
-  const ca = caFile === undefined ? undefined : await read('the CA', caFile)
-  const url = said === undefined ? undefined : parseUrl(said)
-  if (url !== undefined && key !== undefined) return { url, ...key, ...(ca && { ca }) }
-
+  const said = urlSaid(flags, env)
+  if (said !== undefined && key !== undefined) return { ...(await placeSaid(said, flags, env)), ...key }
   const { config } = await loadConfig({ file: configFile(flags, env), env })
-  const place = url ?? localUrl(config)
-  // Sent elsewhere, the key of this machine would tell others how to get in here.
-  if (key === undefined && !isLoopback(place.hostname.replace(/^\[|\]$/g, '')) && url !== undefined)
-    throw new TunnelMQError(ErrorCode.credentials, `an API key is needed for ${place.origin}: ${KEYS}`)
-  const certificate =
-    ca === undefined && url === undefined && config.admin.tls !== undefined
-      ? await read('the certificate of the admin server', config.admin.tls.cert)
-      : undefined
-  return {
-    url: place,
-    ...(key ?? (await localKey(config))),
-    ...(ca && { ca }),
-    ...(certificate && { certificate }),
-  }
+  const place = await apiPlace(flags, env, config)
+  return { ...place, ...(key ?? (await localKey(place, said !== undefined, config))) }
 }
 
-function localUrl({ admin }: Config): URL {
-  const where = 'name the broker with --api-url URL or TUNNELMQ_API_URL, or its configuration with --config'
-  if (!admin.enabled || !admin.api)
-    throw new TunnelMQError(
-      ErrorCode.usage,
-      `this configuration has no API (admin.enabled, admin.api): ${where}`,
-    )
-  if (admin.port === 0)
-    throw new TunnelMQError(ErrorCode.usage, `admin.port is 0, so the port is not known here: ${where}`)
-  // One can listen on all addresses, but not connect to them.
-  const host = admin.host === '0.0.0.0' ? '127.0.0.1' : admin.host === '::' ? '::1' : admin.host
-  const bracketed = host.includes(':') ? `[${host}]` : host
-  return new URL(`${admin.tls === undefined ? 'http' : 'https'}://${bracketed}:${admin.port}`)
+/** The same without a key. Of the broker of this machine, its key file knows the address best. */
+export async function apiPlace(flags: TargetFlags, env: Environment, config: Config): Promise<ApiPlace> {
+  const said = urlSaid(flags, env)
+  if (said !== undefined) return placeSaid(said, flags, env)
+  const url = (await readLocalKey(config.admin.localKeyFile)).url ?? configuredUrl(config)
+  const place = await placeSaid(url, flags, env)
+  const { tls } = config.admin
+  return place.ca !== undefined || tls === undefined
+    ? place
+    : { ...place, certificate: await read('the certificate of the admin server', tls.cert) }
+}
+
+async function placeSaid(url: URL, flags: TargetFlags, env: Environment): Promise<ApiPlace> {
+  const file = flags.apiCa ?? (env['TUNNELMQ_API_CA'] || undefined)
+  return file === undefined ? { url } : { url, ca: await read('the CA', file) }
+}
+
+function urlSaid(flags: TargetFlags, env: Environment): URL | undefined {
+  const text = flags.apiUrl ?? (env['TUNNELMQ_API_URL'] || undefined)
+  return text === undefined ? undefined : parseUrl(text)
 }
 
 function parseUrl(text: string): URL {
@@ -94,20 +90,14 @@ async function keySaid(flags: TargetFlags, env: Environment): Promise<Key | unde
   return { key: checked((await read('the API key', named)).toString(), named), keyFrom: named }
 }
 
-async function localKey({ admin }: Config): Promise<Key> {
+async function localKey({ url }: ApiPlace, isSaid: boolean, { admin }: Config): Promise<Key> {
+  // Sent elsewhere, the key of this machine would tell others how to get in here.
+  if (isSaid && !isLoopback(url.hostname.replaceAll(/^\[|\]$/g, '')))
+    throw new TunnelMQError(ErrorCode.credentials, `an API key is needed for ${url.origin}: ${KEYS}`)
   const file = admin.localKeyFile
-  try {
-    return { key: checked(await readFile(file, 'utf8'), file), keyFrom: `the local key ${file}` }
-  } catch (error) {
-    if (error instanceof TunnelMQError) throw error
-    const { code } = error as NodeJS.ErrnoException
-    const reason =
-      code === 'EACCES'
-        ? `${file} is for the user who runs the broker, and for root: run this as one of them.`
-        : `${file} is not there: the broker writes it when it starts, if admin.localKey is on. ` +
-          'Is it running on this machine, and is this its configuration (--config)?'
-    throw new TunnelMQError(ErrorCode.credentials, `no API key: ${reason} Or ${KEYS}`, { cause: error })
-  }
+  const { text, reason } = await readLocalKey(file)
+  if (text === undefined) throw new TunnelMQError(ErrorCode.credentials, `no API key: ${reason} Or ${KEYS}`)
+  return { key: checked(text, file), keyFrom: `the local key ${file}` }
 }
 
 /** The first line; a header of HTTP takes no others. */
