@@ -1,6 +1,7 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
+import { addMountpoint } from './client-session.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { Message } from './message.ts'
 import type { Subscriptions } from './subscriptions.ts'
@@ -15,8 +16,10 @@ export interface LocalPublish {
   readonly retain?: boolean
 }
 
-/** A message that a bridge has taken from another broker; `topic` with its mountpoint. */
+/** A message that a bridge has taken from another broker. */
 export interface BridgedPublish {
+  readonly mountpoint: string
+  /** Without the mountpoint. */
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
@@ -74,7 +77,8 @@ export class LocalClient {
    * Returns why it cannot be published at all; `done` is not called then.
    */
   publishBridged(request: BridgedPublish, done: (error: Error | undefined) => void): string | undefined {
-    const { topic, payload, qos, retain, publisher, expiresAtMs } = request
+    const { mountpoint, payload, qos, retain, publisher, expiresAtMs } = request
+    const topic = addMountpoint(request.topic, mountpoint)
     const fault = this.#fault(topic)
     if (fault !== undefined) return fault
     const wasRetained = retain && this.#dispatcher.keepsRetain

@@ -1,0 +1,47 @@
+import type { BridgeFailureKind } from './counters.ts'
+
+/** Why there is no connection to the other broker, for the log and for what is done next. */
+export interface RemoteFailure {
+  readonly kind: BridgeFailureKind
+  readonly text: string
+  /** Closed before the CONNACK: so do some brokers that do not know a version of MQTT. */
+  readonly isSilent?: boolean
+}
+
+/** CONNACK codes of MQTT 3.1.1 (3.2.2.3) and reason codes of MQTT 5 (3.2.2.2). */
+const KINDS: Readonly<Record<number, BridgeFailureKind>> = {
+  1: 'version',
+  2: 'credentials',
+  4: 'credentials',
+  5: 'credentials',
+  132: 'version',
+  133: 'credentials',
+  134: 'credentials',
+  135: 'credentials',
+  138: 'credentials',
+  140: 'credentials',
+}
+
+const SOCKET_TEXTS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused: is the other broker running, and is the port right?',
+  ENOTFOUND: 'the name of the host is not known: compare the URL and the DNS',
+  EAI_AGAIN: 'the DNS does not answer: is there a network?',
+  EHOSTUNREACH: 'no way to the host: compare network and firewall',
+  ENETUNREACH: 'no way to the network of the host: is there a network?',
+  ETIMEDOUT: 'no answer: compare host, port and firewall',
+}
+
+/** Of what MQTT.js says, and of what sockets say through it; `isConnecting`: there was no CONNACK yet. */
+export function failureOf(error: Error | undefined, isConnecting: boolean): RemoteFailure {
+  if (error === undefined) {
+    return isConnecting
+      ? { kind: 'unreachable', text: 'closed before its answer to CONNECT', isSilent: true }
+      : { kind: 'lost', text: 'closed by the other broker' }
+  }
+  const code: unknown = 'code' in error ? error.code : undefined
+  if (isConnecting && typeof code === 'number' && /^Connection refused/.test(error.message)) {
+    return { kind: KINDS[code] ?? 'refused', text: `${error.message || 'refused'} (code ${code})` }
+  }
+  const text = (typeof code === 'string' ? SOCKET_TEXTS[code] : undefined) ?? error.message
+  return { kind: isConnecting ? 'unreachable' : 'lost', text }
+}
