@@ -9,6 +9,7 @@ import { startAdmin, type Admin } from './admin/admin.ts'
 import { createAudit } from './admin/audit.ts'
 import type { Operations } from './admin/operations.ts'
 import { createPodCalls } from './admin/pod-calls.ts'
+import type { RunningBridges } from './bridge/start.ts'
 import { Broker } from './broker/broker.ts'
 import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
@@ -117,6 +118,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
 
     // Before the store: while that waits for Redis, somebody wants to know why nothing goes on.
     const listeners: Listener[] = []
+    let bridges: RunningBridges | undefined
     const model = createReadModel({
       config,
       startedAtMs,
@@ -128,6 +130,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       broker: () => broker,
       tunnels: () => tunnels,
       listeners,
+      bridges: () => bridges?.figures() ?? [],
     })
     const doors: Door[] = []
     const draining = new Draining({ broker, doors, notReady, log })
@@ -194,6 +197,13 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     undo.push(() => gateway?.close())
     if (gateway !== undefined) doors.push(gateway)
 
+    // Before listeners: what clients publish is kept for the other brokers from the first message on.
+    if (config.bridges.length > 0) {
+      const { startBridges } = await import('./bridge/start.ts')
+      bridges = await startBridges({ config, broker, store, cluster, log })
+    }
+    undo.push(() => bridges?.stop())
+
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
       const { profile } = chains[index]!
@@ -220,6 +230,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       cluster,
       admin,
       gateway,
+      bridges,
       listeners,
       chains,
       notReady,
@@ -346,6 +357,7 @@ interface RunningParts {
   readonly cluster: Cluster
   readonly admin: Admin | undefined
   readonly gateway: Gateway | undefined
+  readonly bridges: RunningBridges | undefined
   readonly listeners: readonly Listener[]
   readonly chains: readonly Chain[]
   readonly notReady: Set<string>
@@ -364,6 +376,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     cluster,
     admin,
     gateway,
+    bridges,
     listeners,
     chains,
     notReady,
@@ -383,6 +396,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     await Promise.all(listeners.map((listener) => listener.stopAccepting()))
     // While agents are still connected: they are told of the end of each stream.
     await gateway?.close()
+    await bridges?.stop()
     await broker.drain(config.shutdown.drainMs)
     await untilGone(listeners)
     await Promise.all(listeners.map((listener) => listener.close()))

@@ -59,7 +59,8 @@ const contracts = [
 const allowed: Record<string, readonly string[]> = {
   'log.ts': ['config/schema.ts'],
   'counters.ts': ['hooks/types.ts'],
-  config: [],
+  /** The rules for topics, which import nothing. */
+  config: ['broker/topics.ts'],
   store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts', 'config/cluster-schema.ts'],
   hooks: ['log.ts', 'counters.ts', 'broker/topics.ts', 'config/schema.ts'],
   listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
@@ -74,6 +75,7 @@ const allowed: Record<string, readonly string[]> = {
     'config/admin-schema.ts',
     'config/nearest.ts',
     'listeners/tls-files.ts',
+    'bridge/counters.ts',
   ],
   broker: [
     'log.ts',
@@ -136,6 +138,18 @@ const allowed: Record<string, readonly string[]> = {
     'store/redis/server-check.ts',
     'tunnel/',
     'admin/api/resources.ts',
+  /** A client of this broker and of another one. */
+  bridge: [
+    'log.ts',
+    'broker/',
+    'hooks/',
+    'cluster/contract.ts',
+    'store/contract.ts',
+    'store/session-id.ts',
+    'admin/read-model.ts',
+    'listeners/transport.ts',
+    'config/schema.ts',
+    'config/bridge-schema.ts',
   ],
   cli: [
     'main.ts',
@@ -156,7 +170,8 @@ const allowed: Record<string, readonly string[]> = {
 /** The file or folder that alone knows a library. */
 const owners: Record<string, string | readonly string[]> = {
   aedes: 'broker/',
-  'mqtt-packet': 'broker/',
+  mqtt: 'bridge/remote.ts',
+  'mqtt-packet': ['broker/', 'bridge/local-end.ts'],
   ws: ['listeners/', 'tunnel/link/'],
   'classic-level': 'store/embedded/',
   ioredis: 'store/redis/',

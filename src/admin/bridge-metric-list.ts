@@ -11,14 +11,18 @@ const each =
 
 /** One for each bridge and key. */
 const eachBy =
-  (label: string, counts: (figures: BridgeFigures) => Readonly<Record<string, number>>): NumberMetric['read'] =>
+  (
+    label: string,
+    counts: (figures: BridgeFigures) => Readonly<Record<string, number>>,
+  ): NumberMetric['read'] =>
   (model: BrokerReadModel) =>
     model
       .bridges()
       .flatMap((figures) =>
-        Object.entries(counts(figures)).map(
-          ([key, value]): Sample => ({ labels: { bridge: figures.name, [label]: key }, value }),
-        ),
+        Object.entries(counts(figures)).map(([key, value]): Sample => ({
+          labels: { bridge: figures.name, [label]: key },
+          value,
+        })),
       )
 
 /** Of the pod that runs the bridge; the others say 0. The queue is the same at all pods. */

@@ -1,6 +1,7 @@
 import { dropReasons, refusals } from '../counters.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
+import { bridgeMetrics } from './bridge-metric-list.ts'
 import { clusterMetrics } from './cluster-metric-list.ts'
 import { processMetrics } from './process-metric-list.ts'
 import { byKey, one, type Sample } from './samples.ts'
@@ -170,6 +171,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...limitMetrics,
   ...tunnelMetrics,
   ...clusterMetrics,
+  ...bridgeMetrics,
   ...processMetrics,
 ]
 

@@ -1,3 +1,4 @@
+import type { BridgeCounters } from '../bridge/counters.ts'
 import type { ClusterStats } from '../cluster/contract.ts'
 import type { StoreStats } from '../store/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
@@ -20,6 +21,19 @@ export interface TunnelFigures {
   readonly clients: number
   /** Directions of streams that wait for their rate. */
   readonly shaped: number
+}
+
+/** A bridge to another broker. */
+export interface BridgeFigures {
+  readonly name: string
+  /** At this pod. */
+  readonly isRunning: boolean
+  /** Connected to the other broker, from this pod. */
+  readonly isUp: boolean
+  readonly counters: BridgeCounters
+  /** Of its session: what waits for the other broker. */
+  readonly queuedCount: number
+  readonly queuedBytes: number
 }
 
 /** Of a broker among several on one Redis. */
@@ -67,6 +81,7 @@ export interface BrokerReadModel {
   bannedCount(): number
   /** Undefined: `$tunnel/` is not routed. */
   tunnels(): TunnelFigures | undefined
+  bridges(): readonly BridgeFigures[]
   /** Undefined: it is alone. */
   cluster(): ClusterFigures | undefined
 }

@@ -39,7 +39,7 @@ export function failureOf(error: Error | undefined, isConnecting: boolean): Remo
       : { kind: 'lost', text: 'closed by the other broker' }
   }
   const code: unknown = 'code' in error ? error.code : undefined
-  if (isConnecting && typeof code === 'number' && /^Connection refused/.test(error.message)) {
+  if (isConnecting && typeof code === 'number' && error.message.startsWith('Connection refused')) {
     return { kind: KINDS[code] ?? 'refused', text: `${error.message || 'refused'} (code ${code})` }
   }
   const text = (typeof code === 'string' ? SOCKET_TEXTS[code] : undefined) ?? error.message

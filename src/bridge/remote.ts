@@ -1,7 +1,6 @@
 import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient, type Packet } from 'mqtt'
 import type { QoS } from '../hooks/types.ts'
 import type { RemoteProtocol } from './attempts.ts'
-import type { BridgeFailureKind } from './counters.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
 import { InboundWindow } from './inbound-window.ts'
 import type { RemoteOptions } from './remote-options.ts'
@@ -76,12 +75,16 @@ export class Remote {
   }
   #awaitsDrain = false
 
-  constructor(options: RemoteOptions, protocol: RemoteProtocol, session: RemoteSession, events: RemoteEvents) {
+  constructor(
+    options: RemoteOptions,
+    protocol: RemoteProtocol,
+    session: RemoteSession,
+    events: RemoteEvents,
+  ) {
     this.#events = events
     this.#session = session
     this.#inbound = new InboundWindow(session.maxInflight, (messageId) => {
-      if (this.#phase !== 'ended')
-        client.stream.write(Buffer.of(...PUBACK, messageId >> 8, messageId & 0xff))
+      if (this.#phase !== 'ended') client.stream.write(Buffer.of(...PUBACK, messageId >> 8, messageId & 0xff))
     })
     const client = mqtt.connect(clientOptions(options, protocol, session, this.#incomingStore()))
     this.#client = client
@@ -199,7 +202,10 @@ export class Remote {
   }
 
   /** QoS 0 and 1. */
-  #receive({ topic, payload, qos, retain, messageId = 0 }: IPublishPacket, callback: (error?: Error) => void): void {
+  #receive(
+    { topic, payload, qos, retain, messageId = 0 }: IPublishPacket,
+    callback: (error?: Error) => void,
+  ): void {
     if (this.#phase === 'ended') return
     const taken = this.#inbound.add(messageId)
     this.#events.message({ topic, payload: Buffer.from(payload), qos, retain }, taken)

@@ -1,4 +1,9 @@
-import type { BrokerReadModel, CertificateFigures, ClusterFigures } from '../admin/read-model.ts'
+import type {
+  BridgeFigures,
+  BrokerReadModel,
+  CertificateFigures,
+  ClusterFigures,
+} from '../admin/read-model.ts'
 import type { Cluster } from '../cluster/contract.ts'
 import type { Config } from '../config/schema.ts'
 import type { BrokerCounters } from '../counters.ts'
@@ -20,6 +25,7 @@ export interface ReadModelParts {
   readonly cluster: () => Cluster | undefined
   readonly broker: () => Broker | undefined
   readonly tunnels: () => TunnelRouter | undefined
+  readonly bridges: () => readonly BridgeFigures[]
   /** Listeners that are open, as far as they have certificates. */
   readonly listeners: readonly { readonly name: string; readonly certificateEndsAtMs: number | undefined }[]
 }
@@ -51,6 +57,7 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
       const tunnels = parts.tunnels()
       return tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() }
     },
+    bridges: parts.bridges,
     cluster: () => clusterFigures(parts.cluster()),
   }
 }

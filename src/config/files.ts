@@ -41,6 +41,13 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
     want(['store', 'redis', 'tls', 'cert'], cert)
     want(['store', 'redis', 'tls', 'key'], key)
   }
+  for (const [index, { passwordFile, tls = {} }] of config.bridges.entries()) {
+    want(['bridges', index, 'passwordFile'], passwordFile)
+    const { ca, cert, key }: { ca?: string; cert?: string; key?: string } = tls
+    want(['bridges', index, 'tls', 'ca'], ca)
+    want(['bridges', index, 'tls', 'cert'], cert)
+    want(['bridges', index, 'tls', 'key'], key)
+  }
   const files = wanted.map(async ({ path, file }) => problem(path, await whyUnreadable(file)))
   const folders = config.listeners.map(async (listener, index) => {
     if (listener.type !== 'unix') return []

@@ -1,3 +1,4 @@
+import { checkBridges } from './bridge-meaning.ts'
 import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
 import { listenerName } from './listener-name.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
@@ -31,6 +32,7 @@ export function checkMeaning(config: Config): Findings {
     ...checkDurations(config),
     ...checkTunnel(config.tunnel),
     ...checkCluster(config),
+    ...checkBridges(config),
   ]
   if (!isHost(config.admin.host))
     mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })

@@ -11,6 +11,8 @@ export interface Mosquitto {
   readonly port: number
   /** Resolves when it is gone. */
   kill(): Promise<void>
+  /** In order: it saves what it keeps. Resolves when it is gone. */
+  stop(): Promise<void>
 }
 
 export interface MosquittoOptions {
@@ -26,13 +28,14 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
   const folder = await temporaryFolder()
   const config = join(folder, 'mosquitto.conf')
   const lines = options.lines ?? ['allow_anonymous true']
-  const all = [`listener ${port} 127.0.0.1`, 'persistence false', 'user root', ...lines]
+  const persistence = lines.some((line) => line.startsWith('persistence ')) ? [] : ['persistence false']
+  const all = [`listener ${port} 127.0.0.1`, ...persistence, 'user root', ...lines]
   await writeFile(config, `${all.join('\n')}\n`)
   const child = spawn(mosquittoFile(), ['-c', config], { stdio: 'ignore' })
   await once(child, 'spawn')
   onTestFinished(() => killAndWait(child))
   await vi.waitFor(() => reach(port), { timeout: 10_000, interval: 20 })
-  return { port, kill: () => killAndWait(child) }
+  return { port, kill: () => killAndWait(child), stop: () => killAndWait(child, 'SIGTERM') }
 }
 
 /** Free a moment ago. */
@@ -44,10 +47,10 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-async function killAndWait(child: ChildProcess): Promise<void> {
+async function killAndWait(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
-  child.kill('SIGKILL')
+  child.kill(signal)
   await gone
 }
 

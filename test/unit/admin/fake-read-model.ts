@@ -36,6 +36,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     certificates: () => [],
     bannedCount: () => 0,
     tunnels: () => undefined,
+    bridges: () => [],
     cluster: () => undefined,
     ...changes,
   }

@@ -21,6 +21,7 @@ function partsOf(config: ConfigInput = {}) {
     cluster: () => undefined,
     tunnels: () => undefined,
     listeners: [],
+    bridges: () => [],
   }
 }
 
