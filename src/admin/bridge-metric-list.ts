@@ -16,14 +16,12 @@ const eachBy =
     counts: (figures: BridgeFigures) => Readonly<Record<string, number>>,
   ): NumberMetric['read'] =>
   (model: BrokerReadModel) =>
-    model
-      .bridges()
-      .flatMap((figures) =>
-        Object.entries(counts(figures)).map(([key, value]): Sample => ({
-          labels: { bridge: figures.name, [label]: key },
-          value,
-        })),
-      )
+    model.bridges().flatMap((figures) =>
+      Object.entries(counts(figures)).map(([key, value]): Sample => ({
+        labels: { bridge: figures.name, [label]: key },
+        value,
+      })),
+    )
 
 /** Of the pod that runs the bridge; the others say 0. The queue is the same at all pods. */
 export const bridgeMetrics: readonly NumberMetric[] = [
