@@ -138,6 +138,7 @@ const allowed: Record<string, readonly string[]> = {
     'store/redis/server-check.ts',
     'tunnel/',
     'admin/api/resources.ts',
+  ],
   /** A client of this broker and of another one. */
   bridge: [
     'log.ts',
