@@ -1,0 +1,54 @@
+// `helm test`: subscribes, publishes, and waits for what it has published. Runs in the image of the broker
+// (`node --input-type=module -e`, in /opt/tunnelmq), against the service.
+import { randomUUID } from 'node:crypto'
+import { connect as connectTcp } from 'node:net'
+import mqtt from 'mqtt'
+
+const { MQTT_HOST: host, MQTT_PORT: port, MQTT_TOPIC: topic, MQTT_USERNAME: username } = process.env
+const password = process.env.MQTT_PASSWORD
+const mayBeRefused = process.env.MAY_BE_REFUSED === 'true'
+const payload = randomUUID()
+
+const give = (text, code) => {
+  console.log(text)
+  process.exit(code)
+}
+setTimeout(() => give(`no answer of ${host}:${port} within 30 seconds`, 1), 30_000)
+
+// With the PROXY protocol, what comes without its header is refused: then once more with one that names nobody.
+function attempt(withHeader) {
+  const open = () => {
+    const socket = connectTcp({ host, port: Number(port) })
+    if (withHeader) socket.write('PROXY UNKNOWN\r\n')
+    return socket
+  }
+  const client = new mqtt.MqttClient(open, {
+    clientId: `helm-test-${payload.slice(0, 8)}`,
+    protocolVersion: 4,
+    reconnectPeriod: 0,
+    ...(username && { username, password }),
+  })
+  let answered = false
+  client.on('error', (error) => {
+    if (error.code !== 4 && error.code !== 5) return
+    answered = true
+    if (mayBeRefused) give(`the broker answers, and refuses a client without a user (${error.message})`, 0)
+    give(`the broker refuses the test's client: ${error.message}; see the values test.*`, 1)
+  })
+  client.on('close', () => {
+    if (answered) return
+    if (!withHeader) attempt(true)
+    else give(`no MQTT at ${host}:${port}`, 1)
+  })
+  client.on('connect', () => {
+    answered = true
+    client.subscribe(topic, { qos: 1 }, (error, [granted] = []) => {
+      if (error || granted.qos > 2) give(`may not subscribe to ${topic}; see the values test.* and acl`, 1)
+      client.publish(topic, payload, { qos: 1 })
+    })
+  })
+  client.on('message', (_topic, message) => {
+    if (String(message) === payload) give(`published to ${topic} and got it back`, 0)
+  })
+}
+attempt(false)
