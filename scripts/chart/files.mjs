@@ -52,6 +52,8 @@ function ourParts(config) {
   const listeners = config.properties.listeners.items
   const variants = listeners.oneOf ?? listeners.anyOf
   const fields = Object.assign({}, ...variants.map(({ properties }) => properties))
+  // The files of the certificate come from a Secret; here are the other settings.
+  fields.tls = { ...fields.tls, required: [] }
   const tunnelListen = config.properties.tunnel.properties.listen.items.properties
   const bridge = config.properties.bridges.items
   const closed = (properties, required = []) => ({

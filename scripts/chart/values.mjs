@@ -416,7 +416,9 @@ export const valuesSchema = z.strictObject({
       .int()
       .min(1)
       .optional()
-      .describe('Default: `drain.spreadSeconds`, 15 seconds for the last clients, `config.shutdown.timeoutMs`, and 10 more.'),
+      .describe(
+        'Default: `drain.spreadSeconds`, 15 seconds for the last clients, `config.shutdown.timeoutMs`, and 10 more.',
+      ),
     startupProbe: section(probe(0, 2, 150)).describe(
       '/live, until it answers: a large store may take minutes to open.',
     ),
