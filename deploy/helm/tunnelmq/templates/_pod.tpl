@@ -87,10 +87,12 @@ spec:
       env:
         - name: TUNNELMQ_CONFIG
           value: /etc/tunnelmq/config/tunnelmq.yaml
+        {{- if eq $values.store.type "redis" }}
         - name: TUNNELMQ_CLUSTER_POD_NAME
           valueFrom:
             fieldRef:
               fieldPath: metadata.name
+        {{- end }}
         {{- with include "tunnelmq.secretEnv" . | trim }}
         {{- . | nindent 8 }}
         {{- end }}
