@@ -34,7 +34,7 @@ function schemaOf(config) {
     override({ jsonSchema }) {
       if (jsonSchema.ours === undefined) return
       const part = parts[jsonSchema.ours]
-      if (part === undefined) throw new Error(`no part of our schema is called ${jsonSchema.ours}`)
+      if (part === undefined) throw new Error('a mark `ours` names no part of our schema')
       const { description = part.description, default: byDefault, example } = jsonSchema
       for (const key of Object.keys(jsonSchema)) delete jsonSchema[key]
       Object.assign(jsonSchema, structuredClone(part))

@@ -53,16 +53,19 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('`tunnelmq config check` of the rendered configuration', () => {
-  it.each(sets)('finds no mistake, and nothing to warn of but that the API is in clear text, for %s', async (set) => {
-    const rendering = await chart.render(set)
-    const pod = layOutPod(rendering, brokerOf(rendering), newFolder(), foreign)
-    const { config, warnings } = await loadConfig({ file: pod.env['TUNNELMQ_CONFIG']!, env: pod.env })
-    // The chart's own TLS is for clients; docs/helm.md says how the API gets it.
-    const others = warnings.filter(({ message }) => !message.startsWith('API keys cross the network'))
-    expect(others).toEqual([])
-    expect(config.admin.port).toBe(8080)
-    expect(config.listeners.length).toBeGreaterThan(0)
-  })
+  it.each(sets)(
+    'finds no mistake, and nothing to warn of but that the API is in clear text, for %s',
+    async (set) => {
+      const rendering = await chart.render(set)
+      const pod = layOutPod(rendering, brokerOf(rendering), newFolder(), foreign)
+      const { config, warnings } = await loadConfig({ file: pod.env['TUNNELMQ_CONFIG']!, env: pod.env })
+      // The chart's own TLS is for clients; docs/helm.md says how the API gets it. The trial lets everybody in.
+      const known = set === 'redis-own' ? /^(API keys cross|everyone who reaches)/ : /^API keys cross/
+      expect(warnings.filter(({ message }) => !known.test(message))).toEqual([])
+      expect(config.admin.port).toBe(8080)
+      expect(config.listeners.length).toBeGreaterThan(0)
+    },
+  )
 
   it('has the secrets of the environment', async () => {
     const rendering = await chart.render('everything')

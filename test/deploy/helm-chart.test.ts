@@ -21,7 +21,7 @@ function rendering(set: string): Rendering {
 interface PodSpec {
   readonly [field: string]: unknown
   readonly containers: readonly [{ readonly [field: string]: unknown }]
-  readonly volumes: readonly object[]
+  readonly volumes?: readonly object[]
 }
 
 function podOf(object: KubernetesObject): PodSpec {
@@ -99,11 +99,11 @@ describe.each(sets)('values %s', (set) => {
 
   it('mount every volume once that is there, and every object that they name is made or named by the values', () => {
     for (const pod of objects.filter(withPods)) {
-      const { volumes = [], containers } = podOf(pod)
+      const { volumes, containers } = podOf(pod)
       const claims = (
         (pod['spec'] as { volumeClaimTemplates?: KubernetesObject[] }).volumeClaimTemplates ?? []
       ).map(({ metadata }) => metadata.name)
-      const there = [...volumes.map((volume) => (volume as { name: string }).name), ...claims]
+      const there = [...(volumes ?? []).map((volume) => (volume as { name: string }).name), ...claims]
       expect(new Set(there).size).toBe(there.length)
       const mounts = (containers[0]['volumeMounts'] ?? []) as { name: string; mountPath: string }[]
       expect(mounts.map(({ name }) => name).toSorted()).toEqual(there.toSorted())
