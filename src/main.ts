@@ -191,6 +191,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         router: tunnels,
         mountpoints: [...new Set(config.listeners.map(({ mountpoint }) => mountpoint))],
         isBanned: (address) => admission.isBanned(address),
+        refused: ({ bind, address, reason }) =>
+          broker.refusals.note({ point: 'connection', address, listener: bind, reason }),
         publishStatus: (mountpoint, agent, status) => broker.publishStatus(mountpoint, agent, status),
         log,
       }))

@@ -32,7 +32,8 @@ export class Refusals {
   /** A ring, once it is full: `#next` is the oldest then. */
   readonly #kept: Kept[] = []
   #next = 0
-  #last: Kept | undefined
+  /** As it was given: what was cut is compared whole. */
+  #last: { readonly refused: Refused; readonly kept: Kept } | undefined
 
   constructor(max: number, now: () => number = Date.now) {
     this.#max = max
@@ -41,9 +42,9 @@ export class Refusals {
 
   note(refused: Refused): void {
     const last = this.#last
-    if (last !== undefined && isSame(last, refused)) {
-      last.times++
-      last.atMs = this.#now()
+    if (last !== undefined && isSame(last.refused, refused)) {
+      last.kept.times++
+      last.kept.atMs = this.#now()
       return
     }
     const { point, client, username, address, listener, topic, handler, reason } = refused
@@ -59,7 +60,7 @@ export class Refusals {
       atMs: this.#now(),
       times: 1,
     }
-    this.#last = kept
+    this.#last = { refused, kept }
     this.#kept[this.#next] = kept
     this.#next = (this.#next + 1) % this.#max
   }
@@ -96,17 +97,16 @@ export function whoOf(connection: Connection): Pick<Refused, 'client' | 'usernam
   return { client: session?.id, username: session?.username, address, listener }
 }
 
-/** The kept one may have been cut, and is then not the same as what it was cut from; no harm is done by that. */
-function isSame(kept: Kept, refused: Refused): boolean {
+function isSame(a: Refused, b: Refused): boolean {
   return (
-    kept.topic === refused.topic &&
-    kept.reason === refused.reason &&
-    kept.client === refused.client &&
-    kept.address === refused.address &&
-    kept.point === refused.point &&
-    kept.handler === refused.handler &&
-    kept.username === refused.username &&
-    kept.listener === refused.listener
+    a.topic === b.topic &&
+    a.reason === b.reason &&
+    a.client === b.client &&
+    a.address === b.address &&
+    a.point === b.point &&
+    a.handler === b.handler &&
+    a.username === b.username &&
+    a.listener === b.listener
   )
 }
 

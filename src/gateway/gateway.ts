@@ -10,7 +10,7 @@ import type { Streams } from '../tunnel/protocol/streams.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { LocalEnd } from './local-end.ts'
 import { LocalLink } from './local-link.ts'
-import { openTunnelPort, type TunnelPort } from './tunnel-port.ts'
+import { openTunnelPort, type TunnelPort, type TunnelPortOptions } from './tunnel-port.ts'
 
 export interface GatewayOptions {
   readonly config: TunnelConfig
@@ -18,6 +18,7 @@ export interface GatewayOptions {
   /** Mountpoints of the listeners: in each of them the broker's name is its own. */
   readonly mountpoints: readonly string[]
   readonly isBanned: (address: string) => boolean
+  readonly refused?: TunnelPortOptions['refused']
   /** Makes this the retained status of an agent. */
   readonly publishStatus: (mountpoint: string, agent: string, status: Buffer) => void
   readonly log: Log
@@ -41,7 +42,7 @@ const GRACE_MS = 1_000
  * @throws {TunnelMQError} TMQ_LISTEN; nothing of it is left then.
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const { config, router, mountpoints, isBanned, log } = options
+  const { config, router, mountpoints, isBanned, refused, log } = options
   for (const mountpoint of mountpoints) {
     router.reserve(mountpoint, config.name)
     router.reserve(mountpoint, router.ownClientName)
@@ -69,7 +70,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const { agent } = parseDestination(listen.to)
       const client = clients.get(listen.mountpoint, agent)
       ports.push(
-        await openTunnelPort({ config: listen, entry: `tunnel.listen.${index}`, client, isBanned, log }),
+        await openTunnelPort({
+          config: listen,
+          entry: `tunnel.listen.${index}`,
+          client,
+          isBanned,
+          refused,
+          log,
+        }),
       )
     }
   } catch (error) {

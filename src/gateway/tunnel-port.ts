@@ -20,7 +20,16 @@ export interface TunnelPortOptions {
   readonly client: Pick<ClientEndpoint, 'carry'>
   /** By admission: too many of its credentials were refused. */
   readonly isBanned: (address: string) => boolean
+  /** A connection was not let in. */
+  readonly refused?: ((refusal: RefusedPortConnection) => void) | undefined
   readonly log: Log
+}
+
+export interface RefusedPortConnection {
+  readonly bind: string
+  /** As far as it was known. */
+  readonly address: string
+  readonly reason: string
 }
 
 /** An entry of `tunnel.listen`: a TCP port, each connection to which is a stream to one service of one agent. */
@@ -217,8 +226,9 @@ class Door {
   }
 
   #refuse(socket: Socket, { address, port }: OpenSource, reason: Refusal, detail: string): void {
-    const { config, log } = this.#options
+    const { config, refused, log } = this.#options
     this.#settled(socket)
+    refused?.({ bind: config.bind, address, reason: `${reason}: ${detail}` })
     log.info(
       { bind: config.bind, to: config.to, address, port, reason, detail },
       'tunnel port connection refused',

@@ -186,6 +186,27 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
         expect((await payloads(store, target)).length).toBe(300)
       })
 
+      it('is browsed as it is read, without a trace', async () => {
+        const target = await filled(300)
+        const browse = async (...args: [number, number, number]) =>
+          (await store.browseQueue(target, ...args)).map((entry) => entry.seq)
+        expect(await browse(0, 3, 1_000)).toEqual([1, 2, 3])
+        expect(await browse(9, 100, 6)).toEqual([10, 11, 12])
+        expect(await browse(300, 100, 1_000)).toEqual([])
+        store.acknowledge(target, 2, 1)
+        await release(store, target, 3, 1)
+        expect(await browse(0, 3, 1_000)).toEqual([1, 3, 4])
+        expect((await store.browseQueue(target, 1, 1, 1_000))[0]).toEqual({
+          seq: 3,
+          qos: 2,
+          state: 'pubrel',
+          message: undefined,
+        })
+        expect(target).toMatchObject({ queuedCount: 299, sentUpToSeq: 0 })
+        await store.removeSession(target)
+        expect(await browse(0, 3, 1_000)).toEqual([])
+      })
+
       it('forgets what was acknowledged, in any order, and shows it to no read that follows', async () => {
         const target = await filled(5)
         for (const seq of [2, 1, 4]) store.acknowledge(target, seq, 1)
@@ -316,6 +337,16 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
         expect(store.stats()).toMatchObject({ retainedMessages: 0, retainedBytes: 0 })
       })
 
+      it('gives all, one after the other', async () => {
+        for (const topic of ['b', '$x/y', 'a/b', 'constructor']) await retain(topic, topic)
+        await retain('b', '')
+        expect([...store.allRetained()].map(({ topic }) => topic).sort()).toEqual([
+          '$x/y',
+          'a/b',
+          'constructor',
+        ])
+      })
+
       it('does not keep a new topic beyond the bound, nor an old value in place of one that is too large', async () => {
         await openAgain({ retainedMaxMessages: 2, retainedMaxBytes: 10 })
         await retain('a', '1')
@@ -350,6 +381,15 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
       await store.sweep(nowMs)
       expect(await payloads(store, target)).toEqual(['1', '2', '3', '5'])
       expect(target).toMatchObject({ queuedCount: 4, queuedBytes: 4 })
+    })
+
+    it('sweeps what somebody has only looked at', async () => {
+      const target = await session()
+      await publish(store, { message: message('a', '1', { expiresAtMs: 1_500_000 }), targets: to(target) })
+      expect(await store.browseQueue(target, 0, 10, 1_000)).toHaveLength(1)
+      nowMs = 2_000_000
+      await store.sweep(nowMs)
+      expect(target.queuedCount).toBe(0)
     })
 
     it('does not sweep what a connection was given without reading it', async () => {

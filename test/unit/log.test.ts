@@ -28,6 +28,20 @@ describe('the log', () => {
     expect(log.isLevelEnabled('debug')).toBe(false)
   })
 
+  it('takes another level, and so do the child loggers that are there', () => {
+    const { stream, text } = createSink()
+    const log = createLog({ level: 'info', format: 'json' }, stream)
+    const child = log.child({ client: 'c1' })
+    const grandchild = child.child({ stream: 7 })
+    log.level = 'debug'
+    for (const one of [child, grandchild]) one.debug('seen')
+    expect(grandchild.isLevelEnabled('debug')).toBe(true)
+    log.level = 'silent'
+    for (const one of [log, child, grandchild]) one.error('unseen')
+    expect(text().match(/"msg":"seen"/g)).toHaveLength(2)
+    expect(text()).not.toContain('unseen')
+  })
+
   it('shows no secret of an object that is logged whole', () => {
     const { stream, text } = createSink()
     const log = createLog({ level: 'info', format: 'json' }, stream)
