@@ -31,6 +31,7 @@ import { Sessions } from './sessions.ts'
 import { Subscribing } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { parseTunnelStatus, TUNNEL_ROOT } from './topics.ts'
+import type { Tap } from './trace/tap.ts'
 import { Wills } from './wills.ts'
 
 export interface BrokerContext {
@@ -54,6 +55,8 @@ const SWEEP_MS = { least: 250, most: 10_000 } as const
  */
 export class Broker implements PacketHandler {
   readonly connections = new Set<Connection>()
+  /** Of connections to come (broker/trace/). */
+  tap: Tap | undefined
   readonly sessions: Sessions
   readonly subscriptions: Subscriptions
   /** The last ones, of clients and of connections that never became clients. */
@@ -260,6 +263,7 @@ export class Broker implements PacketHandler {
       traffic,
       nowMs: Date.now(),
     })
+    connection.tap = this.tap
     this.connections.add(connection)
     // It may have ended before it was handed over.
     if (connection.phase === 'closed') this.gone(connection, connection.reason!)

@@ -148,7 +148,10 @@ export class ClientSession {
     connection.outbound.writePublish(wire, first, messageId)
     this.#context.counters.messagesOut[qos]++
     connection.messagesOut++
-    connection.countSent(wire.bytes.length + (wire.payload?.length ?? 0))
+    const bytes = wire.bytes.length + (wire.payload?.length ?? 0)
+    connection.countSent(bytes)
+    if (connection.tap !== undefined)
+      connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes })
   }
 
   /** The window has room and nothing waits: shared subscriptions may lend more. */

@@ -23,6 +23,7 @@ import { PendingAcks } from './pending-acks.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { ListenerProfile } from './listener-profile.ts'
+import type { Tap } from './trace/tap.ts'
 import type { ConnectionEnd } from './tunnel-end.ts'
 
 /** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
@@ -108,6 +109,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   heldForStore = false
   messageRate: TokenBucket | undefined
   byteRate: TokenBucket | undefined
+  /** Somebody looks at its packets (broker/trace/); else they cost the test of this field. */
+  tap: Tap | undefined
   /** Set when it has subscribed to tunnel frames. */
   tunnelEnd: ConnectionEnd | undefined
   /** Packet identifiers in the order in which they must be acknowledged. */
@@ -204,6 +207,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   packet(bytes: Buffer, packetStart: number, bodyStart: number, end: number): void {
     this.#packets++
     this.traffic.packetsIn++
+    if (this.tap !== undefined) this.tap.received(this, bytes, packetStart, bodyStart, end)
     const type = (bytes[packetStart]! >> 4) as PacketType
     if (this.phase !== 'open') {
       if (type !== PacketType.connect || this.phase !== 'connect')
@@ -345,6 +349,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   /** A frame of a tunnel for this client, in a whole PUBLISH. */
   sendTunnelPacket(packet: Buffer): void {
+    if (this.tap !== undefined) this.tap.sent(this, packet)
     // What was taken meanwhile counts as frames: else, with a tunnel that is never idle, messages had no bound.
     this.#tunnelBytes = Math.min(this.#tunnelBytes, this.outbound.pendingBytes) + packet.length
     this.countSent(packet.length)
@@ -367,6 +372,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   #send(packet: Buffer): void {
+    if (this.tap !== undefined) this.tap.sent(this, packet)
+    this.#write(packet)
+  }
+
+  #write(packet: Buffer): void {
     this.countSent(packet.length)
     this.outbound.write(packet)
     const { outbound } = this
@@ -420,7 +430,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.outbound.finish()
     this.transport.end(CLOSE_GRACE_MS)
     this.endTurn?.()
-    this.#handler.gone(this, this.reason ?? { kind: 'error', detail: 'no reason given' })
+    const reason = this.reason ?? { kind: 'error', detail: 'no reason given' }
+    if (this.tap !== undefined) this.tap.closed(this, reason)
+    this.#handler.gone(this, reason)
     this.tunnelEnd?.drained()
     this.engineStream?.emit('close')
   }
@@ -464,7 +476,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   engineWrite(bytes: Buffer): void {
-    this.#send(bytes)
+    if (this.tap !== undefined) this.tap.sentPiece(this, bytes)
+    this.#write(bytes)
   }
 
   engineDestroyed(error: Error | undefined): void {
