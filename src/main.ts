@@ -18,6 +18,8 @@ import { createOperations } from './broker/operations/operations.ts'
 import { createReadModel } from './broker/read-model.ts'
 import type { Refusals } from './broker/refusals.ts'
 import { publishSysTopics } from './broker/sys-publisher.ts'
+import { createTraces, type Traces } from './broker/trace/traces.ts'
+import { createWhy } from './broker/why/why.ts'
 import { startGateway, type Gateway } from './gateway/gateway.ts'
 import { buildHandlers } from './hooks/build.ts'
 import { createChain } from './hooks/chain.ts'
@@ -26,7 +28,6 @@ import type { Handler, ManagedHandler } from './hooks/types.ts'
 import { createAdmission } from './listeners/admission.ts'
 import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
-import { ErrorCode, TunnelMQError } from './errors.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
 import type { AskedStream } from './tunnel/router/audit.ts'
@@ -134,6 +135,14 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     })
     const doors: Door[] = []
     const draining = new Draining({ broker, doors, notReady, log })
+    const traces = createTraces({
+      broker,
+      limits: config.admin,
+      topics: { maxBytes: config.limits.maxTopicBytes, maxLevels: config.limits.maxTopicLevels },
+      pod: () => cluster.pod,
+      log,
+    })
+    undo.push(() => Promise.resolve(traces.close()))
     const operations = createOperations({
       config,
       printableConfig: () => withoutSecrets(config, createSchemaTree()),
@@ -147,7 +156,21 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       listeners: () => listeners,
       isStarted: () => !notReady.has('starting'),
       log,
-      ...notYet,
+      why: createWhy({
+        config,
+        admission,
+        store,
+        tunnels,
+        connections: broker.connections,
+        profiles: chains.map(({ profile }) => profile),
+        pod: () => cluster.pod,
+        connectionOf: (id) => broker.sessions.connectionOf(id),
+        storedOf: (id) => store.sessions.get(id),
+        statusOf: (mountpoint, agent) => broker.statusOf(mountpoint, agent),
+      }),
+      startTrace: (request) => traces.start(request),
+      readTrace: (id, after, waitMs) => traces.read(id, after, waitMs),
+      stopTrace: (id) => traces.stop(id),
     })
     const audit = createAudit({ kept: config.admin.auditKept, pod: () => cluster.pod, log, now: Date.now })
     const podCalls = createPodCalls({
@@ -238,6 +261,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       notReady,
       draining,
       operations,
+      traces,
       stopSys,
     })
   } catch (error) {
@@ -314,14 +338,6 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   return { profile, handlers }
 }
 
-/** Until they are written. */
-const notYet: Pick<Operations, 'why' | 'startTrace' | 'readTrace' | 'stopTrace'> = {
-  why: () => Promise.reject(new TunnelMQError(ErrorCode.usage, 'why is not answered yet')),
-  startTrace: () => Promise.reject(new TunnelMQError(ErrorCode.usage, 'there are no traces yet')),
-  readTrace: () => Promise.resolve(undefined),
-  stopTrace: () => false,
-}
-
 function noteStreamRefused(
   refusals: Refusals,
   { lane, client }: AskedStream,
@@ -365,6 +381,7 @@ interface RunningParts {
   readonly notReady: Set<string>
   readonly draining: Draining
   readonly operations: Operations
+  readonly traces: Traces
   readonly stopSys: () => void
 }
 
@@ -384,6 +401,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     notReady,
     draining,
     operations,
+    traces,
     stopSys,
   } = parts
   let stopping: Promise<void> | undefined
@@ -404,6 +422,8 @@ function createRunning(parts: RunningParts): RunningBroker {
     await Promise.all(listeners.map((listener) => listener.close()))
     stopSys()
     await broker.departed()
+    // Whoever reads one has seen the end, and does not hold up the API's.
+    traces.close()
     await broker.close()
     await cluster.leave()
     await store.close()
