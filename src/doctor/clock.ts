@@ -4,7 +4,7 @@ import { findingsOf, msText, type Finding } from './finding.ts'
 
 const { ok, warn, fail, skipped } = findingsOf('clock')
 
-const WATCH_MS = 1_000
+const WATCH_MS = 500
 const JUMP_MS = 50
 const TIMEDATECTL_TIMEOUT_MS = 5_000
 /** This program is newer. A Raspberry Pi has no clock of its own, and starts with an old time until NTP is there. */
@@ -18,7 +18,7 @@ export interface ClockFacts {
   readonly isSynchronized: boolean | undefined
 }
 
-/** The wall clock against the monotonic one for a second, and NTP where systemd knows of it. */
+/** The wall clock against the monotonic one for a while, and NTP where systemd knows of it. */
 export async function checkClock(): Promise<readonly Finding[]> {
   const isSynchronized = await askTimedatectl()
   const wallMs = Date.now()
@@ -41,7 +41,7 @@ export function judgeClock({ nowMs, jumpMs, isSynchronized }: ClockFacts): reado
   if (Math.abs(jumpMs) > JUMP_MS)
     findings.push(
       warn(
-        `it jumped by ${msText(Math.abs(jumpMs))} within a second`,
+        `it jumped by ${msText(Math.abs(jumpMs))} within half a second`,
         'is it being set just now? Look again',
       ),
     )

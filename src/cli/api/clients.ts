@@ -149,7 +149,7 @@ function placeOf({ mountpoint }: ClientFlags): Record<string, string | undefined
 }
 
 function whichMountpoint({ mountpoint }: ClientFlags): string {
-  return mountpoint === undefined ? '. One of a listener with a mountpoint: --mountpoint' : ''
+  return mountpoint === undefined ? ' (at a listener with a mountpoint: --mountpoint)' : ''
 }
 
 function notThere(message: string): CommandFailure {
