@@ -21,7 +21,8 @@ export async function checkStoreFolder({ store }: Config): Promise<readonly Find
   const { path } = store
   if (!(await isThere(path))) return [await checkParent(path)]
   const lock = await checkLock(path)
-  return [...lock, ...(await checkWriting(path)), await checkSpace(path)]
+  const writing = await checkWriting(path)
+  return writing.state === 'fail' ? [...lock, writing] : [...lock, writing, await checkSpace(path)]
 }
 
 /** A first start makes the folder, and those above it. */
@@ -46,7 +47,7 @@ async function checkLock(path: string): Promise<readonly Finding[]> {
 }
 
 /** Writes and syncs a small file of its own beside the store's. */
-async function checkWriting(path: string): Promise<readonly Finding[]> {
+async function checkWriting(path: string): Promise<Finding> {
   const file = join(path, `doctor-${randomBytes(6).toString('hex')}.tmp`)
   const timesMs: number[] = []
   try {
@@ -64,9 +65,9 @@ async function checkWriting(path: string): Promise<readonly Finding[]> {
       await unlink(file)
     }
   } catch (error) {
-    return [fail(`${path} cannot be written: ${messageOf(error)}`, adviceOnRights(path))]
+    return fail(`${path} cannot be written: ${messageOf(error)}`, adviceOnRights(path))
   }
-  return [judgeSync(timesMs)]
+  return judgeSync(timesMs)
 }
 
 /** Pure. */
