@@ -6,6 +6,7 @@ import {
   BanRequest,
   DrainRequest,
   DrainState,
+  ipAddress,
   KeyFacts,
   Listener,
   LogLevel,
@@ -83,7 +84,7 @@ export const brokerEndpoints: readonly Endpoint[] = [
     tag: 'bans',
     summary: 'Lifts a ban, at all pods',
     scope: 'write',
-    params: z.strictObject({ address: z.union([z.ipv4(), z.ipv6()], 'is no IPv4 or IPv6 address') }),
+    params: z.strictObject({ address: ipAddress() }),
     notFound: 'this address is not banned',
     audit: 'unban',
     async run({ params: { address }, all, setTarget }) {

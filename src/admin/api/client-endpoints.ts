@@ -12,7 +12,7 @@ const ref = z.strictObject({
     .max(1_024)
     .default('')
     .describe('Of its listener; client ids are names within a mountpoint.'),
-  id: z
+  clientId: z
     .string()
     .min(1)
     .max(65_535)
@@ -26,7 +26,7 @@ interface Named {
 }
 
 function refOf({ params: path, query }: Named): { id: string; mountpoint: string } {
-  return { id: query.id ?? path.id, mountpoint: query.mountpoint }
+  return { id: query.clientId ?? path.id, mountpoint: query.mountpoint }
 }
 
 function nameOf(named: Named): string {

@@ -50,6 +50,8 @@ export const insightEndpoints: readonly Endpoint[] = [
         .min(0)
         .max(MAX_WAIT_MS)
         .default(0)
+        // Number(null) is 0, so null is taken for possible otherwise.
+        .openapi({ type: 'integer' })
         .describe('How long to wait for the first packet.'),
     }),
     answer: TracePage,

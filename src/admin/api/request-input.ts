@@ -1,4 +1,4 @@
-import type { z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { nearest } from '../../config/nearest.ts'
 import { podQuery, type Endpoint } from './endpoint.ts'
 import { ApiError } from './problem.ts'
@@ -33,7 +33,9 @@ export function checkInput(endpoint: Endpoint, raw: RawInput): Input {
   const input = {
     params: check('path', endpoint.params, raw.params),
     query: check('query', endpoint.query, own),
-    body: endpoint.body && check('body', endpoint.body, raw.body ?? (endpoint.needsBody ? undefined : {})),
+    body:
+      endpoint.body &&
+      check('body', endpoint.body, raw.body === undefined && !endpoint.needsBody ? {} : raw.body),
     pod: asked,
   }
   if (endpoint.body === undefined && raw.body !== undefined)
@@ -49,9 +51,17 @@ function readQuery(endpoint: Endpoint, query: URLSearchParams, mistakes: Mistake
     const values = query.getAll(name)
     if (!known.includes(name)) mistakes.push({ in: 'query', at: name, message: unknownName(name, known) })
     else if (values.length > 1) mistakes.push({ in: 'query', at: name, message: 'is there more than once' })
+    else if (isNumber(endpoint.query.shape[name]) && !/^-?\d{1,15}$/.test(values[0] ?? ''))
+      mistakes.push({ in: 'query', at: name, message: 'is no whole number' })
     else found[name] = values[0] ?? ''
   }
   return found
+}
+
+/** Number() takes more for a number than people do: nothing, for one. */
+function isNumber(schema: unknown): boolean {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return isNumber(schema.def.innerType)
+  return schema instanceof z.ZodNumber
 }
 
 function mistakesOf(place: Mistake['in'], issue: z.core.$ZodIssue, schema: z.ZodType): Mistake[] {

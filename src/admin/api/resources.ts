@@ -231,9 +231,15 @@ export type Listener = z.infer<typeof Listener>
 
 export const Ban = z.object({ address: z.string(), until: time(), pod: z.string().nullable() }).openapi('Ban')
 export type Ban = z.infer<typeof Ban>
+/** JSON Schema has a format for each of the two. */
+export const ipAddress = () =>
+  z.union(
+    [z.ipv4().openapi({ format: 'ipv4' }), z.ipv6().openapi({ format: 'ipv6' })],
+    'is no IPv4 or IPv6 address',
+  )
 export const BanRequest = z
   .strictObject({
-    address: z.union([z.ipv4(), z.ipv6()]),
+    address: ipAddress(),
     seconds: z.int().min(1).max(31_536_000).default(3_600),
   })
   .openapi('BanRequest')

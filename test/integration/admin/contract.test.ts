@@ -1,0 +1,292 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { z } from 'zod'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import mqtt from 'mqtt'
+import { endpoints } from '../../../src/admin/api/api.ts'
+import type { Scope } from '../../../src/admin/api/scopes.ts'
+import { createAgent, createTunnelClient } from '../../../src/tunnel/index.ts'
+import { askApi, createApiKeys, type ApiAnswer, type ApiKeys, type AskApi } from '../../support/api.ts'
+import { startTestBroker, type TestBroker } from '../../support/broker.ts'
+import { samplesOf, type Schema } from '../../support/schema-samples.ts'
+
+interface Parameter {
+  readonly name: string
+  readonly in: 'path' | 'query'
+  readonly schema: Schema
+  readonly required?: boolean
+}
+interface Content {
+  readonly [type: string]: { readonly schema: Schema }
+}
+interface Operation {
+  readonly operationId: string
+  readonly security: readonly { readonly key?: readonly Scope[] }[]
+  readonly parameters?: readonly Parameter[]
+  readonly requestBody?: { readonly required: boolean; readonly content: Content }
+  readonly responses: Readonly<Record<string, { readonly content?: Content }>>
+}
+interface Document {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
+}
+
+let broker: TestBroker
+let keys: ApiKeys
+let ask: AskApi
+let document: Document
+const ends: (() => Promise<unknown>)[] = []
+
+beforeAll(async () => {
+  keys = await createApiKeys()
+  broker = await startTestBroker({
+    admin: { port: 0, keysFile: keys.file, requestsPerSecond: 100_000, failuresPerMinute: 100_000 },
+  })
+  ask = askApi(broker.adminUrl, keys.of.admin)
+  document = (await ask('GET', '/openapi.json', { key: undefined })).body as Document
+  await makeWorld()
+})
+afterAll(async () => {
+  for (const end of ends.reverse()) await end()
+  await broker.stop()
+  await keys.remove()
+})
+
+/** Something of each kind: a client with a will, a session with a queue, retained messages, an agent with a stream. */
+async function makeWorld(): Promise<void> {
+  const sensor = await mqtt.connectAsync(broker.url, {
+    clientId: 'sensor/1',
+    clean: false,
+    reconnectPeriod: 0,
+    will: { topic: 'gone', payload: Buffer.from('x'), qos: 1, retain: false },
+  })
+  await sensor.subscribeAsync('commands/#', { qos: 1 })
+  const away = await mqtt.connectAsync(broker.url, { clientId: 'away', clean: false, reconnectPeriod: 0 })
+  await away.subscribeAsync('news', { qos: 1 })
+  await away.endAsync()
+  await broker.publish({ topic: 'news', payload: Buffer.from('waits'), qos: 1 })
+  await broker.publish({ topic: 'state/1', payload: Buffer.from([0, 255]), qos: 1, retain: true })
+  const echo = createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(
+    0,
+    '127.0.0.1',
+  )
+  await once(echo, 'listening')
+  const target = `127.0.0.1:${(echo.address() as AddressInfo).port}`
+  const agent = createAgent({ url: broker.url, id: 'pi7', services: { echo: { target } } })
+  const client = createTunnelClient({ url: broker.url })
+  ends.push(
+    async () => echo.close(),
+    () => sensor.endAsync(true),
+    () => agent.close(),
+    () => client.close(),
+  )
+  const stream = await client.openStream('pi7/echo')
+  stream.on('error', () => undefined)
+}
+
+function resolved(schema: Schema): Schema {
+  const name = schema.$ref?.split('/').at(-1)
+  return name === undefined ? schema : (document.components.schemas[name] ?? schema)
+}
+
+/** Checks by the document alone, not by the schemas that it was made from. */
+function expectAsDescribed(operation: Operation, answer: ApiAnswer): void {
+  const described = operation.responses[answer.status]
+  expect(described, `status ${answer.status} of ${operation.operationId}`).toBeDefined()
+  const [type, content] = Object.entries(described?.content ?? {})[0] ?? []
+  if (content === undefined) return expect(answer.body).toBeUndefined()
+  expect(answer.headers.get('content-type')).toContain(type)
+  const text = JSON.stringify({ ...content.schema, $defs: document.components.schemas })
+  const schema = JSON.parse(text.replaceAll('#/components/schemas/', '#/$defs/')) as Parameters<
+    typeof z.fromJSONSchema
+  >[0]
+  const result = z.fromJSONSchema(schema).safeParse(answer.body)
+  expect(result.success ? '' : `${operation.operationId}: ${z.prettifyError(result.error)}`).toBe('')
+}
+
+/** What there is in the world above, in the places where a schema can only say "a string". */
+async function realValues(operation: Operation): Promise<Record<string, string>> {
+  const traces = async () =>
+    (await ask('POST', '/traces', { body: { client: 'sensor/1' } })).body as { id: string }
+  const streams = async () => (await ask('GET', '/streams')).body as { id: string }[]
+  switch (operation.operationId) {
+    case 'deleteStreamsOne':
+      return { id: (await streams())[0]!.id }
+    case 'getTracesOne':
+    case 'deleteTracesOne':
+      return { id: (await traces()).id }
+    case 'getClientsQueue':
+      return { id: 'away' }
+    case 'deleteBansOne':
+      await ask('POST', '/bans', { body: { address: '192.0.2.7' } })
+      return { address: '192.0.2.7' }
+    case 'getRetainedMessage':
+    case 'deleteRetainedMessage':
+      return { topic: 'state/1' }
+    default:
+      return { id: 'sensor/1' }
+  }
+}
+
+interface Described {
+  readonly method: string
+  readonly path: string
+  readonly operation: Operation
+}
+
+/** In the order in which they can be tried: what removes things comes late, and what sends everybody away last. */
+function operations(): Described[] {
+  const order = ['get', 'put', 'post', 'delete']
+  const all = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({
+      method,
+      path: path.replace('/api/v1', ''),
+      operation,
+    })),
+  )
+  const placeOf = ({ method, path }: Described): number =>
+    order.indexOf(method) + (path === '/drain' ? 10 : 0)
+  return all.toSorted((a, b) => placeOf(a) - placeOf(b))
+}
+
+function urlOf(
+  path: string,
+  parameters: readonly Parameter[],
+  values: Readonly<Record<string, unknown>>,
+): string {
+  const query = new URLSearchParams()
+  let filled = path
+  for (const { name, in: place } of parameters) {
+    const value = values[name]
+    if (value === undefined) continue
+    if (place === 'path') filled = filled.replace(`{${name}}`, encodeURIComponent(String(value)))
+    else query.set(name, String(value))
+  }
+  return query.size === 0 ? filled : `${filled}?${query.toString()}`
+}
+
+/** Of the sort that a URL can carry, where everything is text. */
+function isText(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'number'
+}
+
+/** Why the schema of the body cannot say all. */
+function isMeant(operation: Operation, body: unknown): boolean {
+  return operation.operationId !== 'postTraces' || Object.keys(body as object).includes('client')
+}
+
+describe('the API, compared with its own description', () => {
+  it('describes every endpoint that there is, and serves nothing else', async () => {
+    const described = operations().map(({ method, path }) => `${method} ${path}`)
+    const served = endpoints.map(({ method, path }) => `${method} ${path}`)
+    expect(described.toSorted()).toEqual([...served, 'get /openapi.json'].toSorted())
+    for (const path of Object.keys(document.paths).map((one) => one.replace('/api/v1', ''))) {
+      const known = Object.keys(document.paths[`/api/v1${path}`]!).map((method) => method.toUpperCase())
+      const url = urlOf(
+        path,
+        [
+          { name: 'id', in: 'path', schema: {} },
+          { name: 'address', in: 'path', schema: {} },
+        ],
+        {
+          id: 'x',
+          address: '192.0.2.1',
+        },
+      )
+      for (const method of ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'].filter((one) => !known.includes(one))) {
+        const { status, headers } = await ask(method, url)
+        if (path === '/openapi.json') expect([404, 405]).toContain(status)
+        else {
+          expect([method, path, status]).toEqual([method, path, 405])
+          expect(headers.get('allow')?.split(', ')).toEqual(expect.arrayContaining(known))
+        }
+      }
+    }
+    expect((await ask('GET', '/nothing')).status).toBe(404)
+    expect(operations().length).toBeGreaterThan(25)
+  })
+
+  it('shows what is there', async () => {
+    expect((await ask('GET', '/agents')).body).toMatchObject([{ name: 'pi7', isOnline: true, streams: 1 }])
+    expect((await ask('GET', '/streams')).body).toMatchObject([{ agent: 'pi7', service: 'echo' }])
+    expect((await ask('GET', '/clients/away/queue')).body).toMatchObject({
+      items: [{ topic: 'news' }],
+      next: null,
+    })
+    expect((await ask('GET', '/retained?filter=state/%23')).body).toMatchObject({
+      items: [{ topic: 'state/1', payload: 'AP8=' }],
+    })
+    const { body } = await ask('GET', '/key', { key: keys.of.read })
+    expect(body).toMatchObject({ name: 'read', scopes: ['read'], isLocal: false, expiresAt: null })
+  })
+
+  it('answers each operation as described: without a key, with the wrong scope, with good and with bad input', async () => {
+    for (const { method, path, operation } of operations()) {
+      const { parameters = [], requestBody, operationId, security } = operation
+      if (operationId === undefined || /Traces|Why/.test(operationId)) continue
+      const verb = method.toUpperCase()
+      const real = await realValues(operation)
+      const bodySchema = requestBody && resolved(requestBody.content['application/json']!.schema)
+      const bodies = bodySchema && samplesOf({ ...bodySchema, properties: resolvedProperties(bodySchema) })
+      const body = bodies?.valid.find((one) => isMeant(operation, one)) ?? bodies?.valid.at(1)
+      const url = urlOf(path, parameters, real)
+
+      const without = await ask(verb, url, { key: undefined, body })
+      expect([operationId, without.status]).toEqual([operationId, 401])
+      expectAsDescribed(operation, without)
+      const scope = security[0]?.key?.[0]
+      if (scope !== undefined) {
+        const other = scope === 'read' ? keys.of.trace : keys.of.read
+        const refused = await ask(verb, url, { key: other, body })
+        expect([operationId, refused.status]).toEqual([operationId, 403])
+        expectAsDescribed(operation, refused)
+      }
+
+      for (const { name, in: place, schema } of parameters) {
+        const { valid, invalid } = samplesOf(schema)
+        for (const value of invalid.filter(isText)) {
+          if (schema.type === 'string' && typeof value === 'number') continue
+          if (place === 'path' && value === '') continue
+          const answer = await ask(verb, urlOf(path, parameters, { ...real, [name]: value }), { body })
+          expect([operationId, name, value, answer.status]).toEqual([operationId, name, value, 400])
+          expectAsDescribed(operation, answer)
+        }
+        // What changes something is done once, below.
+        if (place === 'query' && method === 'get' && name !== 'pod' && schema.type !== 'string')
+          for (const value of valid) {
+            if (name === 'waitMs' && value !== 0) continue
+            const answer = await ask(verb, urlOf(path, parameters, { ...real, [name]: value }))
+            expect([operationId, name, value, answer.status]).toEqual([operationId, name, value, 200])
+            expectAsDescribed(operation, answer)
+          }
+      }
+      const unknown = await ask(verb, `${url}${url.includes('?') ? '&' : '?'}unheardOf=1`, { body })
+      expect([operationId, unknown.status]).toEqual([operationId, 400])
+      expectAsDescribed(operation, unknown)
+      for (const bad of bodies?.invalid ?? []) {
+        const answer = await ask(verb, url, { body: bad })
+        expect([operationId, bad, answer.status]).toEqual([operationId, bad, 400])
+        expectAsDescribed(operation, answer)
+      }
+
+      const good = await ask(verb, url, { body })
+      expect([operationId, good.status, good.body]).toEqual([operationId, goodStatus(operation), good.body])
+      expectAsDescribed(operation, good)
+      if (operationId.startsWith('delete') && operation.responses['404'] !== undefined) {
+        const again = await ask(verb, url)
+        expect([operationId, again.status]).toEqual([operationId, 404])
+        expectAsDescribed(operation, again)
+      }
+    }
+  }, 60_000)
+})
+
+function resolvedProperties(schema: Schema): Record<string, Schema> {
+  return Object.fromEntries(
+    Object.entries(schema.properties ?? {}).map(([name, one]) => [name, resolved(one)]),
+  )
+}
+
+function goodStatus(operation: Operation): number {
+  return Number(Object.keys(operation.responses).find((status) => status.startsWith('2')))
+}

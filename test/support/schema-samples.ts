@@ -1,0 +1,71 @@
+/** What JSON Schema of our OpenAPI document uses. */
+export interface Schema {
+  readonly $ref?: string
+  readonly type?: string | readonly string[]
+  readonly enum?: readonly unknown[]
+  readonly anyOf?: readonly Schema[]
+  readonly format?: string
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: readonly string[]
+  readonly additionalProperties?: unknown
+}
+
+export interface Samples {
+  readonly valid: readonly unknown[]
+  readonly invalid: readonly unknown[]
+}
+
+const formats: Readonly<Record<string, string>> = { ipv4: '192.0.2.7', ipv6: '2001:db8::7' }
+/** A longer one is a matter of the size of the request, and not of its form. */
+const LONGEST = 5_000
+
+/** Values at the bounds of a schema, and just beyond them. */
+export function samplesOf(schema: Schema): Samples {
+  if (schema.enum !== undefined) return { valid: schema.enum, invalid: ['nonsense', 7, null] }
+  if (schema.anyOf !== undefined) {
+    const all = schema.anyOf.map(samplesOf)
+    return { valid: all.flatMap(({ valid }) => valid), invalid: ['nonsense', 7, null] }
+  }
+  switch (schema.type) {
+    case 'boolean':
+      return { valid: [true, false], invalid: ['yes', 1, null] }
+    case 'integer': {
+      const { minimum, maximum } = schema
+      const bounds = [minimum, maximum].filter((bound) => bound !== undefined)
+      const beyond = [
+        minimum === undefined ? [] : minimum - 1,
+        maximum === undefined ? [] : maximum + 1,
+      ].flat()
+      return { valid: bounds.length > 0 ? bounds : [1], invalid: ['x', 1.5, null, ...beyond] }
+    }
+    case 'string': {
+      const { minLength = 0, maxLength = Infinity, format = '' } = schema
+      const tooLong = maxLength < LONGEST ? ['x'.repeat(maxLength + 1)] : []
+      return {
+        valid: [formats[format] ?? 'x'.repeat(Math.max(1, minLength))],
+        invalid: [7, null, {}, ...tooLong, ...(minLength > 0 ? [''] : [])],
+      }
+    }
+    case 'object':
+      return objectSamples(schema)
+    default:
+      throw new Error(`no samples for ${JSON.stringify(schema)}`)
+  }
+}
+
+function objectSamples({ properties = {}, required = [], additionalProperties }: Schema): Samples {
+  const samples = new Map(Object.entries(properties).map(([name, schema]) => [name, samplesOf(schema)]))
+  const least = Object.fromEntries(required.map((name) => [name, samples.get(name)?.valid[0]]))
+  const invalid: unknown[] = [7, [], 'x', null, ...required.map((name) => ({ ...least, [name]: undefined }))]
+  const valid: unknown[] = [least]
+  for (const [name, values] of samples) {
+    valid.push(...values.valid.map((value) => ({ ...least, [name]: value })))
+    invalid.push(...values.invalid.map((value) => ({ ...least, [name]: value })))
+  }
+  if (additionalProperties === false) invalid.push({ ...least, unheardOf: 1 })
+  return { valid, invalid }
+}
