@@ -62,7 +62,7 @@ export function askApi(adminUrl: string | undefined, key?: string): AskApi {
       ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
     })
     const text = await response.text()
-    const isJson = response.headers.get('content-type')?.includes('json') === true
+    const isJson = text !== '' && response.headers.get('content-type')?.includes('json') === true
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : undefined }
   }
 }

@@ -32,37 +32,31 @@ export function createGuard({ keys, limits, log }: GuardOptions): Guard {
         )
       const text = /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? ''
       const found = keys.find(text)
-      if (found.kind !== 'good') throw refused(found, address)
-      const waitSeconds = limits.takeRequest(found.key.name)
+      if (found.kind === 'wrong') throw wrong(address)
+      const { key } = found
+      const waitSeconds = limits.takeRequest(key.name)
       if (waitSeconds !== undefined)
-        throw new ApiError(
-          429,
-          `The key ${found.key.name} has made too many requests (admin.requestsPerSecond).`,
-          {
-            headers: { 'retry-after': String(waitSeconds) },
-          },
-        )
-      return found.key
+        throw new ApiError(429, `The key ${key.name} has made too many requests (admin.requestsPerSecond).`, {
+          headers: { 'retry-after': String(waitSeconds) },
+        })
+      if (found.kind === 'good') return key
+      log.info({ address, key: key.name }, 'expired API key')
+      const end = new Date(key.expiresAtMs ?? 0).toISOString()
+      throw new ApiError(401, `The API key ${key.name} has expired (${end}).`, { headers: challenge })
     },
   }
 
-  function refused(found: Exclude<ReturnType<Keys['find']>, { kind: 'good' }>, address: string): ApiError {
+  function wrong(address: string): ApiError {
     const limited = limits.noteFailure(address)
-    if (limited !== undefined) {
-      if (limited.isFirst) log.warn({ address }, 'too many wrong API keys: no more of them are logged')
-      const headers = { 'retry-after': String(limited.retryAfterSeconds) }
-      return new ApiError(429, 'Too many wrong API keys from this address (admin.failuresPerMinute).', {
-        headers,
-      })
-    }
-    if (found.kind === 'wrong') {
+    if (limited === undefined) {
       log.info({ address }, 'wrong API key')
       return new ApiError(401, 'This API key is not known.', { headers: challenge })
     }
-    const { name, expiresAtMs = 0 } = found.key
-    log.info({ address, key: name }, 'expired API key')
-    const expired = new Date(expiresAtMs).toISOString()
-    return new ApiError(401, `The API key ${name} has expired (${expired}).`, { headers: challenge })
+    if (limited.isFirst) log.warn({ address }, 'too many wrong API keys: no more of them are logged')
+    const headers = { 'retry-after': String(limited.retryAfterSeconds) }
+    return new ApiError(429, 'Too many wrong API keys from this address (admin.failuresPerMinute).', {
+      headers,
+    })
   }
 }
 

@@ -415,7 +415,8 @@ export const TraceBatch = z
 export type TraceBatch = z.infer<typeof TraceBatch>
 
 /** As the API gives it: of all pods. `next` is the `after` of the next request, and tells nothing else. */
-export const TracePage = TraceBatch.extend({ next: z.string() }).openapi('TracePage')
+// Not by extend(): OpenAPI would want `next` to be both.
+export const TracePage = z.object({ ...TraceBatch.shape, next: z.string() }).openapi('TracePage')
 export type TracePage = z.infer<typeof TracePage>
 
 export const TraceStarted = z.object({ id: z.string() }).openapi('TraceStarted')
