@@ -3,7 +3,7 @@
  *
  * @import { Child } from './dom.js'
  * @import { Session } from './session.js'
- * @import { Scope } from '../api/resources.ts'
+ * @import { Scope } from '../api/scopes.ts'
  */
 import { h } from './dom.js'
 

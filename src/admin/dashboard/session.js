@@ -1,7 +1,8 @@
 /**
  * The key of this tab: in sessionStorage, gone with the tab (docs/decisions/0010-operate.md).
  *
- * @import { KeyFacts, Scope } from '../api/resources.ts'
+ * @import { KeyFacts } from '../api/resources.ts'
+ * @import { Scope } from '../api/scopes.ts'
  */
 
 const STORED = 'tunnelmq-api-key'

@@ -39,14 +39,16 @@ export function showShell(place, { places, session, api, tryNow, logOut, lookAt 
     nav.classList.toggle('open', isOpen)
   }
 
-  const theme = h('button', { type: 'button', class: 'quiet', onclick: () => changeTheme(nextTheme()) }, '◐')
-  /** @param {import('./theme.js').Theme} chosen */
-  const changeTheme = (chosen) => {
-    setTheme(chosen)
-    theme.title = `Theme: ${chosen}`
+  const theme = h('button', { type: 'button', class: 'quiet', onclick: changeTheme }, '◐')
+  function changeTheme() {
+    setTheme(nextTheme())
+    nameTheme()
+  }
+  function nameTheme() {
+    theme.title = `Theme: ${currentTheme()}`
     theme.setAttribute('aria-label', theme.title)
   }
-  changeTheme(currentTheme())
+  nameTheme()
   const pods = h('select', { 'aria-label': 'Pod', hidden: true }, h('option', { value: '' }, 'all pods'))
   pods.addEventListener('change', () => lookAt(pods.value === '' ? undefined : pods.value))
   let podsKnown = 1

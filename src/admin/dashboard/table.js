@@ -70,7 +70,7 @@ export function createTable({ label, columns, keyOf, hrefOf, onOpen, empty }) {
       const cell = /** @type {Element} */ (line.cells[index])
       const stamp = text(line.row)
       if (!node) setText(cell, visible(stamp))
-      else if (line.stamps[index] !== stamp) fill(cell, node(line.row))
+      else if (line.stamps[index] !== stamp) rebuild(cell, node(line.row))
       line.stamps[index] = stamp
     })
     // A row that leads nowhere can be walked to all the same.
@@ -107,6 +107,17 @@ export function createTable({ label, columns, keyOf, hrefOf, onOpen, empty }) {
       setText(note, empty)
     },
   }
+}
+
+/** The focus stays where it is. @param {Element} cell @param {Child} child */
+function rebuild(cell, child) {
+  const hasStop = cell.querySelector('[tabindex="0"]') !== null
+  const hasFocus = cell.contains(document.activeElement)
+  fill(cell, child)
+  const control = cell.querySelector('a, button')
+  if (!(control instanceof HTMLElement)) return
+  if (hasStop) control.setAttribute('tabindex', '0')
+  if (hasFocus) control.focus()
 }
 
 /** @param {Element} body @param {Element | null} stop */

@@ -67,10 +67,12 @@ function drainCard(view) {
       'No new connections are taken, /ready says no, and the clients are sent away, spread over the time that you chose. The process goes on; you can take it back.'
     if (!(await confirmed('Drain this pod?', { text, action: 'Drain' }))) return
     await attempt(() => view.api.drain(Number(spread.value)), 'Draining.')
+    view.feed.now()
     turn.now()
   }
   const accept = async () => {
     await attempt(() => view.api.undrain(), 'Connections are accepted again.')
+    view.feed.now()
     turn.now()
   }
   const undrain = h('button', { type: 'button', class: 'primary', onclick: accept }, 'Accept again')

@@ -92,10 +92,6 @@ export function topicsPage(view) {
   const toggle = (path) => {
     if (!open.delete(path)) open.add(path)
     show()
-    // The row was built anew.
-    const handles = [...table.element.querySelectorAll('[aria-expanded]')]
-    const same = handles.find((handle) => handle.getAttribute('tabindex') === '0')
-    if (same instanceof HTMLElement && document.activeElement === document.body) same.focus()
   }
 
   const show = () => {
