@@ -282,6 +282,8 @@ export class Broker implements PacketHandler {
   }
 
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
+    const by = handler === undefined ? '' : ` (${handler})`
+    connection.tap?.refused(connection, `${reason}: ${detail}${by}`)
     this.#events.refused(connection, reason, detail, handler)
   }
 

@@ -32,6 +32,7 @@ export class TapHub implements Tap {
   readonly #traces = new Set<Trace>()
   readonly #publish = new PublishFields()
   readonly #pieces = new WeakMap<Connection, Buffer>()
+  readonly #refusals = new WeakMap<Connection, string>()
 
   constructor(broker: TappedBroker, log: Log) {
     this.#broker = broker
@@ -138,8 +139,13 @@ export class TapHub implements Tap {
     })
   }
 
-  closed(connection: Connection, { kind, detail }: DisconnectReason): void {
+  refused(connection: Connection, why: string): void {
+    this.#refusals.set(connection, clip(why))
+  }
+
+  closed(connection: Connection, { kind, detail: given }: DisconnectReason): void {
     this.#safely(() => {
+      const detail = (kind === 'refused' ? this.#refusals.get(connection) : undefined) ?? given
       const isByPeer = kind === 'client' || kind === 'lost'
       for (const trace of this.#traces) {
         if (!trace.connections.delete(connection)) continue

@@ -15,6 +15,8 @@ export interface Tap {
   sentPiece(connection: Connection, bytes: Buffer): void
   /** A PUBLISH goes out, serialised for many: it is not decoded again. */
   delivered(connection: Connection, message: Message, how: Delivery): void
+  /** Why its CONNECT is refused; `closed` follows. */
+  refused(connection: Connection, why: string): void
   closed(connection: Connection, reason: DisconnectReason): void
 }
 

@@ -4,6 +4,7 @@ import type { Config } from '../../config/schema.ts'
 import { UNIX_ADDRESS, type Admission } from '../../listeners/admission.ts'
 import type { Store } from '../../store/contract.ts'
 import type { Connection } from '../connection.ts'
+import { RESERVED_ID_PREFIX } from '../listener-profile.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from '../topics.ts'
 import { isAgainst, step, type Step } from './step.ts'
 import type { Subject } from './subject.ts'
@@ -43,6 +44,10 @@ export function connectRules(context: RulesContext, request: WhyRequest, subject
         `client id of ${id} bytes`,
         `limits.maxClientIdBytes: ${limits.maxClientIdBytes}`,
       ),
+    )
+  else if (request.client.startsWith(RESERVED_ID_PREFIX))
+    steps.push(
+      step('protocol', 'refused', `client ids that begin with ${RESERVED_ID_PREFIX} are the broker's own`),
     )
   else steps.push(step('protocol', 'none', 'a legal client id'))
   // It takes the place of its old connection.

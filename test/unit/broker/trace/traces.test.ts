@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { TraceRequest, type TracePacket } from '../../../../src/admin/api/resources.ts'
 import { createTraces, type Traces } from '../../../../src/broker/trace/traces.ts'
+import { AuthError, type Session } from '../../../../src/hooks/types.ts'
 import { createSilentLog } from '../../../../src/log.ts'
 import {
   openInspectedBroker,
@@ -29,6 +30,10 @@ interface World extends InspectedBroker {
   readonly clock: { nowMs: number }
 }
 
+function authConnect({ username }: Session): void {
+  if (username === 'eve') throw new AuthError('no such user', 'bad-credentials')
+}
+
 async function openWorld(
   options: InspectedBrokerOptions & {
     readonly limits?: Partial<Parameters<typeof createTraces>[0]['limits']>
@@ -36,7 +41,7 @@ async function openWorld(
 ): Promise<World> {
   const world = await openInspectedBroker({
     allowAnonymous: true,
-    handlers: [{ name: 'all', authConnect: () => undefined }],
+    handlers: [{ name: 'all', authConnect }],
     ...options,
   })
   const { broker, config } = world
@@ -165,7 +170,7 @@ describe('a trace of a client', () => {
   })
 
   it('says why a connection ended, by whomever, and shows what is malformed', async () => {
-    const { trace, shown, connect, broker } = await openWorld()
+    const { trace, shown, connect, broker, open } = await openWorld()
     const id = trace({ client: 'c1' })
     const first = await connect({ clientId: 'c1' })
     await connect({ clientId: 'c1' })
@@ -173,10 +178,15 @@ describe('a trace of a client', () => {
     broker.sessions.connectionOf('c1')?.close({ kind: 'kicked', detail: 'by an operator' })
     const third = await connect({ clientId: 'c1' })
     third.send(subscribePacket(1, [['a#', 0]]))
+    broker.connections.forEach((connection) => connection.close({ kind: 'lost' }))
+    const refused = open()
+    refused.send(connectPacket({ clientId: 'c1', username: 'eve', password: 'x' }))
+    await expect.poll(() => refused.isEnded).toBe(true)
     expect((await shown(id)).filter(({ type }) => type === 'CLOSED').map(line)).toEqual([
       'out CLOSED (taken-over: by 192.0.2.1)',
       'out CLOSED (kicked: by an operator)',
       "out CLOSED (protocol: '#' not alone in the last level)",
+      'out CLOSED (refused: bad-credentials: no such user (all))',
     ])
   })
 

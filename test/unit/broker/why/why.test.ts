@@ -168,6 +168,7 @@ describe('why, before any handler', () => {
       { action: 'open', topic: 'pi/ssh', client: 'a/b' },
       'cannot be a name of tunnels',
     ],
+    ['a name of the broker’s own', { action: 'connect', client: '$bridge/x' }, "are the broker's own"],
     ['a long client id', { action: 'connect', client: 'x'.repeat(300) }, 'client id of 300 bytes'],
   ] as const)('refuses %s, and asks no handler', async (_, request, reason) => {
     const asked: string[] = []
