@@ -21,10 +21,11 @@ export async function retainedPage(
       : { items: after === undefined || after < filter ? [retainedFacts(message)] : [], next: null, total: 1 }
   }
   const nowMs = Date.now()
+  const literal = literalOf(filter)
   let total = 0
   const found = await firstOf(store.allRetained(), limit + 1, compareTopics, (message) => {
     if (message.expiresAtMs > 0 && message.expiresAtMs <= nowMs) return undefined
-    if (!topicMatches(filter, message.topic)) return undefined
+    if (!message.topic.startsWith(literal) || !topicMatches(filter, message.topic)) return undefined
     total++
     return after !== undefined && message.topic <= after ? undefined : message
   })
@@ -36,6 +37,11 @@ export async function retainedPage(
 export function retainedFacts(message: StoredMessage, maxBytes?: number): RetainedMessage {
   const { topic, qos, expiresAtMs, payload } = message
   return { topic, qos, expiresAt: timeOf(expiresAtMs), ...payloadFacts(payload, maxBytes) }
+}
+
+/** What every topic that matches begins with: most are told apart by that. `a/#` matches `a` as well. */
+function literalOf(filter: string): string {
+  return filter.slice(0, filter.search(/\/?[+#]/))
 }
 
 function compareTopics(a: StoredMessage, b: StoredMessage): number {

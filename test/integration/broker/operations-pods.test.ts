@@ -1,9 +1,14 @@
-import { describe, expect, it } from 'vitest'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { ClientQuery } from '../../../src/admin/api/resources.ts'
 import type { TestBroker } from '../../support/broker.ts'
-import { startPods } from '../../support/broker-pods.ts'
-import { connectRaw, eventOf, openRaw } from '../../support/broker-world.ts'
+import { startPod, startPods } from '../../support/broker-pods.ts'
+import { connectRaw, eventOf, openRaw, temporaryFolder } from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
+import { freePort } from '../../support/mosquitto.ts'
+import { startRedis } from '../../support/redis-server.ts'
+import type { RawClient } from '../../support/raw-client.ts'
 
 const ref = (id: string): { id: string; mountpoint: string } => ({ id, mountpoint: '' })
 
@@ -16,6 +21,63 @@ async function idsAt(pod: TestBroker, query: object): Promise<string[]> {
   }
   return ids
 }
+
+/** Connected to the second pod, with a session that has nothing of an old one, and works. */
+async function expectNewSession(
+  pods: readonly TestBroker[],
+  client: RawClient,
+  payload: string,
+): Promise<void> {
+  const shown = await pods[1]!.operations.client(ref('c'))
+  expect(shown).toMatchObject({ state: 'connected', subscriptions: 0 })
+  expect(await client.subscribe(['new', 1])).toEqual([1])
+  await pods[0]!.publish({ topic: 'new', payload, qos: 1 })
+  expect((await client.next('publish')).payload.toString()).toBe(payload)
+  await client.disconnect()
+}
+
+describe('operations on a pod that has not started', () => {
+  it('tell what is known, and that the rest is not known yet', async () => {
+    const redis = await startRedis()
+    onTestFinished(() => redis.remove())
+    await redis.stop()
+    const port = await freePort()
+    const localKeyFile = join(await temporaryFolder(), 'key')
+    const starting = startPod(redis, { admin: { port, localKey: true, localKeyFile } })
+    const ask = async (path: string, method = 'GET'): Promise<{ status: number; body: unknown }> => {
+      const [key] = (await readFile(localKeyFile, 'utf8')).split('\n')
+      const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+      const body = method === 'POST' ? '{}' : null
+      const answer = await fetch(`http://127.0.0.1:${port}/api/v1${path}`, { method, headers, body })
+      return { status: answer.status, body: await answer.json() }
+    }
+    await eventually(() => ask('/overview').catch(() => undefined)).toMatchObject({
+      status: 200,
+      body: {
+        isReady: false,
+        notReadyReasons: expect.arrayContaining(['starting']) as string[],
+        connections: 0,
+      },
+    })
+    for (const path of [
+      '/listeners',
+      '/streams',
+      '/bans',
+      '/refusals',
+      '/config',
+      '/log-level',
+      '/drain',
+      '/pods',
+    ])
+      expect(await ask(path)).toMatchObject({ status: 200 })
+    for (const path of ['/clients', '/clients/c', '/clients/c/queue', '/retained', '/agents'])
+      expect(await ask(path)).toMatchObject({ status: 503, body: { code: 'TMQ_STORE_UNAVAILABLE' } })
+    expect(await ask('/drain', 'POST')).toMatchObject({ status: 503 })
+    await redis.start()
+    await starting
+    expect(await ask('/clients')).toMatchObject({ status: 200, body: { items: [] } })
+  })
+})
 
 describe('operations on one pod of several', () => {
   it('show each client at one pod, and who is offline at each', async () => {
@@ -91,13 +153,8 @@ describe('operations on one pod of several', () => {
         back.connect({ clientId: 'c', clean: false }).catch(() => undefined),
       ])
       expect(removed).toBe(true)
-      if (!back.isClosed && (await back.pingOrClose()) === 'answered') {
-        expect(await b.operations.client(ref('c'))).toMatchObject({ state: 'connected', subscriptions: 0 })
-        expect(await back.subscribe(['new', 1])).toEqual([1])
-        await a.publish({ topic: 'new', payload: `${round}`, qos: 1 })
-        expect((await back.next('publish')).payload.toString()).toBe(`${round}`)
-        await back.disconnect()
-      }
+      const isAlive = !back.isClosed && (await back.pingOrClose()) === 'answered'
+      if (isAlive) await expectNewSession(pods, back, `${round}`)
       await b.operations.removeSession(ref('c'))
       for (const pod of [a, b]) await eventually(() => pod.operations.client(ref('c'))).toBeUndefined()
     }

@@ -131,7 +131,7 @@ describe('the last refusals', () => {
       password: 'x',
     })
     onTestFinished(() => opener.close())
-    await expect(opener.openStream('c/ssh')).rejects.toThrow()
+    await expect(opener.openStream('c/ssh')).rejects.toMatchObject({ reset: 'forbidden' })
     await newest({
       point: 'open',
       client: 'laptop',
