@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { listenerName } from './config/listener-name.ts'
 import { withoutSecrets } from './config/print.ts'
 import { createSchemaTree } from './config/schema-tree.ts'
@@ -30,10 +31,12 @@ import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits } from './store/contract.ts'
+import type { Tracing } from './tracing/contract.ts'
 import type { AskedStream } from './tunnel/router/audit.ts'
 import { TunnelRouter } from './tunnel/router/router.ts'
 import { createEmbeddedStore } from './store/embedded/store.ts'
 import { createMemoryStore } from './store/memory.ts'
+import { version } from './version.ts'
 import { sessionIdOf } from './store/session-id.ts'
 
 export interface StartOptions {
@@ -104,6 +107,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     }
 
     const { store, cluster } = await createStoreAndCluster(config, log)
+    const tracing = await createTracing(config, cluster, log)
+    undo.push(() => tracing?.close())
     const tunnels = config.tunnel.enabled
       ? new TunnelRouter({
           config: config.tunnel,
@@ -113,9 +118,10 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
           graceMs: config.session.willGraceMs,
           pods: cluster.isShared ? cluster : undefined,
           refused: (asked, reason, handler) => noteStreamRefused(broker.refusals, asked, { reason, handler }),
+          tracing,
         })
       : undefined
-    const broker: Broker = new Broker({ config, store, cluster, counters, admission, tunnels, log })
+    const broker: Broker = new Broker({ config, store, cluster, counters, admission, tunnels, tracing, log })
 
     // Before the store: while that waits for Redis, somebody wants to know why nothing goes on.
     const listeners: Listener[] = []
@@ -130,6 +136,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       cluster: () => cluster,
       broker: () => broker,
       tunnels: () => tunnels,
+      tracing,
       listeners,
       bridges: () => bridges?.figures() ?? [],
     })
@@ -254,6 +261,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       store,
       cluster,
       admin,
+      tracing,
       gateway,
       bridges,
       listeners,
@@ -295,6 +303,18 @@ async function createStoreAndCluster(config: Config, log: Log): Promise<{ store:
       ? createMemoryStore(limits)
       : createEmbeddedStore({ path, sync, cacheBytes, limits, log })
   return { store, cluster: createSingleCluster(store, { expiryMs: config.session.expiryMs }) }
+}
+
+/** Undefined, and none of its code in memory, without `tracing.endpoint`. */
+async function createTracing(
+  { tracing: { endpoint, ...rest } }: Config,
+  cluster: Cluster,
+  log: Log,
+): Promise<Tracing | undefined> {
+  if (endpoint === undefined) return undefined
+  const { createOtlpTracing } = await import('./tracing/otlp.ts')
+  const instance = cluster.isShared ? cluster.pod : randomUUID()
+  return createOtlpTracing({ config: { ...rest, endpoint }, version, instance, log })
 }
 
 interface ChainContext {
@@ -373,6 +393,7 @@ interface RunningParts {
   readonly counters: BrokerCounters
   readonly store: Store
   readonly cluster: Cluster
+  readonly tracing: Tracing | undefined
   readonly admin: Admin | undefined
   readonly gateway: Gateway | undefined
   readonly bridges: RunningBridges | undefined
@@ -394,6 +415,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     store,
     cluster,
     admin,
+    tracing,
     gateway,
     bridges,
     listeners,
@@ -428,6 +450,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     await cluster.leave()
     await store.close()
     await closeHandlers(chains)
+    await tracing?.close()
     await admin?.close()
     log.info('broker stopped')
   }

@@ -50,6 +50,7 @@ const contracts = [
   'store/session-id.ts',
   'cluster/contract.ts',
   'config/schema.ts',
+  'tracing/contract.ts',
   'admin/read-model.ts',
   'admin/operations.ts',
   'admin/api/resources.ts',
@@ -57,6 +58,7 @@ const contracts = [
 
 /** What each part may import of the others, as a folder (`x/`) or a file. Its own folder is always allowed. */
 const allowed: Record<string, readonly string[]> = {
+  tracing: ['log.ts', 'config/tracing-schema.ts'],
   'log.ts': ['config/schema.ts'],
   'counters.ts': ['hooks/types.ts'],
   /** The rules for topics, which import nothing. */
@@ -71,6 +73,7 @@ const allowed: Record<string, readonly string[]> = {
     'store/session-id.ts',
     'hooks/types.ts',
     'tunnel/router/counters.ts',
+    'tracing/contract.ts',
     'cluster/contract.ts',
     'config/admin-schema.ts',
     'config/nearest.ts',
@@ -97,6 +100,8 @@ const allowed: Record<string, readonly string[]> = {
     'tunnel/protocol/',
     'tunnel/router/',
     'tunnel/status.ts',
+    'tracing/attributes.ts',
+    'tracing/contract.ts',
   ],
   cluster: [
     'log.ts',
@@ -117,6 +122,8 @@ const allowed: Record<string, readonly string[]> = {
     'hooks/types.ts',
     'hooks/decision.ts',
     'config/tunnel-schema.ts',
+    'tracing/attributes.ts',
+    'tracing/contract.ts',
   ],
   gateway: [
     'log.ts',
@@ -170,6 +177,10 @@ const allowed: Record<string, readonly string[]> = {
 
 /** The file or folder that alone knows a library. */
 const owners: Record<string, string | readonly string[]> = {
+  '@opentelemetry/api': 'tracing/otlp.ts',
+  '@opentelemetry/exporter-trace-otlp-http': 'tracing/otlp.ts',
+  '@opentelemetry/resources': 'tracing/otlp.ts',
+  '@opentelemetry/sdk-trace': 'tracing/otlp.ts',
   aedes: 'broker/',
   mqtt: 'bridge/remote.ts',
   'mqtt-packet': ['broker/', 'bridge/local-end.ts'],

@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import type { NumberMetric } from './metric-list.ts'
-import { one } from './samples.ts'
+import { byKey, one } from './samples.ts'
 
 /** Without a limit of a cgroup, Node says 0, or what the kernel writes for "none", which is more than any machine has. */
 function memoryLimitBytes(): number {
@@ -21,6 +21,23 @@ export const processMetrics: readonly NumberMetric[] = [
           value,
         })),
       ),
+  },
+  {
+    name: 'tunnelmq_spans_sent_total',
+    type: 'counter',
+    help: 'Spans that the collector of OpenTelemetry has taken.',
+    labels: [],
+    read: (model) => one(model.tracing()?.sent ?? 0),
+  },
+  {
+    name: 'tunnelmq_spans_dropped_total',
+    type: 'counter',
+    help: 'Spans that were lost, by reason: queue-full (tracing.maxQueuedSpans waited), not-sent (the collector was away or refused them).',
+    labels: ['reason'],
+    read: (model) => {
+      const { queueFull, notSent } = model.tracing() ?? { queueFull: 0, notSent: 0 }
+      return byKey('reason', { 'queue-full': queueFull, 'not-sent': notSent })
+    },
   },
   {
     name: 'tunnelmq_unhandled_errors_total',

@@ -2,6 +2,7 @@ import type { BridgeCounters } from '../bridge/counters.ts'
 import type { ClusterStats } from '../cluster/contract.ts'
 import type { StoreStats } from '../store/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
+import type { TracingFigures } from '../tracing/contract.ts'
 import type { TunnelCounters } from '../tunnel/router/counters.ts'
 
 export interface SessionCounts {
@@ -79,6 +80,8 @@ export interface BrokerReadModel {
   certificates(): readonly CertificateFigures[]
   /** Addresses that are banned now. */
   bannedCount(): number
+  /** Undefined: nothing is traced. */
+  tracing(): TracingFigures | undefined
   /** Undefined: `$tunnel/` is not routed. */
   tunnels(): TunnelFigures | undefined
   bridges(): readonly BridgeFigures[]

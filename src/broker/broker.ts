@@ -10,6 +10,8 @@ import type { Store } from '../store/contract.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { parseStatus } from '../tunnel/router/presence.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
+import { connectAttributes } from '../tracing/attributes.ts'
+import type { Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import { Connecting } from './connecting.ts'
 import { ConnectionEvents } from './connection-events.ts'
@@ -43,6 +45,8 @@ export interface BrokerContext {
   readonly admission: Admission
   /** Undefined: `$tunnel/` is refused. */
   readonly tunnels?: TunnelRouter | undefined
+  /** Undefined: nobody wants spans. */
+  readonly tracing?: Tracing | undefined
   readonly log: Log
 }
 
@@ -79,7 +83,7 @@ export class Broker implements PacketHandler {
 
   constructor(context: BrokerContext) {
     this.#context = context
-    const { config, store, cluster, counters, admission, tunnels, log } = context
+    const { config, store, cluster, counters, admission, tunnels, tracing, log } = context
     const refusals = (this.refusals = new Refusals(config.admin.refusalsKept))
     const { limits, session, auth } = config
     this.#topics = { maxBytes: limits.maxTopicBytes, maxLevels: limits.maxTopicLevels }
@@ -127,7 +131,7 @@ export class Broker implements PacketHandler {
       maxHeldBytes: config.store.redis.maxPendingBytes,
     })
     this.#publishing = new Publishing(
-      { store, dispatcher: this.#dispatcher, tunnels, counters, refusals, log },
+      { store, dispatcher: this.#dispatcher, tunnels, counters, refusals, tracing, log },
       {
         topics: this.#topics,
         onRefusedPublish: auth.onRefusedPublish,
@@ -146,6 +150,7 @@ export class Broker implements PacketHandler {
         tunnels,
         retained: (filter) => this.#retained(filter),
         refusals,
+        tracing,
         log,
       },
       { topics: this.#topics, maxSubscriptionsPerClient: limits.maxSubscriptionsPerClient },
@@ -270,6 +275,14 @@ export class Broker implements PacketHandler {
   }
 
   connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
+    const { tracing } = this.#context
+    if (tracing !== undefined) {
+      connection.connectSpan = tracing.begin({
+        name: 'CONNECT',
+        agoMs: Date.now() - connection.acceptedAtMs,
+        attributes: connectAttributes(connection.transport.peer, packet),
+      })
+    }
     if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection, bytes)
   }
 

@@ -122,8 +122,13 @@ export class Connecting {
     const session = connection.session!
     const { profile } = connection
     if (!(profile.allowAnonymous && session.username === undefined)) {
+      const span = connection.connectSpan?.child('authConnect')
       const asked = profile.guard.authConnect(session)
       const decision = asked instanceof Promise ? await asked : asked
+      if (span !== undefined) {
+        span.end(decision.cause === undefined ? undefined : decision.reason)
+        connection.connectSpan?.set({ 'tunnelmq.handler': decision.handler })
+      }
       // Others of its guesses were answered first. Right or wrong: the same answer, or it would tell which.
       if (asked instanceof Promise && this.#isBanned(connection)) {
         this.#refused(connection, 'banned', BANNED_SINCE)
@@ -209,10 +214,13 @@ export class Connecting {
 
   /** The session, from the store. Resolves to the CONNACK code of a refusal. Never rejects. */
   async attach(connection: Connection): Promise<ConnackCode | undefined> {
+    const span = connection.connectSpan?.child('session')
     try {
       await this.#sessions.attach(connection, this.#recheck)
+      span?.end()
       return undefined
     } catch (error) {
+      span?.end(error instanceof Error ? error.message : String(error))
       connection.endTurn?.()
       if (connection.phase !== 'closed') {
         // Its user has too many at all pods, or we cannot take it.

@@ -3,6 +3,8 @@ import type { BrokerCounters, Refusal } from '../counters.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
 import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
 import type { Log } from '../log.ts'
+import { refusalAttributes } from '../tracing/attributes.ts'
+import type { Attributes } from '../tracing/contract.ts'
 import type { Connection } from './connection.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 
@@ -34,6 +36,8 @@ export class ConnectionEvents {
       { client: session.id, username, address, port, listener, clean, sessionPresent },
       'client connected',
     )
+    connection.connectSpan?.set({ 'tunnelmq.session_present': sessionPresent })
+    endConnectSpan(connection, ACCEPTED)
   }
 
   /** One line for each refused connection, in this form: docs/operations.md has the filter for fail2ban. */
@@ -55,6 +59,7 @@ export class ConnectionEvents {
       'connection refused',
     )
     if (isBanned) log.warn({ address }, 'address banned')
+    endConnectSpan(connection, refusalAttributes(reason, handler), detail === '' ? reason : detail)
   }
 
   /** True: that has led to a ban, here and at other pods. */
@@ -71,6 +76,7 @@ export class ConnectionEvents {
   disconnected(connection: Connection, { kind, detail }: DisconnectReason): void {
     const { log, counters } = this.#context
     counters.disconnects[kind]++
+    endConnectSpan(connection, refusalAttributes(kind, undefined), detail ?? kind)
     // One that was refused has had its line.
     if (kind === 'refused') return
     const { address, port, listener } = connection.transport.peer
@@ -85,6 +91,20 @@ export class ConnectionEvents {
     this.#context.log.error({ err: error, client: connection.clientId }, 'internal error')
   }
 }
+
+/** The CONNECT is answered, or its connection is gone: the first of these is how it ended. */
+function endConnectSpan(connection: Connection, outcome: Attributes, failure?: string): void {
+  const { connectSpan: span, session } = connection
+  if (span === undefined) return
+  connection.connectSpan = undefined
+  span.set(outcome)
+  // A handler may have given it another name.
+  if (session !== undefined) span.set({ 'messaging.client.id': session.id })
+  if (session?.username !== undefined) span.set({ 'user.name': session.username })
+  span.end(failure)
+}
+
+const ACCEPTED: Attributes = { 'tunnelmq.outcome': 'accepted' }
 
 /** Ends that are nobody's fault and may come by the thousand. */
 const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 'shutdown'])

@@ -20,6 +20,7 @@ import { encodeAck, encodeConnack, encodeSuback } from './packets/encode.ts'
 import { ConnackCode, PacketType } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
 import { PendingAcks } from './pending-acks.ts'
+import type { Span } from '../tracing/contract.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { ListenerProfile } from './listener-profile.ts'
@@ -89,6 +90,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   messagesOut = 0
   bytesIn = 0
   bytesOut = 0
+  /** From its accept to its CONNACK; undefined where nobody traces, and when that is over. */
+  connectSpan: Span | undefined
   /** The CONNACK code that Aedes is to refuse with. */
   refusal: ConnackCode | undefined
   /** The session was there before this connection. */

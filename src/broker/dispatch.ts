@@ -2,6 +2,7 @@ import type { Cluster } from '../cluster/contract.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { PublishTarget, PublishWrite, Store, StoredSession } from '../store/contract.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
+import type { Attributes, Span } from '../tracing/contract.ts'
 import type { ClientSession, Subscription } from './client-session.ts'
 import { HeldPublishes } from './held-publishes.ts'
 import type { Message } from './message.ts'
@@ -19,6 +20,8 @@ export interface DispatchOptions {
   readonly willOf?: string
   /** The claim that the will was stored with; undefined: that of this pod. */
   readonly willClaim?: number
+  /** Of the PUBLISH, if that is traced. */
+  readonly span?: Span
 }
 
 /** Called when the message is safe; or with why it is not, and then nothing of it was stored. */
@@ -65,7 +68,9 @@ export class Dispatcher {
   dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
     if (message.qos === 0 || !this.#held.mustWait) return this.#dispatch(message, options, done)
     message.detach()
+    const waiting = options.span?.child('wait for other pods')
     this.#held.add(message.payload.length, (error) => {
+      waiting?.end(error?.message)
       if (error !== undefined) done(error)
       else if (this.#dispatch(message, options, done)) done(undefined)
     })
@@ -73,17 +78,25 @@ export class Dispatcher {
   }
 
   #dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
-    const { retain, incoming, willOf } = options
+    const { retain, incoming, willOf, span } = options
     const isOnce = incoming !== undefined || willOf !== undefined
     const receivers = new Receivers(isOnce ? 'when-new' : 'at-once')
-    this.#route(this.#subscriptions.match(message.topic), message, receivers)
+    const matching = span?.child('match')
+    const routes = this.#subscriptions.match(message.topic)
+    matching?.end()
+    const delivering = span?.child('deliver')
+    this.#route(routes, message, receivers)
+    delivering?.end()
     const { targets, pods } = receivers
+    span?.set(receiverAttributes(routes, receivers))
     if (pods !== undefined && message.qos === 0 && !isOnce) this.#cluster.send(pods, message)
     const isForPods = pods !== undefined && message.qos > 0
     if (targets === undefined && !isForPods && !retain && !isOnce) return true
     const askedMs = performance.now()
+    const committing = span?.child('store')
     this.#store.publish(toWrite(message, options, receivers), (error, seqs, duplicate) => {
       this.#commitLatency.observe(performance.now() - askedMs)
+      committing?.end(error?.message)
       if (error === undefined) {
         receivers.stored(seqs, message)
         if (isOnce && !duplicate) {
@@ -225,6 +238,15 @@ function toWrite(message: Message, options: DispatchOptions, { targets, pods }: 
     ...(willOf !== undefined && { willOf }),
     ...(willClaim !== undefined && { willClaim }),
     ...(pods !== undefined && message.qos > 0 && { pods }),
+  }
+}
+
+function receiverAttributes(routes: readonly Route[], { targets, pods }: Receivers): Attributes {
+  return {
+    'tunnelmq.subscriptions': routes.length,
+    'tunnelmq.stored_queues': targets?.length ?? 0,
+    // Where it goes on. Its trace does not: MQTT 3.1.1 has no place for a context, neither has what pods send each other.
+    ...(pods !== undefined && { 'tunnelmq.pods': pods }),
   }
 }
 

@@ -5,9 +5,11 @@ import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
 import { parseStatusTopic } from '../tunnel/protocol/names.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
+import { publishAttributes, refusalAttributes } from '../tracing/attributes.ts'
+import type { Span, Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
-import type { Dispatcher } from './dispatch.ts'
+import type { Dispatcher, DispatchOptions } from './dispatch.ts'
 import { Message } from './message.ts'
 import { malformed } from './packets/fault.ts'
 import type { PublishFields } from './packets/publish.ts'
@@ -39,6 +41,7 @@ export class Publishing {
   readonly #tunnels: TunnelRouter | undefined
   readonly #counters: BrokerCounters
   readonly #refusals: Refusals
+  readonly #tracing: Tracing | undefined
   readonly #options: PublishingOptions
   readonly #log: Log
 
@@ -50,6 +53,7 @@ export class Publishing {
       tunnels: TunnelRouter | undefined
       counters: BrokerCounters
       refusals: Refusals
+      tracing: Tracing | undefined
       log: Log
     },
     options: PublishingOptions,
@@ -59,6 +63,7 @@ export class Publishing {
     this.#tunnels = context.tunnels
     this.#counters = context.counters
     this.#refusals = context.refusals
+    this.#tracing = context.tracing
     this.#log = context.log
     this.#options = options
   }
@@ -108,15 +113,20 @@ export class Publishing {
       this.#refuse(connection, request, messageId, 'reserved topic')
       return
     }
+    const span = this.#tracing?.samples() === true ? beginSpan(this.#tracing, connection, request) : undefined
+    const asking = span?.child('authPublish')
     const decision = connection.profile.guard.authPublish(connection.session!, request)
     if (!(decision instanceof Promise)) {
-      this.#decided(connection, request, messageId, decision)
+      asking?.end()
+      this.#decided(connection, request, messageId, decision, span)
       return
     }
     // Packets of one client are handled in their order.
     connection.hold()
     void decision.then((made) => {
-      if (connection.phase === 'open') this.#decided(connection, request, messageId, made)
+      asking?.end(made.cause === undefined ? undefined : made.reason)
+      if (connection.phase === 'open') this.#decided(connection, request, messageId, made, span)
+      else span?.end('the connection is gone')
       connection.release()
     })
   }
@@ -147,9 +157,18 @@ export class Publishing {
     if (fault !== undefined) throw malformed(fault)
   }
 
-  #decided(connection: Connection, request: PublishRequest, messageId: number, decision: Decision): void {
+  #decided(
+    connection: Connection,
+    request: PublishRequest,
+    messageId: number,
+    decision: Decision,
+    span: Span | undefined,
+  ): void {
+    span?.set({ 'tunnelmq.handler': decision.handler })
     if (!decision.allowed) {
-      this.#refuse(connection, request, messageId, decision.reason ?? 'refused', decision.handler)
+      const reason = decision.reason ?? 'refused'
+      this.#refuse(connection, request, messageId, reason, decision.handler)
+      if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
     if (
@@ -158,9 +177,10 @@ export class Publishing {
     ) {
       const reason = 'the handler rewrote the topic to one that is not allowed'
       this.#refuse(connection, request, messageId, reason, decision.handler)
+      if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
-    this.#accept(connection, request, messageId)
+    this.#accept(connection, request, messageId, span)
   }
 
   #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {
@@ -175,7 +195,7 @@ export class Publishing {
     return false
   }
 
-  #accept(connection: Connection, request: PublishRequest, messageId: number): void {
+  #accept(connection: Connection, request: PublishRequest, messageId: number, span?: Span): void {
     const { qos } = request
     const session = connection.clientSession!
     const nowMs = Date.now()
@@ -190,10 +210,11 @@ export class Publishing {
       request.retain && this.#dispatcher.keepsRetain,
     )
     if (qos === 0) {
-      const retained = request.retain
-      this.#dispatcher.dispatch(message, { retain: retained }, (error) => {
+      const safe = this.#dispatcher.dispatch(message, withSpan({ retain: request.retain }, span), (error) => {
         if (error !== undefined) this.#counters.dropped['store-failed']++
+        span?.end(error?.message)
       })
+      if (safe) span?.end()
       connection.profile.guard.publish(connection.session!, request)
       return
     }
@@ -203,15 +224,17 @@ export class Publishing {
     if (qos === 2 && incoming === undefined) session.incomingIds.add(messageId)
     const options = incoming === undefined ? { retain: request.retain } : { retain: request.retain, incoming }
     let pending: PendingAck | undefined = undefined as PendingAck | undefined
-    const safe = this.#dispatcher.dispatch(message, options, (error) => {
+    const safe = this.#dispatcher.dispatch(message, withSpan(options, span), (error) => {
       if (error === undefined) {
         connection.acks.settle(pending!)
         connection.profile.guard.publish(connection.session!, request)
       } else this.#notStored(connection, error)
+      span?.end(error?.message)
       this.#easeUp(connection)
     })
     if (safe) {
       this.#acknowledge(connection, ackType, messageId)
+      span?.end()
       connection.profile.guard.publish(connection.session!, request)
       return
     }
@@ -295,6 +318,30 @@ export class Publishing {
     }
     if (delayMs > 0) connection.throttle(delayMs)
   }
+}
+
+function beginSpan(tracing: Tracing, connection: Connection, request: PublishRequest): Span {
+  return tracing.begin({
+    name: 'PUBLISH',
+    attributes: publishAttributes({
+      clientId: connection.clientId,
+      listener: connection.profile.name,
+      payloadBytes: request.payload.length,
+      topic: request.topic,
+      qos: request.qos,
+      retain: request.retain,
+      dup: request.dup,
+    }),
+  })
+}
+
+function endRefused(span: Span, reason: string, handler: string): void {
+  span.set(refusalAttributes('refused', handler))
+  span.end(reason)
+}
+
+function withSpan(options: DispatchOptions, span: Span | undefined): DispatchOptions {
+  return span === undefined ? options : { ...options, span }
 }
 
 /** Payload of one client that waits for the store; with more its connection is not read. */

@@ -9,6 +9,7 @@ import type { Config } from '../config/schema.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Store } from '../store/contract.ts'
+import type { Tracing } from '../tracing/contract.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
@@ -26,6 +27,7 @@ export interface ReadModelParts {
   readonly broker: () => Broker | undefined
   readonly tunnels: () => TunnelRouter | undefined
   readonly bridges: () => readonly BridgeFigures[]
+  readonly tracing?: Tracing | undefined
   /** Listeners that are open, as far as they have certificates. */
   readonly listeners: readonly { readonly name: string; readonly certificateEndsAtMs: number | undefined }[]
 }
@@ -51,6 +53,7 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
       retainedMaxBytes: config.retained.maxBytes,
     },
     fullestQueueRatio: () => fullestQueueRatio(store, config.session),
+    tracing: () => parts.tracing?.figures(),
     certificates: () => parts.listeners.flatMap(certificateOf),
     bannedCount: () => admission.bans().length,
     tunnels: () => {

@@ -5,6 +5,8 @@ import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
 import { parseStatusTopic, statusTopic } from '../tunnel/protocol/names.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
+import { refusalAttributes, subscribeAttributes } from '../tracing/attributes.ts'
+import type { Span, Tracing } from '../tracing/contract.ts'
 import type { TunnelRole } from '../tunnel/router/seats.ts'
 import { addMountpoint, type ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
@@ -43,6 +45,7 @@ export class Subscribing {
   readonly #tunnels: TunnelRouter | undefined
   readonly #retained: (filter: string) => readonly Message[]
   readonly #refusals: Refusals
+  readonly #tracing: Tracing | undefined
   readonly #options: SubscribingOptions
   readonly #log: Log
 
@@ -56,6 +59,7 @@ export class Subscribing {
       /** Retained messages that match, `$SYS` included, with RETAIN set. */
       retained: (filter: string) => readonly Message[]
       refusals: Refusals
+      tracing: Tracing | undefined
       log: Log
     },
     options: SubscribingOptions,
@@ -67,16 +71,31 @@ export class Subscribing {
     this.#tunnels = context.tunnels
     this.#retained = context.retained
     this.#refusals = context.refusals
+    this.#tracing = context.tracing
     this.#log = context.log
     this.#options = options
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
     const asked = packet.subscriptions.map(({ filter, qos }) => this.#parse(connection, filter, qos))
+    const span = this.#tracing?.begin({
+      name: 'SUBSCRIBE',
+      attributes: subscribeAttributes(
+        connection.clientId,
+        connection.profile.name,
+        asked.map(({ filter }) => filter),
+      ),
+    })
     connection.hold()
-    void this.#subscribe(connection, packet.messageId, asked)
-      .catch((error: unknown) => this.#failed(connection, error))
-      .finally(() => connection.release())
+    void this.#subscribe(connection, packet.messageId, asked, span)
+      .catch((error: unknown) => {
+        span?.end(error instanceof Error ? error.message : String(error))
+        this.#failed(connection, error)
+      })
+      .finally(() => {
+        span?.end(connection.phase === 'open' ? undefined : 'the connection is gone')
+        connection.release()
+      })
   }
 
   #parse(connection: Connection, filter: string, qos: QoS): Asked {
@@ -101,7 +120,13 @@ export class Subscribing {
     return tunnels.roleOf(connection.clientId, filter) ?? 'refused'
   }
 
-  async #subscribe(connection: Connection, messageId: number, asked: readonly Asked[]): Promise<void> {
+  async #subscribe(
+    connection: Connection,
+    messageId: number,
+    asked: readonly Asked[],
+    span: Span | undefined,
+  ): Promise<void> {
+    const asking = span?.child('authSubscribe')
     const requests = asked.filter(({ kind }) => kind === 'messages').map(({ request }) => request)
     const decision =
       requests.length > 0 && connection.profile.guard.authSubscribe(connection.session!, requests)
@@ -110,6 +135,7 @@ export class Subscribing {
     // There is one such filter, however often the packet names it.
     const served = serving.length > 0 && (await this.#mayServe(connection, serving[0]!.request.topic))
     for (const { request } of serving) request.refused = !(served !== false && served.allowed)
+    asking?.end()
     if (connection.phase !== 'open') return
     const allowed = made !== false && made.allowed
     const refuse = (one: Asked, reason: string, by?: Decision | false): void => {
@@ -152,8 +178,11 @@ export class Subscribing {
       granted.push(subscription)
       codes.push(subscription.qos)
     }
+    const storing = span?.child('store')
     if (granted.length > 0 && !(await this.#take(connection, granted))) return
+    storing?.end()
     connection.sendSuback(messageId, codes)
+    if (span !== undefined) endSpan(span, codes, made || served)
     this.#attachTunnels(connection, asked)
     for (const { filter, matchFilter, qos, shareGroup } of granted) {
       if (shareGroup !== undefined) continue
@@ -293,4 +322,12 @@ function toStored({ filter, request }: Asked, { profile, isBridge }: Connection)
   }
   // QoS 2 is not offered to shared subscriptions (share-group.ts).
   return { filter, matchFilter, shareGroup, qos: qos === 0 ? 0 : 1 }
+}
+
+/** The SUBACK is written. */
+function endSpan(span: Span, codes: readonly number[], by: Decision | false): void {
+  span.set({ 'tunnelmq.return_codes': codes, ...(by !== false && { 'tunnelmq.handler': by.handler }) })
+  const isRefused = codes.every((code) => code === SUBACK_FAILURE)
+  if (isRefused) span.set(refusalAttributes('refused', by === false ? undefined : by.handler))
+  span.end(isRefused ? 'refused' : undefined)
 }

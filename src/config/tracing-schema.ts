@@ -9,6 +9,7 @@ export const tracingSchema = z
     endpoint: z
       .string()
       .regex(/^https?:\/\/[^\s]+$/)
+      .meta({ secret: true, secretUrl: true })
       .optional()
       .describe(
         'OpenTelemetry: where spans are sent by OTLP over HTTP, for example `http://collector:4318/v1/traces`. Without it, nothing is loaded, and nothing costs anything.',
@@ -24,7 +25,7 @@ export const tracingSchema = z
       .min(0)
       .default(100)
       .describe(
-        'Of so many messages the way of one is traced; 0: of none. Connections and streams always are.',
+        'Of so many messages the way of one is traced; 0: of none. Connections, subscriptions and streams always are.',
       ),
     maxQueuedSpans: positive
       .default(2_048)

@@ -1,12 +1,14 @@
 import type { Log } from '../../log.ts'
+import { refusalAttributes, streamAttributes } from '../../tracing/attributes.ts'
+import type { Attributes, Tracing } from '../../tracing/contract.ts'
 import type { ResetName } from '../protocol/reset-code.ts'
 import type { StreamEnd, TunnelCounters } from './counters.ts'
 import type { TunnelEnd } from './end.ts'
-import type { RoutedStream } from './routed-stream.ts'
+import { RoutedStream } from './routed-stream.ts'
 import type { Seat } from './seats.ts'
 
 /** One that runs, or that somebody wants. */
-export type AskedStream = Pick<RoutedStream, 'lane' | 'id' | 'client'>
+export type AskedStream = Pick<RoutedStream, 'lane' | 'id' | 'client'> & { readonly startedAtMs?: number }
 
 /** Of one client. */
 const REFUSAL_LINES_A_MINUTE = 60
@@ -19,16 +21,21 @@ export class Audit {
   /** Those that have no line yet. */
   readonly #opened: RoutedStream[] = []
   readonly #now: () => number
+  readonly #tracing: Tracing | undefined
+  /** When its target was reached; kept only for spans. */
+  readonly #openedAtMs = new WeakMap<RoutedStream, number>()
   readonly #refusals = new WeakMap<Seat, { sinceMs: number; count: number }>()
 
-  constructor(counters: TunnelCounters, log: Log, now: () => number) {
+  constructor(counters: TunnelCounters, log: Log, now: () => number, tracing?: Tracing) {
     this.counters = counters
     this.#log = log
     this.#now = now
+    this.#tracing = tracing
   }
 
   opened(stream: RoutedStream): void {
     this.counters.opened++
+    if (this.#tracing !== undefined) this.#openedAtMs.set(stream, this.#now())
     if (this.#opened.push(stream) === 1) setImmediate(() => this.#writeOpened())
   }
 
@@ -44,6 +51,7 @@ export class Audit {
 
   refused(asked: AskedStream, reason: ResetName, detail: string): void {
     this.counters.refused[reason]++
+    this.#trace(asked, refusalAttributes(reason, undefined), detail === '' ? reason : detail)
     const notLogged = this.#countRefusal(asked.lane.client)
     if (notLogged === undefined) return
     this.#log.info(
@@ -67,6 +75,12 @@ export class Audit {
   ended(stream: RoutedStream, reason: StreamEnd, detail: string, nowMs: number): void {
     this.counters.ended[reason]++
     this.#writeOpened()
+    const { up, down } = stream
+    this.#trace(
+      stream,
+      { 'tunnelmq.outcome': reason, 'tunnelmq.bytes_up': up.bytes, 'tunnelmq.bytes_down': down.bytes },
+      reason === 'closed' || reason === 'moved' ? undefined : detail === '' ? reason : detail,
+    )
     this.#log.info(
       {
         ...described(stream),
@@ -78,6 +92,30 @@ export class Audit {
       },
       'stream ended',
     )
+  }
+
+  /** All of a stream is known when it has ended, and so its span is made then. */
+  #trace(asked: AskedStream, outcome: Attributes, failure: string | undefined): void {
+    if (this.#tracing === undefined) return
+    const { lane, client, startedAtMs } = asked
+    const nowMs = this.#now()
+    const span = this.#tracing.begin({
+      name: 'tunnel stream',
+      agoMs: nowMs - (startedAtMs ?? nowMs),
+      attributes: {
+        ...streamAttributes({
+          ...client,
+          agent: lane.agent.name,
+          agentPod: lane.agent.isElsewhere ? lane.agent.remote?.pod : undefined,
+          service: lane.service,
+          client: lane.client.name,
+        }),
+        ...outcome,
+      },
+    })
+    const openedAtMs = asked instanceof RoutedStream ? this.#openedAtMs.get(asked) : undefined
+    if (openedAtMs !== undefined) span.event('opened', nowMs - openedAtMs)
+    span.end(failure)
   }
 
   /** Somebody who may do that has ended it; `ended` follows. */

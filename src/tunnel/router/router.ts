@@ -1,4 +1,5 @@
 import type { PodId, Seat as PodSeat } from '../../cluster/contract.ts'
+import type { Tracing } from '../../tracing/contract.ts'
 import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import type { DisconnectReason } from '../../hooks/types.ts'
 import type { Log } from '../../log.ts'
@@ -33,6 +34,8 @@ export interface TunnelRouterOptions {
   /** Undefined: there are no others. */
   readonly pods?: TunnelPods | undefined
   readonly refused?: OnStreamRefused | undefined
+  /** Undefined: nobody wants spans of streams. */
+  readonly tracing?: Tracing | undefined
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
@@ -66,7 +69,7 @@ export class TunnelRouter {
   constructor(options: TunnelRouterOptions) {
     const { config, log, publishStatus, statusOf, graceMs, pods, now = () => performance.now() } = options
     const namespaces = this.#namespaces
-    const audit = new Audit(this.counters, log, now)
+    const audit = new Audit(this.counters, log, now, options.tracing)
     const shaper = new Shaper({
       perStream: config.bytesPerSecondPerStream,
       perClient: config.bytesPerSecondPerClient,

@@ -34,6 +34,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     limits: { maxConnections: 1, retainedMaxMessages: 1, retainedMaxBytes: 1 },
     fullestQueueRatio: () => 0,
     certificates: () => [],
+    tracing: () => undefined,
     bannedCount: () => 0,
     tunnels: () => undefined,
     bridges: () => [],
