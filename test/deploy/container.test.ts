@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -142,9 +141,11 @@ describe('the container', () => {
   it('takes and delivers messages, and obeys its own commands', async () => {
     const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { protocolVersion: 4 })
     await client.subscribeAsync('a/#', { qos: 1 })
-    const arrived = once(client, 'message')
+    const arrived = new Promise<string>((resolve) => {
+      client.once('message', (_topic, payload) => resolve(payload.toString()))
+    })
     await client.publishAsync('a/b', 'hello', { qos: 1 })
-    expect(String((await arrived)[1])).toBe('hello')
+    expect(await arrived).toBe('hello')
     // With the key of this start, which only its user can read.
     expect(container.exec('tunnelmq', 'clients', '--json').output).toContain(client.options.clientId)
     await client.endAsync()
