@@ -112,12 +112,20 @@ function wayOf(addressFrom: string | null): string {
   return ways[addressFrom ?? ''] ?? ''
 }
 
+/** Of steps that are no handlers. */
+const adviceOn: Readonly<Record<string, string>> = {
+  ban: '`tunnelmq ban remove` lets the address in again',
+  protocol: 'the client has to send something else: no handler can allow it',
+  limit: 'raise the limit in the configuration (docs/configuration.md)',
+  chain: 'no handler has an opinion, which is a refusal: add a rule, or a handler (docs/handlers.md)',
+  agent: 'start the agent, or look at `tunnelmq agents` for its name',
+}
+
 function advice(steps: Explanation['steps']): string {
-  const failed = steps.find(({ opinion }) => opinion === 'failed')
-  if (failed !== undefined) return `To change it: mend ${failed.by}; the log of the broker has its error`
-  const refused = steps.find(({ opinion }) => opinion === 'refused')
-  if (refused === undefined)
-    return 'To change it: no handler has an opinion, which is a refusal. Add a rule, or a handler (docs/handlers.md)'
-  const place = refused.rule === null ? '' : `, at ${refused.rule}`
-  return `To change it: ${refused.by}${place} decides`
+  const decides = steps.find(({ opinion }) => opinion === 'failed' || opinion === 'refused')
+  const { by = 'chain', opinion, rule = null } = decides ?? {}
+  if (opinion === 'failed') return `To change it: mend ${by}; the log of the broker has its error`
+  const known = adviceOn[by]
+  if (known !== undefined) return `To change it: ${known}`
+  return `To change it: ${by} decides${rule === null ? '' : `, see ${rule}`} (docs/handlers.md)`
 }
