@@ -1,9 +1,20 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
+import type { MqttClient } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createAgent } from '../../../src/tunnel/index.ts'
 import type { TestBroker } from '../../support/broker.ts'
-import { connectRaw, eventOf, eventsOf, openBroker, openRaw } from '../../support/broker-world.ts'
+import {
+  connectMqtt,
+  connectMqttOver,
+  connectRaw,
+  eventOf,
+  openBroker,
+  openRaw,
+  temporaryFolder,
+} from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
 import { dialPort, echo, openTarget } from '../../support/tunnel-ends.ts'
 
@@ -112,6 +123,33 @@ describe('a broker that is drained', () => {
     }).toBe(false)
   })
 
+  it('opens each kind of listener again, with those that are there still', async () => {
+    const path = join(await temporaryFolder(), 'mqtt.sock')
+    const broker = await openBroker({
+      listeners: [
+        { type: 'tcp', port: 0, allowAnonymous: true },
+        { type: 'ws', port: 0, allowAnonymous: true },
+        { type: 'unix', path, allowAnonymous: true },
+      ],
+    })
+    const [tcp, ws] = broker.listeners.map(({ url }) => url) as [string, string]
+    const connectAgain = async (round: number): Promise<MqttClient[]> => [
+      await connectMqtt(tcp, { clientId: `tcp ${round}` }),
+      await connectMqtt(ws, { clientId: `ws ${round}` }),
+      await connectMqttOver({ path }, { clientId: `unix ${round}` }),
+    ]
+    const before = await connectAgain(1)
+    await broker.operations.drain({ spreadMs: 600_000 })
+    expect(existsSync(path)).toBe(false)
+    await broker.undrain()
+    const after = await connectAgain(2)
+    const listeners = await broker.operations.listeners()
+    expect(listeners.map(({ url }) => url)).toEqual(broker.listeners.map(({ url }) => url))
+    // One was sent away at once.
+    const connections = listeners.reduce((sum, listener) => sum + listener.connections, 0)
+    expect(connections).toBe(before.length + after.length - 1)
+  })
+
   it('opens its tunnel ports again as well', async () => {
     const broker = await openBroker({ tunnel: { listen: [{ bind: '127.0.0.1:0', to: 'pi7/echo' }] } })
     const agent = createAgent({
@@ -125,7 +163,7 @@ describe('a broker that is drained', () => {
     await broker.drain(0)
     await refusesConnections({ port })
     await broker.undrain()
-    await eventually(() => eventsOf(broker, 'client connected', { client: 'pi7' }).length).toBe(2)
+    await eventually(() => broker.operations.agents()).toMatchObject([{ name: 'pi7', isOnline: true }])
     const socket = await dialPort(port)
     socket.write('hello')
     expect(String(((await once(socket, 'data')) as [Buffer])[0])).toBe('hello')

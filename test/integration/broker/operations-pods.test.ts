@@ -47,8 +47,8 @@ describe('operations on a pod that has not started', () => {
     const ask = async (path: string, method = 'GET'): Promise<{ status: number; body: unknown }> => {
       const [key] = (await readFile(localKeyFile, 'utf8')).split('\n')
       const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
-      const body = method === 'POST' ? '{}' : null
-      const answer = await fetch(`http://127.0.0.1:${port}/api/v1${path}`, { method, headers, body })
+      const init = method === 'GET' ? { headers } : { method, headers, body: '{}' }
+      const answer = await fetch(`http://127.0.0.1:${port}/api/v1${path}`, init)
       return { status: answer.status, body: await answer.json() }
     }
     await eventually(() => ask('/overview').catch(() => undefined)).toMatchObject({
