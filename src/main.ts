@@ -30,7 +30,7 @@ import { createAdmission } from './listeners/admission.ts'
 import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
 import { createSilentLog, type Log } from './log.ts'
-import type { Store, StoreLimits } from './store/contract.ts'
+import type { Store, StoreLimits, StoreStats } from './store/contract.ts'
 import type { Tracing } from './tracing/contract.ts'
 import type { AskedStream } from './tunnel/router/audit.ts'
 import { TunnelRouter } from './tunnel/router/router.ts'
@@ -74,6 +74,8 @@ export interface RunningBroker {
   reload(): Promise<void>
   /** Stops accepting, sends clients away, closes the store. Resolves when all is written. */
   stop(reason?: string): Promise<void>
+  /** For the process around it: writes that wait for their commit, commits since the start; `failure`: '' or why not. */
+  storeProgress(): Pick<StoreStats, 'failure' | 'pendingWrites' | 'commits'>
   /** For the process around it: a promise was rejected that nobody awaited. Counted in the metrics. */
   noteUnhandledError(): void
   /** Resolves when the broker has stopped. */
@@ -484,6 +486,7 @@ function createRunning(parts: RunningParts): RunningBroker {
       stopping ??= withDeadline(stop(reason), config.shutdown.timeoutMs, log).finally(resolveClosed)
       return stopping
     },
+    storeProgress: () => store.stats(),
     noteUnhandledError() {
       counters.unhandledErrors++
     },

@@ -3,6 +3,7 @@ import type { Environment } from '../config/overrides.ts'
 import { loadAgentConfig } from '../config/tunnel-endpoint.ts'
 import { createLog, flushLog } from '../log.ts'
 import { createAgent } from '../tunnel/connect.ts'
+import { serviceManagerOf } from './systemd.ts'
 import { readCredentials } from './tunnel-credentials.ts'
 import { TunnelExit, withTunnelExit } from './tunnel-exit.ts'
 import { addAgentOptions, configFileOf, tunnelOverrides, type AgentFlags } from './tunnel-flags.ts'
@@ -54,10 +55,15 @@ async function runAgent(flags: AgentFlags, env: Environment): Promise<void> {
   })
   const targets = Object.fromEntries(Object.entries(services).map(([name, { target }]) => [name, target]))
   log.info({ agent: id, broker: config.broker, services: targets }, 'agent started')
+  const manager = serviceManagerOf(env, log)
+  // Also without its broker: it tries again for as long as it takes, and systemd is not to end it for that.
+  manager?.ready(`agent ${id}`)
+  manager?.watch(() => true)
   await untilStopped({
     events: process,
     log,
     stop: async (signal) => {
+      manager?.stopping()
       log.info({ signal, streams: agent.streams }, 'agent stopping')
       await agent.close()
       log.info('agent stopped')

@@ -6,7 +6,8 @@ import { createLog, flushLog, resolveLogFormat, type Log } from '../log.ts'
 import type { RunningBroker } from '../main.ts'
 import { collect, configFile, overridesOf, type ConfigFlags } from './config-flags.ts'
 import { greeting, tryCommands } from './greeting.ts'
-import { runUntilStopped } from './process-events.ts'
+import { RUNNING, runUntilStopped } from './process-events.ts'
+import { serviceManagerOf, watchStore } from './systemd.ts'
 
 const help = `
 Without a configuration: MQTT on 127.0.0.1:1883 and ws://127.0.0.1:8083/mqtt for everyone on this machine,
@@ -37,7 +38,10 @@ async function runBroker(flags: ConfigFlags, env: Environment): Promise<void> {
   const { startBroker } = await import('../main.ts')
   const broker = await startBroker({ config: loaded.config, log })
   greet(loaded, broker, log)
-  const exitCode = await runUntilStopped({ broker, log, events: process })
+  const manager = serviceManagerOf(env, log)
+  manager?.ready(RUNNING)
+  manager?.watch(watchStore(() => broker.storeProgress()))
+  const exitCode = await runUntilStopped({ broker, log, manager, events: process })
   await flushLog(log)
   // Not by an empty event loop: a handler's forgotten timer must not keep a stopped broker alive.
   process.exit(exitCode)

@@ -1,18 +1,29 @@
 import { flushLog, type Log } from '../log.ts'
 import type { RunningBroker } from '../main.ts'
+import type { ServiceManager } from './systemd.ts'
 
 export interface ProcessEventOptions {
   readonly broker: Pick<RunningBroker, 'reload' | 'stop' | 'closed' | 'noteUnhandledError'>
   readonly log: Log
+  /** Undefined: nobody has to be told. */
+  readonly manager?: ServiceManager | undefined
   /** The process, or its twin in a test. */
   readonly events: Pick<NodeJS.Process, 'on' | 'off' | 'exit'>
 }
+
+/** What `systemctl status` shows. */
+export const RUNNING = 'running'
 
 /**
  * Ties the broker to its process: SIGTERM and SIGINT drain and exit with 0, a second one exits at once with 1,
  * SIGHUP reads files again. Resolves with the exit code when the broker has stopped.
  */
-export async function runUntilStopped({ broker, log, events }: ProcessEventOptions): Promise<number> {
+export async function runUntilStopped({
+  broker,
+  log,
+  manager,
+  events,
+}: ProcessEventOptions): Promise<number> {
   let exitCode = 0
   let isStopping = false
   let unhandledCount = 0
@@ -20,6 +31,7 @@ export async function runUntilStopped({ broker, log, events }: ProcessEventOptio
   const stop = (reason: string): void => {
     if (isStopping) return
     isStopping = true
+    manager?.stopping()
     broker.stop(reason).catch((error: unknown) => {
       exitCode = 1
       log.error({ err: error }, 'stop failed')
@@ -40,10 +52,16 @@ export async function runUntilStopped({ broker, log, events }: ProcessEventOptio
   }
   const onReloadSignal = (): void => {
     log.info({ signal: 'SIGHUP' }, 'reloading')
-    broker.reload().then(
-      () => log.info('reloaded'),
-      (error: unknown) => log.error({ err: error }, 'reload failed, what was in force stays'),
-    )
+    manager?.reloading()
+    broker
+      .reload()
+      .then(
+        () => log.info('reloaded'),
+        (error: unknown) => log.error({ err: error }, 'reload failed, what was in force stays'),
+      )
+      .finally(() => {
+        if (!isStopping) manager?.ready(RUNNING)
+      })
   }
   // A promise that nobody awaited: our bug or a handler's, and no reason to disconnect everyone.
   const onRejection = (error: unknown): void => {

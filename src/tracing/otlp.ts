@@ -137,9 +137,9 @@ class Delivery implements SpanProcessor {
   /** At most a line a minute: a collector that is away is not to fill the disk. */
   #lost(count: number, reason: string): void {
     this.#lostSinceWarning += count
-    const nowMs = performance.now()
-    if (nowMs - this.#warnedAtMs < WARN_INTERVAL_MS) return
-    this.#warnedAtMs = nowMs
+    const atMs = performance.now()
+    if (atMs - this.#warnedAtMs < WARN_INTERVAL_MS) return
+    this.#warnedAtMs = atMs
     this.#log.warn({ endpoint: this.#endpoint, spans: this.#lostSinceWarning, reason }, 'spans not sent')
     this.#lostSinceWarning = 0
   }

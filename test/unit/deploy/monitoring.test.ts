@@ -4,6 +4,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { createMetrics } from '../../../src/admin/metrics.ts'
 import { eventLoopMetric, latencyMetrics, numberMetrics } from '../../../src/admin/metric-list.ts'
+import { createBridgeCounters } from '../../../src/bridge/counters.ts'
 import { createBrokerCounters } from '../../../src/counters.ts'
 import { createTunnelCounters } from '../../../src/tunnel/router/counters.ts'
 import { readPromql, type Selector } from '../../support/promql.ts'
@@ -149,6 +150,16 @@ describe('expressions of alerts and the dashboard', () => {
         counters,
         tunnels: () => ({ counters: createTunnelCounters(), streams: 0, agents: 0, clients: 0, shaped: 0 }),
         cluster: () => ({ stats: clusterStats, silentMs: 0, pendingBytes: 0 }),
+        bridges: () => [
+          {
+            name: 'cloud',
+            isRunning: true,
+            isUp: true,
+            counters: createBridgeCounters(),
+            queuedCount: 0,
+            queuedBytes: 0,
+          },
+        ],
         certificates: () => [{ listener: 'tls-8883', endsAtMs: 0 }],
       }),
     )
@@ -212,7 +223,7 @@ describe('the alerts', () => {
       ...['tunnelmq_process_memory_limit_bytes', 'tunnelmq_certificate_end_timestamp_seconds'],
       ...['tunnelmq_cluster_silent_seconds', 'tunnelmq_cluster_fresh', 'tunnelmq_cluster_log_lag_entries'],
       ...['tunnelmq_cluster_log_gaps_total', 'tunnelmq_tunnel_streams_refused_total'],
-      ...['tunnelmq_tunnel_streams_ended_total'],
+      ...['tunnelmq_tunnel_streams_ended_total', 'tunnelmq_bridge_up'],
     ])
       expect(metrics).toContain(metric)
   })
