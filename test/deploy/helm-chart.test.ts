@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { configJsonSchema, type JsonSchema } from '../../src/config/schema.ts'
 import { chartFolder, openChart, valuesFolder, type Rendering } from '../support/helm-chart.ts'
 import { kubernetesMistakes, type KubernetesObject } from '../support/kubernetes-schema.ts'
@@ -149,3 +150,60 @@ describe.each(sets)('values %s', (set) => {
       expect(data).not.toMatch(/password: |passphrase|\$scrypt\$|\$7\$|PRIVATE KEY|:\/\/[^/ ]*:[^/ ]*@/)
   })
 })
+
+describe('the pages', () => {
+  const page = (name: string): string => readFileSync(new URL(`docs/${name}`, root), 'utf8')
+
+  it('have examples that the chart takes, each by itself', async () => {
+    const blocks = [...page('helm.md').matchAll(/^```yaml\n([^]*?)^```$/gm)].map(([, text = '']) => text)
+    expect(blocks.length).toBeGreaterThan(8)
+    // Parts of a whole: what their neighbours in the page have set up.
+    const around = {
+      tls: { existingSecret: 'mqtt-tls' },
+      store: { type: 'redis' },
+      redis: { url: 'redis://r/0' },
+    }
+    for (const text of blocks) {
+      const values = parse(text) as Record<string, object>
+      const { tls, ...rest } = around
+      const needsTls = values['config'] !== undefined
+      const { objects } = await chart.render({ ...rest, ...(needsTls && { tls }) }, dropOwn(values))
+      expect(objects.length).toBeGreaterThan(5)
+    }
+  })
+
+  it('name no value that the chart does not have', () => {
+    const schema = JSON.parse(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8')) as Node
+    for (const name of ['helm.md', 'from-vernemq-chart.md']) {
+      const sections = Object.keys(schema.properties ?? {}).join('|')
+      const named = page(name).matchAll(new RegExp(`\`((?:${sections})(?:\\.[A-Za-z]+)+)`, 'g'))
+      const ours = [...named].map(([, path = '']) => path).filter((path) => !theirs.has(path))
+      expect(ours.length).toBeGreaterThan(10)
+      expect(
+        ours.filter((path) => !isIn(schema, path.split('.'))),
+        name,
+      ).toEqual([])
+    }
+  })
+})
+
+interface Node {
+  readonly properties?: Readonly<Record<string, Node>>
+  readonly items?: Node
+}
+
+/** Of VerneMQ, and with us nothing. */
+const theirs = new Set(['rbac.create'])
+
+function isIn(node: Node, path: readonly string[]): boolean {
+  const [key, ...rest] = path
+  if (key === undefined) return true
+  const inner = (node.properties ?? node.items?.properties)?.[key]
+  return inner !== undefined && isIn(inner, rest)
+}
+
+/** The trial with a Redis of its own does not go with the one around it. */
+function dropOwn(values: Record<string, object>): object {
+  const { redis } = values as { redis?: { own?: object } }
+  return redis?.own === undefined ? values : { ...values, redis: { ...redis, url: '' } }
+}
