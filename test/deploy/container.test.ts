@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -9,6 +10,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,6 +19,7 @@ import { connectAsync } from 'mqtt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { copyInto, runStage, sizeOf, startContainer, type Container } from '../support/container.ts'
 import { readCopy, readDockerfile, readEnvironment, readList } from '../support/dockerfile.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/mosquitto.ts'
 
 /** docker/Dockerfile, step by step, without an engine; its last stage runs as a container would. */
@@ -88,11 +92,22 @@ describe('the container', () => {
   const user = image.instructions.findLast(({ word }) => word === 'USER')?.text ?? ''
   let container: Container
   let port: number
+  let collector: Server
+  const traced: string[] = []
 
   beforeAll(async () => {
+    collector = createServer((request, response) => {
+      traced.push(request.url ?? '')
+      request.resume().on('end', () => response.end('{}'))
+    }).listen(0, '127.0.0.1')
+    await once(collector, 'listening')
     port = await freePort()
     mkdirSync(at('image/etc/tunnelmq'), { recursive: true })
-    const config = { listeners: [{ type: 'tcp', port, allowAnonymous: true }] }
+    const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}/v1/traces`
+    const config = {
+      listeners: [{ type: 'tcp', port, allowAnonymous: true }],
+      tracing: { endpoint, sampleOneIn: 1, exportIntervalMs: 100 },
+    }
     writeFileSync(at('image/etc/tunnelmq/tunnelmq.yaml'), JSON.stringify(config))
     if (process.getuid?.() === 0) {
       const [uid = 0, gid = 0] = user.split(':').map(Number)
@@ -112,6 +127,7 @@ describe('the container', () => {
 
   afterAll(() => {
     container.kill()
+    collector.close()
   })
 
   it('runs as a user with a number that is not 0, under tini as the first process', () => {
@@ -149,6 +165,12 @@ describe('the container', () => {
     // With the key of this start, which only its user can read.
     expect(container.exec('tunnelmq', 'clients', '--json').output).toContain(client.options.clientId)
     await client.endAsync()
+  })
+
+  it('sends traces, with what docker/prune has left of OpenTelemetry', async () => {
+    const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { protocolVersion: 4 })
+    await client.endAsync()
+    await eventually(() => traced).toContain('/v1/traces')
   })
 
   it('ends with 0 on SIGTERM', async () => {
