@@ -35,7 +35,7 @@ export async function runCommand(command: Command, words: readonly string[]): Pr
     out.mockRestore()
     err.mockRestore()
   }
-  const exitCode = Number(process.exitCode)
+  const exitCode = process.exitCode
   process.exitCode = before
   return { exitCode, stdout: Buffer.concat(parts), stderr, error }
 }
