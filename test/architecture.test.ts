@@ -182,7 +182,7 @@ const owners: Record<string, string | readonly string[]> = {
   '@opentelemetry/resources': 'tracing/otlp.ts',
   '@opentelemetry/sdk-trace': 'tracing/otlp.ts',
   aedes: 'broker/',
-  mqtt: 'bridge/remote.ts',
+  mqtt: ['bridge/remote.ts', 'bridge/packet-ids.ts'],
   'mqtt-packet': ['broker/', 'bridge/local-end.ts'],
   ws: ['listeners/', 'tunnel/link/'],
   'classic-level': 'store/embedded/',

@@ -210,8 +210,11 @@ export class Bridge {
           maxPacketBytes: limits.maxPacketBytes,
         },
         {
-          connected: (sessionPresent) => this.#subscriptions(sessionPresent),
-          up: (refused) => this.#connected(remote, refused),
+          connected: (sessionPresent) => {
+            this.#opened(remote)
+            return this.#subscriptions(sessionPresent)
+          },
+          up: (refused) => this.#up(remote, refused),
           message: (message, taken) => this.#receive(remote, message, taken),
           room: () => this.#local?.flow(),
           lost: (failure) => this.#lost(remote, failure),
@@ -238,7 +241,18 @@ export class Bridge {
     return { subscribe, unsubscribe }
   }
 
-  #connected(remote: Remote, refusedFilters: readonly string[]): void {
+  /** What waits goes out at once, and not behind the SUBACK, which may come behind all that waits there. */
+  #opened(remote: Remote): void {
+    const maxInflight = Math.min(this.#context.config.maxInflight, remote.receiveMaximum)
+    this.#outgoing.connected((message, dup, done) => {
+      remote.publish({ ...message, dup }, (outcome) => {
+        this.#settled(message.topic, message.qos, outcome)
+        done()
+      })
+    }, maxInflight)
+  }
+
+  #up(remote: Remote, refusedFilters: readonly string[]): void {
     const local = this.#local
     if (this.#remote !== remote || local === undefined) return
     const { protocol } = this.#attempts
@@ -258,13 +272,6 @@ export class Bridge {
         'the other broker knows neither MQTT 5 nor the bridge bit: it sends back what crosses both ways',
       )
     }
-    const maxInflight = Math.min(config.maxInflight, remote.receiveMaximum)
-    this.#outgoing.connected((message, done) => {
-      remote.publish(message, (outcome) => {
-        this.#settled(message.topic, message.qos, outcome)
-        done()
-      })
-    }, maxInflight)
     const replays = this.#out.filters.filter((filter) => !filter.isBoth || this.#replayDue.has(filter))
     this.#replayDue.clear()
     local.subscribe(replays)
@@ -313,11 +320,12 @@ export class Bridge {
       return
     }
     const { topic } = target
-    const { payload, retain } = message
+    const { payload, retain, messageId, dup } = message
     const qos = Math.min(message.qos, target.qos)
-    const remote = this.isUp ? this.#remote : undefined
+    const remote = this.#remote?.isOpen === true ? this.#remote : undefined
     if (qos === 1 || qos === 2) {
-      this.#outgoing.add({ topic, payload, qos, retain, settled: () => local.acknowledge(message) })
+      const settled = (): void => local.acknowledge(message)
+      this.#outgoing.add({ topic, payload, qos, retain, messageId, dup, settled })
     } else {
       // Nobody has promised it to anybody; above that, the map has lowered it.
       local.acknowledge(message)

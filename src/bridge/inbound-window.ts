@@ -1,27 +1,24 @@
 interface Arrived {
-  /** 0 at QoS 0, which is not acknowledged. */
-  readonly messageId: number
+  readonly acknowledge: () => void
   isTaken: boolean
 }
 
 /**
- * Messages at QoS 0 and 1 that came from the other broker and are being stored here. PUBACKs go in the order of their
- * PUBLISH packets [MQTT-4.6.0-2], and when the window is full, nothing more is read.
+ * Messages that came from the other broker and are being stored here. They are acknowledged in the order in which they
+ * came [MQTT-4.6.0-2], and when the window is full, nothing more is read.
  */
 export class InboundWindow {
   readonly #maxCount: number
-  readonly #acknowledge: (messageId: number) => void
   readonly #arrived: Arrived[] = []
   #waiting: (() => void) | undefined
 
-  constructor(maxCount: number, acknowledge: (messageId: number) => void) {
+  constructor(maxCount: number) {
     this.#maxCount = maxCount
-    this.#acknowledge = acknowledge
   }
 
-  /** Returns what is to be called when it is safe. */
-  add(messageId: number): () => void {
-    const arrived = { messageId, isTaken: false }
+  /** Returns what is to be called when it is safe; `acknowledge` is called when those before it are, too. */
+  add(acknowledge: () => void): () => void {
+    const arrived = { acknowledge, isTaken: false }
     this.#arrived.push(arrived)
     return () => {
       arrived.isTaken = true
@@ -36,10 +33,7 @@ export class InboundWindow {
   }
 
   #settle(): void {
-    while (this.#arrived[0]?.isTaken === true) {
-      const { messageId } = this.#arrived.shift()!
-      if (messageId !== 0) this.#acknowledge(messageId)
-    }
+    while (this.#arrived[0]?.isTaken === true) this.#arrived.shift()!.acknowledge()
     if (this.#waiting === undefined || this.#arrived.length >= this.#maxCount) return
     const next = this.#waiting
     this.#waiting = undefined

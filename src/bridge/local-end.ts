@@ -10,8 +10,9 @@ export interface LocalMessage {
   readonly payload: Buffer
   readonly qos: QoS
   readonly retain: boolean
-  /** 0 at QoS 0. */
+  /** 0 at QoS 0; else that of its place in the queue, also after a restart. */
   readonly messageId: number
+  readonly dup: boolean
 }
 
 export interface LocalEndEvents {
@@ -178,9 +179,9 @@ export class LocalEnd implements Transport {
         } else this.#refusal = `refused with CONNACK code ${packet.returnCode}`
         return
       case 'publish': {
-        const { topic, qos, retain, messageId = 0 } = packet
+        const { topic, qos, retain, dup, messageId = 0 } = packet
         const payload = packet.payload as Buffer
-        this.#events.message({ topic, payload, qos, retain, messageId })
+        this.#events.message({ topic, payload, qos, retain, dup, messageId })
         return
       }
       case 'pubrel':

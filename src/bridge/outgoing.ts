@@ -4,6 +4,9 @@ export interface OutgoingMessage {
   readonly payload: Buffer
   readonly qos: 1 | 2
   readonly retain: boolean
+  readonly messageId: number
+  /** It may have been sent before, in an earlier run. */
+  readonly dup: boolean
   /** The other broker has it, or never will: this one may forget it. */
   readonly settled: () => void
 }
@@ -12,10 +15,14 @@ interface Entry {
   readonly message: OutgoingMessage
   /** When it was last sent; undefined: it waits. */
   sentAtMs: number | undefined
+  wasSent: boolean
 }
 
-/** Hands a message to the other broker; `done` when that has taken it over. Never calls back within the call. */
-export type SendOutgoing = (message: OutgoingMessage, done: () => void) => void
+/**
+ * Hands a message to the other broker; `done` when that has taken it over. Never calls back within the call.
+ * `again`: it may have it already.
+ */
+export type SendOutgoing = (message: OutgoingMessage, again: boolean, done: () => void) => void
 
 /**
  * What this broker has handed to the bridge at QoS 1 and 2 and the other broker has not acknowledged, in order. A lost
@@ -41,7 +48,7 @@ export class Outgoing {
   }
 
   add(message: OutgoingMessage): void {
-    this.#entries.add({ message, sentAtMs: undefined })
+    this.#entries.add({ message, sentAtMs: undefined, wasSent: false })
     this.#pump()
   }
 
@@ -76,7 +83,9 @@ export class Outgoing {
       entry.sentAtMs = performance.now()
       this.#inflightCount++
       const generation = this.#generation
-      send(entry.message, () => {
+      const again = entry.wasSent || entry.message.dup
+      entry.wasSent = true
+      send(entry.message, again, () => {
         if (generation !== this.#generation) return
         this.#inflightCount--
         this.#entries.delete(entry)

@@ -3,6 +3,7 @@ import type { QoS } from '../hooks/types.ts'
 import type { RemoteProtocol } from './attempts.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
 import { InboundWindow } from './inbound-window.ts'
+import { PacketIds } from './packet-ids.ts'
 import type { RemoteOptions } from './remote-options.ts'
 import type { BridgedFilter } from './topic-maps.ts'
 
@@ -13,8 +14,12 @@ export interface RemoteMessage {
   readonly retain: boolean
 }
 
+/** A message at QoS 1 or 2 has a packet identifier, which is the same whenever it is sent again. */
+export type Publication = Omit<RemoteMessage, 'qos'> &
+  ({ readonly qos: 0 } | { readonly qos: 1 | 2; readonly messageId: number; readonly dup: boolean })
+
 export interface RemoteEvents {
-  /** CONNACK. What is returned is subscribed to and unsubscribed from before `up`. */
+  /** CONNACK: messages may be published. What is returned is subscribed to and unsubscribed from. */
   connected(sessionPresent: boolean): {
     readonly subscribe: readonly BridgedFilter[]
     readonly unsubscribe: readonly string[]
@@ -32,7 +37,7 @@ export interface RemoteEvents {
 export interface RemoteSession {
   readonly cleanSession: boolean
   readonly keepaliveSeconds: number
-  /** To the CONNACK; and from there to the SUBACK. */
+  /** To the CONNACK. */
   readonly timeoutMs: number
   /** Of a session that outlives its connection, MQTT 5; 0: never. */
   readonly expiryMs: number
@@ -48,26 +53,28 @@ export type PublishOutcome = 'taken' | 'refused' | 'too-large'
 const MAX_BACKLOG_BYTES = 1_048_576
 const NEVER_EXPIRES_S = 0xffff_ffff
 const SUBACK_REFUSED = 0x80
-/** PUBACK and its remaining length: with reason code 0 the same in 3.1.1 and 5. */
-const PUBACK = [0x40, 2] as const
+/** PUBACK and PUBREC: with reason code 0 the same in 3.1.1 and 5. */
+const ACKS = { 1: 0x40, 2: 0x50 } as const
 
 /**
  * One connection to the other broker, by MQTT.js; the next one is another object, because MQTT.js would repeat on its
  * own what only our queue knows.
  *
- * MQTT.js acknowledges when its handler calls back, and hands over nothing more until then. So that more than one
- * message may be on its way into our store, the handler calls back with an error, which means to MQTT.js not to
- * acknowledge, and the PUBACK is written here. At QoS 2 its store of incoming packets is the hook: PUBREC is sent when
- * that has the packet, which is when we have it.
+ * MQTT.js acknowledges when its handler calls back, hands over nothing more until then, and answers a PUBLISH at QoS 2
+ * before anybody has the message. So that many may be on their way into our store, and none is acknowledged before it
+ * is there, the handler calls back with an error, which means to MQTT.js not to acknowledge; a PUBLISH at QoS 2 is shown
+ * to it as one at QoS 1; and PUBACK and PUBREC are written here. PUBREL it answers by itself.
  */
 export class Remote {
   readonly #client: MqttClient
   readonly #events: RemoteEvents
-  readonly #session: RemoteSession
   readonly #inbound: InboundWindow
+  /** Those that came at QoS 2. */
+  readonly #exact = new WeakSet<Packet>()
+  readonly #ids = new PacketIds()
   #timer: NodeJS.Timeout | undefined
   #lastError: Error | undefined
-  #phase: 'connecting' | 'subscribing' | 'up' | 'ended' = 'connecting'
+  #phase: 'connecting' | 'open' | 'ended' = 'connecting'
   #limits: { readonly qos: number; readonly retain: boolean; readonly bytes: number } = {
     qos: 2,
     retain: true,
@@ -82,17 +89,21 @@ export class Remote {
     events: RemoteEvents,
   ) {
     this.#events = events
-    this.#session = session
-    this.#inbound = new InboundWindow(session.maxInflight, (messageId) => {
-      if (this.#phase !== 'ended') client.stream.write(Buffer.of(...PUBACK, messageId >> 8, messageId & 0xff))
+    this.#inbound = new InboundWindow(session.maxInflight)
+    const client = mqtt.connect({
+      ...clientOptions(options, protocol, session),
+      messageIdProvider: this.#ids,
     })
-    const client = mqtt.connect(clientOptions(options, protocol, session, this.#incomingStore()))
     this.#client = client
-    // Before the packet is written: MQTT.js has no option for it.
-    if (protocol === '3.1.1+bridge')
-      client.on('packetsend', (packet: Packet) => {
-        if (packet.cmd === 'connect') Object.assign(packet, { bridgeMode: true })
-      })
+    // Before the packet is written.
+    client.on('packetsend', (packet: Packet) => {
+      if (packet.cmd === 'connect') amendConnect(packet, protocol, session)
+    })
+    client.on('packetreceive', (packet: Packet) => {
+      if (packet.cmd !== 'publish' || packet.qos !== 2) return
+      this.#exact.add(packet)
+      packet.qos = 1
+    })
     client.handleMessage = (packet, callback) => this.#receive(packet, callback)
     client.on('connect', ({ sessionPresent, properties }) => {
       this.#limits = {
@@ -107,12 +118,13 @@ export class Remote {
     })
     client.on('error', (error) => this.#end(failureOf(error, this.#phase === 'connecting')))
     client.on('close', () => this.#end(failureOf(this.#lastError, this.#phase === 'connecting')))
-    this.#startTimer()
+    this.#startTimer(session.timeoutMs)
     client.connect()
   }
 
-  get isUp(): boolean {
-    return this.#phase === 'up'
+  /** The CONNACK came, and the connection stands. */
+  get isOpen(): boolean {
+    return this.#phase === 'open'
   }
 
   /** Messages at QoS 1 and 2 that it takes at once. */
@@ -128,14 +140,14 @@ export class Remote {
       this.#awaitsDrain = true
       stream.once('drain', () => {
         this.#awaitsDrain = false
-        if (this.#phase === 'up') this.#events.room()
+        if (this.isOpen) this.#events.room()
       })
     }
     return false
   }
 
   /** `done` is not called when the connection is lost before, nor within the call. */
-  publish(message: RemoteMessage, done: (outcome: PublishOutcome) => void): void {
+  publish(message: Publication, done: (outcome: PublishOutcome) => void): void {
     const { topic, payload } = message
     // Fixed header, length of the topic, identifier and empty properties.
     if (payload.length + Buffer.byteLength(topic) + 12 > this.#limits.bytes) {
@@ -144,16 +156,19 @@ export class Remote {
     }
     const qos = Math.min(message.qos, this.#limits.qos) as QoS
     const retain = message.retain && this.#limits.retain
-    if (qos === 0) {
-      this.#client.publish(topic, payload, { qos, retain })
+    if (message.qos === 0 || qos === 0) {
+      this.#client.publish(topic, payload, { qos: 0, retain })
       setImmediate(done, 'taken')
       return
     }
-    this.#client.publish(topic, payload, { qos, retain }, (error) => {
-      if (this.#phase !== 'up') return
-      if (error === undefined || error === null) done('taken')
-      else if ('code' in error && typeof error.code === 'number') done('refused')
-      else this.#end(failureOf(error, false))
+    const { messageId, dup } = message
+    this.#ids.use(messageId, () => {
+      this.#client.publish(topic, payload, { qos, retain, dup }, (error) => {
+        if (!this.isOpen) return
+        if (error === undefined || error === null) done('taken')
+        else if ('code' in error && typeof error.code === 'number') done('refused')
+        else this.#end(failureOf(error, false))
+      })
     })
   }
 
@@ -178,8 +193,9 @@ export class Remote {
 
   #subscribe(sessionPresent: boolean): void {
     if (this.#phase !== 'connecting') return
-    this.#phase = 'subscribing'
-    this.#startTimer()
+    this.#phase = 'open'
+    // Behind whatever else it has to say first.
+    this.#startTimer(SUBACK_TIMEOUT_MS)
     const { subscribe, unsubscribe } = this.#events.connected(sessionPresent)
     if (unsubscribe.length > 0) this.#client.unsubscribe([...unsubscribe])
     if (subscribe.length === 0) return this.#up([])
@@ -195,45 +211,26 @@ export class Remote {
   }
 
   #up(refusedFilters: readonly string[]): void {
-    if (this.#phase !== 'subscribing') return
     clearTimeout(this.#timer)
-    this.#phase = 'up'
-    this.#events.up(refusedFilters)
+    if (this.isOpen) this.#events.up(refusedFilters)
   }
 
-  /** QoS 0 and 1. */
-  #receive(
-    { topic, payload, qos, retain, messageId = 0 }: IPublishPacket,
-    callback: (error?: Error) => void,
-  ): void {
+  #receive(packet: IPublishPacket, callback: (error?: Error) => void): void {
     if (this.#phase === 'ended') return
-    const taken = this.#inbound.add(messageId)
+    const { topic, payload, retain, messageId = 0 } = packet
+    const qos = this.#exact.has(packet) ? 2 : packet.qos
+    const taken = this.#inbound.add(() => {
+      if (qos === 0 || this.#phase === 'ended') return
+      this.#client.stream.write(Buffer.of(ACKS[qos], 2, messageId >> 8, messageId & 0xff))
+    })
     this.#events.message({ topic, payload: Buffer.from(payload), qos, retain }, taken)
     this.#inbound.onceRoom(() => callback(qos === 0 ? undefined : NOT_YET))
   }
 
-  #incomingStore(): InstanceType<typeof mqtt.Store> {
-    const store = new mqtt.Store()
-    store.put = (packet, callback) => {
-      if (packet.cmd !== 'publish') callback()
-      else {
-        const { topic, payload, qos, retain } = packet
-        this.#events.message({ topic, payload: Buffer.from(payload), qos, retain }, () => callback())
-      }
-      return store
-    }
-    // At PUBREL there is nothing left to do.
-    store.get = (_packet, callback) => {
-      callback(NOT_YET)
-      return store
-    }
-    return store
-  }
-
-  #startTimer(): void {
+  #startTimer(timeoutMs: number): void {
     clearTimeout(this.#timer)
-    const text = `no answer within ${this.#session.timeoutMs} ms`
-    this.#timer = setTimeout(() => this.#end({ kind: 'unreachable', text }), this.#session.timeoutMs)
+    const text = `no answer within ${timeoutMs} ms`
+    this.#timer = setTimeout(() => this.#end({ kind: 'unreachable', text }), timeoutMs)
   }
 
   #stop(): void {
@@ -250,19 +247,19 @@ export class Remote {
 }
 
 const NOT_YET = new Error('acknowledged elsewhere')
+const SUBACK_TIMEOUT_MS = 60_000
 const FAREWELL_MS = 1_000
 
 function clientOptions(
   { protocol, host, port, path, clientId, username, password, tls }: RemoteOptions,
   version: RemoteProtocol,
   session: RemoteSession,
-  incomingStore: InstanceType<typeof mqtt.Store>,
 ): IClientOptions {
   const isWebSocket = protocol === 'ws' || protocol === 'wss'
   const isSecure = protocol === 'mqtts' || protocol === 'wss'
   // A URL wants the brackets of an IPv6 address, a socket does not.
   const hostname = isWebSocket ? host : host.replace(/^\[(.*)\]$/, '$1')
-  const { cleanSession, expiryMs, maxInflight, maxPacketBytes } = session
+  const { cleanSession, expiryMs } = session
   return {
     protocol,
     host: hostname,
@@ -281,14 +278,26 @@ function clientOptions(
     resubscribe: false,
     queueQoSZero: false,
     manualConnect: true,
-    incomingStore,
     ...(version === '5' && {
-      properties: {
-        sessionExpiryInterval: cleanSession ? 0 : expirySeconds(expiryMs),
-        receiveMaximum: maxInflight,
-        maximumPacketSize: maxPacketBytes,
-      },
+      properties: { sessionExpiryInterval: cleanSession ? 0 : expirySeconds(expiryMs) },
     }),
+  }
+}
+
+type ConnectPacket = Extract<Packet, { cmd: 'connect' }>
+
+/**
+ * What MQTT.js has no option for; and limits that it would enforce by ending the connection, again and again: mosquitto
+ * 2.0.11 goes beyond the Receive Maximum at QoS 2. Ours are kept to by not reading on, and by dropping.
+ */
+function amendConnect(packet: ConnectPacket, protocol: RemoteProtocol, session: RemoteSession): void {
+  if (protocol === '3.1.1+bridge') Object.assign(packet, { bridgeMode: true })
+  if (protocol !== '5') return
+  const { maxInflight, maxPacketBytes } = session
+  packet.properties = {
+    ...packet.properties,
+    receiveMaximum: Math.min(maxInflight, 65_535),
+    maximumPacketSize: maxPacketBytes,
   }
 }
 
