@@ -84,7 +84,8 @@ describe('a bridge to another TunnelMQ', () => {
           {
             name: 'passwords',
             authConnect({ username, password }) {
-              if (username !== 'us' || password?.toString() !== 'right') throw new AuthError('no', RefuseReason.badCredentials)
+              if (username !== 'us' || password?.toString() !== 'right')
+                throw new AuthError('no', RefuseReason.badCredentials)
             },
           },
         ],
