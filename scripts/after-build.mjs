@@ -1,5 +1,5 @@
 // Run by `npm run build`, after tsc: what tsc does not do.
-import { chmodSync, cpSync, existsSync } from 'node:fs'
+import { chmodSync, cpSync } from 'node:fs'
 
 // npm sets this on installing a package, but `npx tunnelmq` in a checkout runs the file as it is.
 chmodSync(new URL('../dist/cli/index.js', import.meta.url), 0o755)
@@ -14,5 +14,4 @@ cpSync(
 
 // The files of the dashboard are served as they are.
 const dashboard = new URL('../src/admin/dashboard', import.meta.url)
-if (existsSync(dashboard))
-  cpSync(dashboard, new URL('../dist/admin/dashboard', import.meta.url), { recursive: true })
+cpSync(dashboard, new URL('../dist/admin/dashboard', import.meta.url), { recursive: true })

@@ -112,4 +112,43 @@ describe('the admin server', () => {
     await closed
     expect(socket.destroyed).toBe(true)
   })
+
+  it('serves the dashboard from memory, and no other file', async () => {
+    const server = await startAdminServer({
+      host: '127.0.0.1',
+      port: 0,
+      model: fakeReadModel(),
+      hasDashboard: true,
+      log: createSilentLog(),
+    })
+    running.push(server)
+    const page = await fetch(server.url)
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
+    expect(page.headers.get('content-security-policy')).toBe(
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
+    const etag = page.headers.get('etag') ?? ''
+    const again = await fetch(server.url, { headers: { 'if-none-match': `"x", W/${etag}` } })
+    expect([again.status, await again.text()]).toEqual([304, ''])
+    expect((await fetch(`${server.url}/dashboard/main.js`)).headers.get('content-type')).toContain(
+      'text/javascript',
+    )
+    const { hostname, port } = new URL(server.url)
+    for (const path of [
+      '/dashboard/../server.ts',
+      '/dashboard/%2e%2e/server.ts',
+      '/dashboard/..%2fserver.ts',
+      '/dashboard/%2fetc/passwd',
+      '/dashboard/',
+      '/dashboard/pages',
+      '/dashboard/constructor',
+    ]) {
+      const socket = connect(Number(port), hostname)
+      let answer = ''
+      socket.on('data', (chunk: Buffer) => (answer += chunk.toString()))
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+      await once(socket, 'close')
+      expect([path, answer.slice(0, 12)]).toEqual([path, 'HTTP/1.1 404'])
+    }
+  })
 })
