@@ -153,7 +153,7 @@ function patternOf({ path }: Endpoint): string {
 }
 
 function methodsByPattern(): Map<string, string[]> {
-  const methods = new Map<string, string[]>()
+  const methods = new Map([['/openapi.json', ['GET', 'HEAD']]])
   for (const endpoint of endpoints) {
     const pattern = patternOf(endpoint)
     const known = methods.get(pattern) ?? []
