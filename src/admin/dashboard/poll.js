@@ -40,7 +40,7 @@ export function poll(work, everyMs, signal) {
     if (signal.aborted) return
     if (isAskedAgain) waitMs = 0
     isAskedAgain = false
-    timer = setTimeout(run, waitMs)
+    timer = setTimeout(() => void run(), waitMs)
   }
 
   const seen = () => void (document.hidden ? clearTimeout(timer) : run())

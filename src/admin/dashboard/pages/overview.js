@@ -6,7 +6,7 @@
  */
 import { createChart } from '../chart.js'
 import { h, setText } from '../dom.js'
-import { bytes, bytesPerSecond, count, duration, rate } from '../format.js'
+import { bytes, bytesPerSecond, count, counted, duration, rate } from '../format.js'
 import { createTable } from '../table.js'
 import { refusalColumns, refusalHash, refusalKey } from './refusals.js'
 
@@ -19,13 +19,13 @@ const TILES = [
     'Clients',
     'clients',
     (o) => count(o.sessionsConnected),
-    (o) => `${count(o.sessionsStored)} stored sessions`,
+    (o) => counted(o.sessionsStored, 'stored session'),
   ],
   [
     'Subscriptions',
     'clients',
     (o) => count(o.subscriptions),
-    (o) => `${count(o.totals.messagesDropped)} messages dropped`,
+    (o) => `${counted(o.totals.messagesDropped, 'message')} dropped`,
   ],
   [
     'Waiting',
@@ -38,7 +38,7 @@ const TILES = [
     'Streams',
     'tunnels',
     (o) => count(o.streams),
-    (o) => `${count(o.agents)} agents, ${bytes(o.totals.streamBytes)}`,
+    (o) => `${counted(o.agents, 'agent')}, ${bytes(o.totals.streamBytes)}`,
   ],
   [
     'Refused',
@@ -146,12 +146,12 @@ export function overviewPage(view) {
     }
     for (const chart of charts) chart.update(samples)
     const last = samples.at(-1)
-    const where = overview.podCount > 1 ? `${overview.podCount} pods` : overview.pod
+    const pods = overview.podCount > 1 ? ` · ${overview.podCount} pods` : ''
     const traffic =
       last === undefined ? '' : ` · ${bytesPerSecond(last.bytesIn)} in, ${bytesPerSecond(last.bytesOut)} out`
     setText(
       about,
-      `TunnelMQ ${overview.version} · ${where} · up ${duration(overview.uptimeSeconds)} · ${bytes(overview.memoryBytes)} of memory${traffic}`,
+      `TunnelMQ ${overview.version}${pods} · up ${duration(overview.uptimeSeconds)} · ${bytes(overview.memoryBytes)} of memory${traffic}`,
     )
   }, view.signal)
   view.poll(async () => refusals.update(await view.api.refusals(REFUSALS, view.signal)), REFUSALS_EVERY_MS)
