@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { startTestBroker } from '../../support/broker.ts'
 import { bridgeTo, listenAt, openBridged, shown } from '../../support/bridge-world.ts'
-import { eventOf } from '../../support/broker-world.ts'
+import { eventOf, openBroker, temporaryFolder } from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
-import { startMosquitto } from '../../support/mosquitto.ts'
+import { freePort, startMosquitto } from '../../support/mosquitto.ts'
 
 describe.each([
   ['auto', '5'],
@@ -67,4 +69,67 @@ describe.each([
       'here/kept too=k 1 retained',
     ])
   })
+})
+
+it('what is published on either side waits while the other one is away, and comes in order', async () => {
+  const folder = await temporaryFolder()
+  const port = await freePort()
+  const lines = ['allow_anonymous true', 'persistence true', `persistence_location ${folder}/`]
+  const mosquitto = await startMosquitto({ port, lines })
+  const bridge = bridgeTo(port, { topics: [{ filter: '#', direction: 'both', qos: 1 }] })
+  const store = { type: 'embedded' as const, path: join(folder, 'store') }
+  const first = await startTestBroker({ bridges: [bridge], store })
+  await eventOf(first, 'bridge connected')
+  // Both are away in turn: what each keeps for the other is on its disk.
+  await first.stop()
+  const there = await listenAt(port, [])
+  for (let i = 0; i < 50; i++) await there.publish({ topic: 'in', payload: String(i), qos: 1 })
+  await mosquitto.stop()
+  const broker = await openBroker({ bridges: [bridge], store })
+  const here = await listenAt(broker.port, ['in'])
+  for (let i = 0; i < 50; i++) await here.publish({ topic: 'out', payload: String(i), qos: 1, retain: true })
+  await startMosquitto({ port, lines })
+  const late = await listenAt(port, ['out'])
+  const expected = Array.from({ length: 50 }, (_, i) => `in=${i} 1`)
+  await eventually(() => here.received.map(shown)).toEqual(expected)
+  await eventOf(broker, 'bridge connected')
+  // Retained, the last of them is there also for who came late.
+  await eventually(() => late.received.at(-1)?.payload.toString()).toBe('49')
+  const numbers = late.received.map(({ payload }) => Number(payload))
+  expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
+})
+
+it('a mosquitto that bridges to us is not sent back what it brings, and keeps what is retained', async () => {
+  const broker = await openBroker()
+  const mosquitto = await startMosquitto({
+    lines: [
+      'allow_anonymous true',
+      'connection us',
+      `address 127.0.0.1:${broker.port}`,
+      'bridge_protocol_version mqttv311',
+      'notifications false',
+      'topic # both 2',
+    ],
+  })
+  expect(await eventOf(broker, 'client connected')).toBeDefined()
+  const [here, there] = [await listenAt(broker.port, ['#']), await listenAt(mosquitto.port, ['#'])]
+  await eventually(async () => {
+    await here.publish({ topic: 'probe', payload: '', qos: 0 })
+    return there.received.length
+  }).toBeGreaterThan(0)
+  there.received.length = here.received.length = 0
+  for (const qos of [0, 1, 2] as const) {
+    await there.publish({ topic: 'a', payload: `there ${qos}`, qos })
+    await here.publish({ topic: 'a', payload: `here ${qos}`, qos, retain: qos === 1 })
+  }
+  await there.publish({ topic: 'end', payload: 'there', qos: 1 })
+  await here.publish({ topic: 'end', payload: 'here', qos: 1 })
+  const expected = [0, 1, 2].flatMap((qos) => [`a=here ${qos} ${qos}`, `a=there ${qos} ${qos}`])
+  expected.push('end=here 1', 'end=there 1')
+  for (const client of [here, there]) {
+    const came = (): string[] => client.received.filter(({ topic }) => topic !== 'probe').map(shown)
+    await eventually(() => came().toSorted()).toEqual(expected.toSorted())
+  }
+  const late = await listenAt(mosquitto.port, ['a'])
+  await eventually(() => late.received.map(shown)).toEqual(['a=here 1 1 retained'])
 })
