@@ -14,13 +14,26 @@ export function greeting(config: Config, broker: RunningBroker): string {
     `TunnelMQ ${version} is ready`,
     '',
     ...broker.listeners.map(({ name, url }) => `  ${url.padEnd(width)}  ${name}`),
-    ...(broker.adminUrl === undefined ? [] : [`  ${broker.adminUrl.padEnd(width)}  /live /ready /metrics`]),
+    ...adminLines(config, broker, width),
     ...tunnelPorts,
     `  store: ${storeOf(config)}`,
     '',
     ...tryIt(config, broker),
     '',
   ].join('\n')
+}
+
+/** Who may read the file of the key may do everything: its path is shown, and not the key. */
+function adminLines({ admin }: Config, { adminUrl }: RunningBroker, width: number): string[] {
+  if (adminUrl === undefined) return []
+  const served = [
+    ...(admin.dashboard ? ['dashboard'] : []),
+    ...(admin.api ? ['/api/v1'] : []),
+    '/live /ready /metrics',
+  ]
+  const line = `  ${adminUrl.padEnd(width)}  ${served.join(', ')}`
+  const wantsKey = admin.api && admin.localKey
+  return wantsKey ? [line, `  key for it: the first line of ${admin.localKeyFile}`] : [line]
 }
 
 function storeOf({ store }: Config): string {
