@@ -13,7 +13,6 @@
  *   username?: string, address?: string, listener?: string }} WhyQuestion
  * @typedef {{ client?: string, mountpoint?: string, topic?: string, payload?: boolean }} TraceWish
  */
-import { segment } from './request.js'
 
 /** @param {Send} send @param {() => string | undefined} podOf the one pod that is looked at; undefined: all */
 export function createApi(send, podOf) {
@@ -21,8 +20,16 @@ export function createApi(send, podOf) {
   const get = (path, query = {}, signal) =>
     send('GET', path, { query: { ...query, pod: podOf() }, ...(signal && { signal }) })
 
+  /**
+   * `.` and `..` mean folders in the path of a URL, also percent-encoded.
+   *
+   * @param {string} id
+   */
+  const isFolder = (id) => id === '.' || id === '..'
   /** @param {ClientRef} ref */
-  const clientPath = ({ id }) => `/clients/${segment(id)}`
+  const clientPath = ({ id }) => `/clients/${isFolder(id) ? '-' : encodeURIComponent(id)}`
+  /** @param {ClientRef} ref */
+  const place = ({ id, mountpoint }) => (isFolder(id) ? { mountpoint, clientId: id } : { mountpoint })
 
   return {
     /** @returns {Promise<KeyFacts>} */
@@ -33,14 +40,13 @@ export function createApi(send, podOf) {
     /** @param {ClientFilter} filter @param {AbortSignal} [signal] @returns {Promise<Page<ClientSummary>>} */
     clients: (filter, signal) => get('/clients', filter, signal),
     /** @param {ClientRef} ref @param {AbortSignal} [signal] @returns {Promise<ClientDetail>} */
-    client: (ref, signal) => get(clientPath(ref), { mountpoint: ref.mountpoint }, signal),
+    client: (ref, signal) => get(clientPath(ref), place(ref), signal),
     /** @param {ClientRef} ref @param {string} [after] @returns {Promise<Page<QueueEntry>>} */
-    queue: (ref, after) => get(`${clientPath(ref)}/queue`, { mountpoint: ref.mountpoint, after, limit: 50 }),
+    queue: (ref, after) => get(`${clientPath(ref)}/queue`, { ...place(ref), after, limit: 50 }),
     /** @param {ClientRef} ref @returns {Promise<void>} */
-    disconnect: (ref) =>
-      send('POST', `${clientPath(ref)}/disconnect`, { query: { mountpoint: ref.mountpoint } }),
+    disconnect: (ref) => send('POST', `${clientPath(ref)}/disconnect`, { query: place(ref) }),
     /** @param {ClientRef} ref @returns {Promise<void>} */
-    removeSession: (ref) => send('DELETE', clientPath(ref), { query: { mountpoint: ref.mountpoint } }),
+    removeSession: (ref) => send('DELETE', clientPath(ref), { query: place(ref) }),
 
     /**
      * @param {{ filter?: string, after?: string, limit?: number }} query
@@ -58,7 +64,7 @@ export function createApi(send, podOf) {
     /** @param {AbortSignal} [signal] @returns {Promise<Stream[]>} */
     streams: (signal) => get('/streams', {}, signal),
     /** @param {string} id @returns {Promise<void>} */
-    cutStream: (id) => send('DELETE', `/streams/${segment(id)}`),
+    cutStream: (id) => send('DELETE', `/streams/${encodeURIComponent(id)}`),
 
     /** @param {AbortSignal} [signal] @returns {Promise<Listener[]>} */
     listeners: (signal) => get('/listeners', {}, signal),
@@ -67,7 +73,7 @@ export function createApi(send, podOf) {
     /** @param {BanRequest} ban @returns {Promise<Ban>} */
     ban: (ban) => send('POST', '/bans', { body: ban }),
     /** @param {string} address @returns {Promise<void>} */
-    unban: (address) => send('DELETE', `/bans/${segment(address)}`),
+    unban: (address) => send('DELETE', `/bans/${encodeURIComponent(address)}`),
     /** @param {number} limit @param {AbortSignal} [signal] @returns {Promise<Refusal[]>} */
     refusals: (limit, signal) => get('/refusals', { limit }, signal),
     /** @param {AbortSignal} [signal] @returns {Promise<AuditEntry[]>} */
@@ -94,8 +100,12 @@ export function createApi(send, podOf) {
     startTrace: (wish) => send('POST', '/traces', { body: wish }),
     /** @param {string} id @param {string} after @param {AbortSignal} signal @returns {Promise<TracePage>} */
     readTrace: (id, after, signal) =>
-      send('GET', `/traces/${segment(id)}`, { query: { after, waitMs: 5_000 }, signal, waitMs: 5_000 }),
+      send('GET', `/traces/${encodeURIComponent(id)}`, {
+        query: { after, waitMs: 5_000 },
+        signal,
+        waitMs: 5_000,
+      }),
     /** @param {string} id @returns {Promise<void>} */
-    stopTrace: (id) => send('DELETE', `/traces/${segment(id)}`),
+    stopTrace: (id) => send('DELETE', `/traces/${encodeURIComponent(id)}`),
   }
 }

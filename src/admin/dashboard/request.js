@@ -104,16 +104,3 @@ function errorOf(response, problem) {
   const retryAfter = Number(response.headers.get('retry-after') ?? 0)
   return new ApiError(String(told), { status: response.status, retryAfterMs: retryAfter * 1_000 || 0 })
 }
-
-/**
- * A name as one segment of a path.
- *
- * @param {string} name
- */
-export function segment(name) {
-  // A URL has no way to write these two as names: browsers take even %2E%2E for the folder above.
-  if (name === '.' || name === '..') {
-    throw new ApiError(`A URL cannot name ${name}. The commands can: tunnelmq clients.`, { status: 400 })
-  }
-  return encodeURIComponent(name)
-}

@@ -82,7 +82,7 @@ export function clientsCommand(env: Environment): Command {
     one('disconnect', 'close its connection; its session stays'),
     env,
     async (api, flags: ClientFlags, id = '') => {
-      const done = await api.act('POST', `${pathOf(id)}/disconnect`, { query: placeOf(flags) })
+      const done = await api.act('POST', `${pathOf(id)}/disconnect`, { query: placeOf(id, flags) })
       if (!done) throw notThere(`${id} is not connected`)
       printDone(`${id} is disconnected`, flags, { disconnected: id })
     },
@@ -91,7 +91,7 @@ export function clientsCommand(env: Environment): Command {
     one('remove', 'close its connection, and remove its session with all that waits'),
     env,
     async (api, flags: ClientFlags, id = '') => {
-      const done = await api.act('DELETE', pathOf(id), { query: placeOf(flags) })
+      const done = await api.act('DELETE', pathOf(id), { query: placeOf(id, flags) })
       if (!done) throw notThere(`there is no client ${id}`)
       printDone(`${id} is removed`, flags, { removed: id })
     },
@@ -125,7 +125,7 @@ async function list(api: ApiClient, flags: ClientFlags): Promise<void> {
 }
 
 async function show(api: ApiClient, flags: ClientFlags, id: string): Promise<void> {
-  const client = await api.find<ClientDetail>(pathOf(id), { query: placeOf(flags) })
+  const client = await api.find<ClientDetail>(pathOf(id), { query: placeOf(id, flags) })
   if (client === undefined)
     throw notThere(`there is no client ${id}: neither connected nor stored${whichMountpoint(flags)}`)
   printClient(client, flags)
@@ -134,18 +134,21 @@ async function show(api: ApiClient, flags: ClientFlags, id: string): Promise<voi
 async function queue(api: ApiClient, flags: ClientFlags, id = ''): Promise<void> {
   const { limit = DEFAULT_LIMIT } = flags
   const path = `${pathOf(id)}/queue`
-  const found = await walkPages<QueueEntry>(api, path, placeOf(flags), parseCount('--limit', limit))
+  const found = await walkPages<QueueEntry>(api, path, placeOf(id, flags), parseCount('--limit', limit))
   if (found === undefined) throw notThere(`there is no stored session of ${id}${whichMountpoint(flags)}`)
   printItems(found.items, queueColumns, flags, `nothing waits for ${id}`)
   sayMore(found)
 }
 
+/** These two mean folders in the path of a URL, also percent-encoded. */
+const isFolder = (id: string): boolean => id === '.' || id === '..'
+
 function pathOf(id: string): string {
-  return `/clients/${encodeURIComponent(id)}`
+  return `/clients/${isFolder(id) ? '-' : encodeURIComponent(id)}`
 }
 
-function placeOf({ mountpoint }: ClientFlags): Record<string, string | undefined> {
-  return { mountpoint }
+function placeOf(id: string, { mountpoint }: ClientFlags): Record<string, string | undefined> {
+  return isFolder(id) ? { mountpoint, clientId: id } : { mountpoint }
 }
 
 function whichMountpoint({ mountpoint }: ClientFlags): string {

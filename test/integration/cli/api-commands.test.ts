@@ -131,6 +131,15 @@ describe('on the machine of the broker', () => {
     expect(await failure(clientsCommand, '--limit', '0')).toContain('not a count')
   })
 
+  it('clients shows and disconnects a client whose id means a folder in a URL', async () => {
+    const dots = await client('..')
+    const [shown] = await lines<{ id: string; state: string }>(clientsCommand, '..')
+    expect(shown).toMatchObject({ id: '..', state: 'connected' })
+    const closed = new Promise((resolve) => dots.once('close', () => resolve(undefined)))
+    await run(clientsCommand, 'disconnect', '..')
+    await closed
+  })
+
   it('clients ID shows one, with subscriptions and will', async () => {
     const { text } = await run(clientsCommand, 'pump-7')
     expect(text).toMatch(/^user +pump$/m)
