@@ -20,7 +20,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
     },
   })
   const runners = async (): Promise<number[]> => {
-    const ups = pods.all.map((pod) => (pod.isRunning ? pod.metric('tunnelmq_bridge_up') : 0))
+    const ups = pods.all.map((pod) => (pod.isRunning ? pod.metric('tunnelmq_bridge_up') : Promise.resolve(0)))
     return (await Promise.all(ups)).flatMap((up, index) => (up === 1 ? [index] : []))
   }
   await eventually(async () => (await runners()).length === 1)
@@ -40,7 +40,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   const crossed = (): number => Math.min(here.received.length, there.received.length)
 
   for (let kill = 0; kill < 2; kill++) {
-    const enough = crossed() + 100
+    const enough = crossed() + 50
     await eventually(() => crossed() > enough)
     const [runner] = await runners()
     const pod = pods.all[runner!]!
@@ -50,7 +50,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
     await startReady(pod, `run-${kill}`)
     await eventually(() => roaming.every(({ client }) => client.isOpen))
   }
-  const enough = crossed() + 100
+  const enough = crossed() + 50
   await eventually(() => crossed() > enough)
   for (const publisher of [out, back]) publisher.stopped = true
   await eventually(() => [out, back].every(({ client }) => client.unfinishedCount === 0))
