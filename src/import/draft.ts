@@ -32,7 +32,6 @@ export interface RightsFile {
 }
 
 export type ListenerDraft = NonNullable<ConfigInput['listeners']>[number]
-type HandlerDraft = NonNullable<ConfigInput['handlers']>[number]
 export type BridgeDraft = NonNullable<ConfigInput['bridges']>[number]
 
 /** The new configuration while it is made, with a note for every setting that was read. */

@@ -6,8 +6,8 @@ import { writeYaml } from '../config/yaml.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Draft, Note } from './draft.ts'
 import { importMosquitto, type Imported } from './mosquitto.ts'
-import { carryRightsFile, type CarriedFile } from './rights-files.ts'
-import { readSettings } from './settings.ts'
+import { carryRightsFile, importRightsFile, rightsKindOf, type CarriedFile } from './rights-files.ts'
+import { readSettings, readText } from './settings.ts'
 import { importVernemq } from './vernemq.ts'
 
 export type Origin = 'vernemq' | 'mosquitto'
@@ -26,8 +26,7 @@ export interface ImportResult {
  * line when it cannot be read; what cannot be carried over is a note.
  */
 export async function importConfig(origin: Origin, file: string): Promise<ImportResult> {
-  const settings = await readSettings(file, origin)
-  const imported = origin === 'vernemq' ? importVernemq(settings, file) : importMosquitto(settings)
+  const imported = await read(origin, file)
   const { draft } = imported
   const base = dirname(resolve(file))
   makeAbsolute(draft.config, base)
@@ -39,6 +38,13 @@ export async function importConfig(origin: Origin, file: string): Promise<Import
   for (const [bridge, name] of files.passwords) setPasswordFile(draft, bridge, `./${name}`)
   const head = `# Made by \`tunnelmq import ${origin}\`. Read its report; check with \`tunnelmq config check\`.\n`
   return { yaml: head + writeYaml(draft.config), files: files.all, notes: draft.notes }
+}
+
+async function read(origin: Origin, file: string): Promise<Imported> {
+  const kind = rightsKindOf(await readText(file))
+  if (kind !== undefined) return importRightsFile(origin, kind, file)
+  const settings = await readSettings(file, origin)
+  return origin === 'vernemq' ? importVernemq(settings, file) : importMosquitto(settings)
 }
 
 /** Writes the result into a new folder, or an empty one. Throws TMQ_FILE when something is there already. */

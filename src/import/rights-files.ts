@@ -1,8 +1,31 @@
 import { basename } from 'node:path'
 import { parseAcl, type AclDialect } from '../hooks/acl.ts'
 import { parsePasswordFile } from '../hooks/password-file.ts'
-import type { Draft, RightsFile } from './draft.ts'
+import { Draft, type RightsFile } from './draft.ts'
+import type { Imported } from './mosquitto.ts'
 import { readText } from './settings.ts'
+
+/** What a file is that was given in place of a configuration; undefined: it is one. */
+export function rightsKindOf(text: string): RightsFile['kind'] | undefined {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.trim().startsWith('#'))
+  const words = new Set(lines.map((line) => line.trim().split(/\s/)[0]))
+  // A bridge of mosquitto has lines `topic` as well, and never those alone.
+  if ((words.has('topic') || words.has('pattern')) && [...words].every((word) => aclWords.has(word)))
+    return 'acl'
+  return lines.length > 0 && lines.every((line) => /^[^:=]+:\$\w+\$/.test(line)) ? 'passwords' : undefined
+}
+
+const aclWords = new Set<string | undefined>(['user', 'topic', 'pattern'])
+
+/** A configuration around one such file, for programs of this machine. */
+export function importRightsFile(origin: AclDialect, kind: RightsFile['kind'], file: string): Imported {
+  const draft = new Draft()
+  draft.config.listeners.push({ type: 'tcp', host: '127.0.0.1', port: 1_883 })
+  draft.config.handlers = [
+    kind === 'acl' ? { type: 'acl-file', file, dialect: origin } : { type: 'password-file', file },
+  ]
+  return { draft, rightsFiles: [{ kind, source: file }] }
+}
 
 /** An access list or password file as ours reads it: lines that it would refuse are comments in it. */
 export interface CarriedFile extends RightsFile {

@@ -132,6 +132,17 @@ describe('tunnelmq import mosquitto', () => {
     ).toContainEqual(expect.objectContaining({ effect: 'lost', key: 'plugin', line: 3 }))
   })
 
+  it('takes an access list or a password file alone', async () => {
+    const folder = await mosquittoFolder()
+    const list = await importConfig('mosquitto', join(folder, 'acl'))
+    expect(list.yaml).toMatch(/type: acl-file\n\s+file: \.\/acl\.txt\n\s+dialect: mosquitto/)
+    expect(list.files).toEqual([{ name: 'acl.txt', text: await readFile(join(folder, 'acl'), 'utf8') }])
+    const passwords = await importConfig('vernemq', join(folder, 'passwords'))
+    expect(passwords.yaml).toMatch(/type: password-file\n\s+file: \.\/passwords\.txt/)
+    const lost = [...list.notes, ...passwords.notes].filter(({ effect }) => effect === 'lost')
+    expect(lost).toEqual([])
+  })
+
   it('names what cannot be read', async () => {
     const missing = await runCli(['import', 'mosquitto', '/no/such/file.conf'])
     expect(missing).toMatchObject({ code: 1, stdout: '' })
