@@ -8,6 +8,9 @@ export interface Audit {
   recent(limit: number): AuditEntry[]
 }
 
+/** Of a target: whoever has a key, of whatever scope, can name one as long as a URL or a body. */
+const MAX_TARGET_CHARACTERS = 256
+
 export interface AuditOptions {
   readonly kept: number
   readonly pod: () => string
@@ -20,7 +23,8 @@ export function createAudit({ kept, pod, log, now }: AuditOptions): Audit {
   const ring: AuditEntry[] = []
   let next = 0
   return {
-    note(change) {
+    note({ target, ...rest }) {
+      const change = { ...rest, target: target && clip(target) }
       log.info(change, 'admin change')
       ring[next] = { at: new Date(now()).toISOString(), pod: pod(), ...change }
       next = (next + 1) % kept
@@ -30,4 +34,8 @@ export function createAudit({ kept, pod, log, now }: AuditOptions): Audit {
       return oldestFirst.reverse().slice(0, limit)
     },
   }
+}
+
+function clip(text: string): string {
+  return text.length <= MAX_TARGET_CHARACTERS ? text : `${text.slice(0, MAX_TARGET_CHARACTERS - 1)}…`
 }

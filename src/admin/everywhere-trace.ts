@@ -109,6 +109,8 @@ function partsOf(id: string, all: Everywhere): Part[] | undefined {
     return typeof pod === 'string' && typeof own === 'string' ? { pod, id: own } : undefined
   })
   if (!parts.every((part) => part !== undefined)) return undefined
+  // Each pod once: one request is not to be made hundreds.
+  if (new Set(parts.map(({ pod }) => pod)).size < parts.length) return undefined
   // A pod that has gone took its part with it; the places of `after` stay.
   return parts.some(({ pod }) => all.podIds.includes(pod)) ? parts : undefined
 }

@@ -158,8 +158,12 @@ export class Everywhere {
   /** One that does not answer is shown with what is known of it. */
   async pods(): Promise<Pod[]> {
     const answers = await this.askAll('pod')
-    const found = answers.map(({ pod, answer }) => ({ ...answer, isSelf: pod === this.#calls.self }))
-    const silent = [...this.missing].map((id) => ({ ...unknownPod, id, name: id }))
+    const known = new Map(this.#calls.known().map((pod) => [pod.id, pod]))
+    const found = answers.map(({ pod, answer }) => {
+      const isSelf = pod === this.#calls.self
+      return { ...answer, isSelf, silentMs: isSelf ? 0 : (known.get(pod)?.silentMs ?? 0) }
+    })
+    const silent = [...this.missing].map((id) => ({ ...unknownPod, id, name: id, ...known.get(id) }))
     return [...found, ...silent].toSorted((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id))
   }
 

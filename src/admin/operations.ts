@@ -95,11 +95,16 @@ export interface PodOperations extends Operations {
 
 export type OperationName = keyof PodOperations
 
+/** `silentMs`: since its last beat. */
+export type KnownPod = Pick<Pod, 'id' | 'name' | 'silentMs' | 'connected'>
+
 /** The pods, as the API asks them. */
 export interface PodCalls {
   readonly self: string
   /** That live, itself included. */
   pods(): readonly string[]
+  /** What is known here of those, without asking them. */
+  known(): readonly KnownPod[]
   /**
    * Calls an operation at a pod; arguments and result cross as JSON. Rejects with the pod's own error, with
    * TMQ_TIMEOUT after `admin.podTimeoutMs` (and the wait that a `readTrace` asks for), or TMQ_UNREACHABLE.

@@ -34,6 +34,13 @@ export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptio
       return cluster.pod
     },
     pods: () => cluster.pods().map(({ id }) => id),
+    known: () =>
+      cluster.pods().map(({ id, silentMs, figures }) => ({
+        id,
+        name: figures?.name ?? id,
+        silentMs: Math.round(silentMs),
+        connected: figures?.connected ?? 0,
+      })),
     call<Name extends OperationName>(pod: string, operation: Name, ...args: Parameters<PodOperations[Name]>) {
       const result = pod === cluster.pod ? run(operations, operation, args) : ask(pod, operation, args)
       // Typed by the name; between pods it is JSON of any kind.

@@ -27,10 +27,15 @@ function maskValues(value: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(Object.keys(value).map((key) => [key, MASK]))
 }
 
-/** Of a URL only the password is secret; what is none that we can read is so as a whole. */
+/**
+ * Of a URL the password is secret, and what else services take for keys: all of its query, and a user name without a
+ * password in HTTP. What is none that we can read is so as a whole.
+ */
 export function withoutPassword(text: string): string {
   if (!URL.canParse(text)) return MASK
   const url = new URL(text)
   if (url.password !== '') url.password = MASK
+  else if (url.username !== '' && /^https?:$/.test(url.protocol)) url.username = MASK
+  if (url.search !== '') url.search = MASK
   return url.href
 }

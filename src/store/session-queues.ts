@@ -28,9 +28,9 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]> {
-    const { entries, upToSeq } = await entriesOf(handleOf(handle), afterSeq, maxCount, maxBytes)
-    if (entries.length > 0) handedOut(handle, upToSeq)
-    return entries
+    const session = handleOf(handle)
+    // Before the read is over: a sweep that begins right after it must know.
+    return await entriesOf(session, afterSeq, maxCount, maxBytes, (seq) => handedOut(session, seq))
   }
 
   async function browse(
@@ -39,27 +39,29 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
     maxCount: number,
     maxBytes: number,
   ): Promise<readonly QueueEntry[]> {
-    return (await entriesOf(handleOf(handle), afterSeq, maxCount, maxBytes)).entries
+    return await entriesOf(handleOf(handle), afterSeq, maxCount, maxBytes, () => {})
   }
 
-  /** `upToSeq`: what was looked at, entries that are gone included. */
+  /** `found` is told up to where was looked, entries that are gone included, if there is something. */
   async function entriesOf(
     session: SessionHandle,
     afterSeq: number,
     maxCount: number,
     maxBytes: number,
-  ): Promise<{ readonly entries: readonly QueueEntry[]; readonly upToSeq: number }> {
+    found: (upToSeq: number) => void,
+  ): Promise<readonly QueueEntry[]> {
     if (session.sweeping !== undefined) await session.sweeping.catch(() => {})
-    if (session.removed || session.queuedCount === 0) return NONE
+    if (session.removed || session.queuedCount === 0) return []
     session.readsUnderWay++
     try {
       for (let from = afterSeq; ;) {
         const stored = await journal.readEntries(session, from, maxCount, maxBytes)
         const last = stored.at(-1)
-        if (last === undefined || session.removed) return NONE
+        if (last === undefined || session.removed) return []
         const current = stored.filter((entry) => !session.deletedSeqs.has(entry.seq))
         if (current.length > 0) {
-          return { entries: current.map((entry) => asReleased(session, entry)), upToSeq: last.seq }
+          found(last.seq)
+          return current.map((entry) => asReleased(session, entry))
         }
         from = last.seq
       }
@@ -158,8 +160,6 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
 
   return { read, browse, handedOut, acknowledge, release, sweep }
 }
-
-const NONE = { entries: [], upToSeq: 0 } as const
 
 /** An entry whose release is not in what was read yet. */
 function asReleased(session: SessionHandle, entry: QueueEntry): QueueEntry {

@@ -14,7 +14,7 @@ const common = {
   403: 'The key has not the scope.',
   429: 'Too many requests, or wrong keys; `retry-after` says how many seconds to wait.',
   500: 'A mistake of the broker; its log says more.',
-  503: 'The broker is starting, its store or the pod that is asked does not answer.',
+  503: 'Not now: the broker is starting, its store or the pod that is asked does not answer, or a limit is reached.',
 }
 
 function problem(text: string) {

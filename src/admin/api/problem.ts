@@ -36,6 +36,9 @@ export function asApiError(error: unknown, notReady: readonly string[] = []): Ap
       case ErrorCode.timeout:
       case ErrorCode.unreachable:
       case ErrorCode.stopped:
+      // Too many traces, or questions to pods; a port that is somebody else's when it is to be opened again.
+      case ErrorCode.limit:
+      case ErrorCode.listen:
         return new ApiError(503, notReady.length === 0 ? message : `${message} (${notReady.join('; ')})`, {
           code,
           headers: { 'retry-after': '1' },

@@ -68,6 +68,8 @@ export class Draining {
     this.#startedAtMs ??= Date.now()
     notReady.add(REASON)
     for (const door of doors) await door.stopAccepting()
+    // It may have been told to stop meanwhile: what is begun now would go on behind that.
+    this.#assertRunning()
     log.info({ connections: broker.connections.size, spreadMs }, 'draining')
     this.#send(spreadMs)
   }

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { AuditEntry } from '../../../src/admin/api/resources.ts'
 import { keyNameFault } from '../../../src/admin/api-key.ts'
 import { askApi, createApiKeys, type ApiKeys, type AskApi } from '../../support/api.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
@@ -90,6 +91,22 @@ describe('requests that are wrong', () => {
     })
     expect((await ask('GET', '/clients?after=AAAA')).body).toMatchObject({ status: 400, code: 'TMQ_USAGE' })
     expect((await ask('GET', '/overview?pod=nobody')).body).toMatchObject({ status: 400 })
+  })
+
+  it('says which limit is in the way, and that it passes; and takes no id that asks a pod twice', async () => {
+    const started: string[] = []
+    let last = await ask('POST', '/traces', { body: { client: 'a' } })
+    for (; last.status === 201; last = await ask('POST', '/traces', { body: { client: 'a' } }))
+      started.push((last.body as { id: string }).id)
+    expect(started).toHaveLength(4)
+    expect(last).toMatchObject({
+      status: 503,
+      body: { code: 'TMQ_LIMIT', detail: expect.stringContaining('admin.maxTraces') as string },
+    })
+    const [part] = JSON.parse(Buffer.from(started[0]!, 'base64url').toString()) as unknown[]
+    const twice = Buffer.from(JSON.stringify([part, part])).toString('base64url')
+    expect((await ask('GET', `/traces/${twice}`)).status).toBe(404)
+    for (const id of started) expect((await ask('DELETE', `/traces/${id}`)).status).toBe(204)
   })
 
   it('takes no body that is not JSON, too large, or not asked for', async () => {
@@ -228,6 +245,15 @@ describe('changes', () => {
       expect.objectContaining({ msg: 'admin change', action: 'ban', key: 'admin', outcome: 'done' }),
     )
     expect((await ask('DELETE', '/bans/192.0.2.50')).status).toBe(204)
+  })
+
+  it('are kept short, however long what they name is', async () => {
+    const long = 'x'.repeat(8_000)
+    expect((await ask('DELETE', `/clients/${long}`, { key: keys.of.read })).status).toBe(403)
+    expect((await ask('DELETE', `/clients/${long}`)).status).toBe(404)
+    const entries = (await ask('GET', '/audit?limit=2')).body as AuditEntry[]
+    expect(entries.map(({ target }) => target?.length)).toEqual([256, 256])
+    expect(JSON.stringify(broker.events)).not.toContain(long)
   })
 
   it('of the log level hold until they are changed again', async () => {

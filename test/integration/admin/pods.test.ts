@@ -146,7 +146,8 @@ it('answers for all pods at any of them, also while one of them does not answer'
     expected.filter((name) => !atThird.has(name)),
   )
   for (const { headers } of [shown, overview]) expect(headers.get('x-tunnelmq-missing-pods')).toBe(pod2)
-  expect(listed.body).toContainEqual(expect.objectContaining({ id: pod2, isReady: null }))
+  expect(listed.body).toContainEqual(expect.objectContaining({ id: pod2, name: 'pod-2', isReady: null }))
+  expect((listed.body as Pod[]).find(({ id }) => id === pod2)?.silentMs).toBeGreaterThan(1_000)
   expect([shown.status, overview.status, asked.status, unknown.status]).toEqual([200, 200, 503, 404])
   expect((unknown.body as { detail: string }).detail).toContain(pod2)
 }, 60_000)
