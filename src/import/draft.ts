@@ -81,6 +81,14 @@ export const lostUnless =
       idle.includes(setting.value) ? 'has no effect' : text,
     )
 
+/** `true` and `1`, `false` and `0`, as mosquitto has it; undefined, with a note, when it is none of them. */
+export function onOff(setting: Setting, draft: Draft): boolean | undefined {
+  if (setting.value === 'true' || setting.value === '1') return true
+  if (setting.value === 'false' || setting.value === '0') return false
+  draft.note('lost', setting, 'is neither true nor false')
+  return undefined
+}
+
 /** A whole number, or undefined with a note. */
 export function wholeNumber(setting: Setting, draft: Draft): number | undefined {
   if (/^-?\d{1,15}$/.test(setting.value)) return Number(setting.value)

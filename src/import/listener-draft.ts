@@ -7,6 +7,10 @@ export interface ListenerFacts {
   isWebSocket: boolean
   host: string
   port: number
+  /** By a setting of its own, apart from the port. */
+  boundTo?: string
+  /** Port or address were said. */
+  isNamed?: boolean
   /** Of a unix socket; host and port are not used then. */
   socket?: string
   name?: string
@@ -21,6 +25,10 @@ export interface ListenerFacts {
   protocolVersions?: ('3.1' | '3.1.1')[]
   proxyProtocol?: 'required'
   allowAnonymous?: boolean
+  /** What counts where a listener says nothing. */
+  allowsAnonymousToAll?: boolean
+  /** The setting that said so. */
+  anonymousBy?: Setting
   passwordFile?: string
   aclFile?: string
   /** A chain of its own, and not the one of all listeners. */

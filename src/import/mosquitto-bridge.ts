@@ -4,6 +4,7 @@ import {
   lostUnless,
   needless,
   noting,
+  onOff,
   sameText,
   wholeNumber,
   type BridgeDraft,
@@ -28,6 +29,14 @@ const tlsText = (where: string, put: (facts: BridgeFacts, value: string) => void
     facts.usesTls = true
     put(facts, value)
   })
+
+/** Lost; but what asked for TLS does not send a password in the clear. */
+const tlsLost =
+  (text: string): BridgeRule =>
+  (setting, facts, draft) => {
+    facts.usesTls = true
+    draft.note('lost', setting, text)
+  }
 
 const clientId: BridgeRule = sameText('bridges[].clientId', (facts, value) => (facts.bridge.clientId = value))
 const username: BridgeRule = sameText('bridges[].username', (facts, value) => (facts.bridge.username = value))
@@ -58,7 +67,7 @@ const rules: Readonly<Record<string, BridgeRule>> = {
   password,
   remote_password: password,
   cleansession: (setting, facts, draft) => {
-    facts.bridge.cleanSession = setting.value === 'true'
+    facts.bridge.cleanSession = onOff(setting, draft) ?? false
     draft.carried(setting, 'bridges[].cleanSession')
   },
   keepalive_interval: (setting, facts, draft) => {
@@ -85,7 +94,7 @@ const rules: Readonly<Record<string, BridgeRule>> = {
   bridge_certfile: tlsText('cert', (facts, value) => (facts.tls.cert = value)),
   bridge_keyfile: tlsText('key', (facts, value) => (facts.tls.key = value)),
   bridge_insecure: (setting, facts, draft) => {
-    if (setting.value !== 'true') return draft.note('needless', setting, 'has no effect')
+    if (onOff(setting, draft) !== true) return draft.note('needless', setting, 'has no effect')
     draft.note(
       'lost',
       setting,
@@ -93,13 +102,17 @@ const rules: Readonly<Record<string, BridgeRule>> = {
     )
   },
   bridge_tls_version: noting(needless('TLS 1.2 or newer is spoken')),
-  bridge_require_ocsp: noting(lostUnless(['false'], 'OCSP is not asked')),
-  bridge_capath: noting(lost('name one file with all CAs: bridges[].tls.ca')),
+  bridge_require_ocsp: noting(lostUnless(['false', '0'], 'OCSP is not asked')),
+  bridge_capath: tlsLost('name one file with all CAs: bridges[].tls.ca'),
   bridge_alpn: noting(lost('no protocol name is sent in the TLS handshake')),
-  bridge_identity: noting(lost('TLS with pre-shared keys is not spoken: use certificates')),
-  bridge_psk: noting(lost('TLS with pre-shared keys is not spoken: use certificates')),
+  bridge_identity: tlsLost('TLS with pre-shared keys is not spoken: use certificates'),
+  bridge_psk: tlsLost('TLS with pre-shared keys is not spoken: use certificates'),
+  bridge_tls_use_os_certs: (setting, facts, draft) => {
+    if (onOff(setting, draft) === true) facts.usesTls = true
+    draft.carried(setting, 'bridges[].url')
+  },
   bridge_bind_address: noting(lost('the system chooses the address')),
-  bridge_outgoing_retain: noting(lostUnless(['true'], 'retained messages stay retained')),
+  bridge_outgoing_retain: noting(lostUnless(['true', '1'], 'retained messages stay retained')),
   bridge_attempt_unsubscribe: noting(
     needless('a stored session at the other broker keeps its subscriptions: delete it there'),
   ),
@@ -112,11 +125,11 @@ const rules: Readonly<Record<string, BridgeRule>> = {
   notifications_local_only: noting(needless('the state is in the metrics and the log')),
   notification_topic: noting(lost('the state is in the metrics and the log')),
   idle_timeout: noting(needless('a bridge stays connected')),
-  round_robin: noting(lostUnless(['false'], 'a bridge has one address')),
+  round_robin: noting(lostUnless(['false', '0'], 'a bridge has one address')),
   start_type: noting(lostUnless(['automatic'], 'a bridge is always connected')),
   threshold: noting(needless('a bridge stays connected')),
   try_private: noting(
-    lostUnless(['true'], 'the other broker is always asked not to send back what came from here'),
+    lostUnless(['true', '1'], 'the other broker is always asked not to send back what came from here'),
   ),
 }
 

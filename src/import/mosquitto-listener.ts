@@ -2,17 +2,18 @@ import {
   lost,
   needless,
   noting,
+  onOff,
   sameText,
   wholeNumber,
   type Draft,
   type RuleOf,
   type Setting,
 } from './draft.ts'
-import { noteAnonymous, readTlsVersion, type ListenerFacts } from './listener-draft.ts'
+import { readTlsVersion, type ListenerFacts } from './listener-draft.ts'
 
 const nowhere: Setting = { key: 'listener', value: '', file: 'mosquitto.conf', line: 0 }
 
-/** What mosquitto 2 opens when no listener is named. */
+/** What mosquitto 2 opens when no listener is named: on loopback, and on every address beside others. */
 export function defaultListener(): ListenerFacts {
   return { opened: nowhere, isWebSocket: false, host: '127.0.0.1', port: 1_883 }
 }
@@ -24,7 +25,12 @@ export function openListener(setting: Setting, draft: Draft): ListenerFacts | un
     draft.note('lost', setting, 'does not begin with a port')
     return undefined
   }
-  draft.carried(setting, 'listeners')
+  draft.carried(
+    setting,
+    place === undefined
+      ? 'listeners, at 0.0.0.0: all IPv4 addresses; `host: "::"` has IPv6 as well'
+      : 'listeners',
+  )
   const facts = { opened: setting, isWebSocket: false, port: Number(port), host: place ?? '0.0.0.0' }
   return port === '0' && place !== undefined ? { ...facts, socket: place } : facts
 }
@@ -51,19 +57,26 @@ const security: Readonly<Record<string, ListenerRule>> = {
   password_file: sameText('handlers: password-file', (facts, value) => (facts.passwordFile = value)),
   acl_file: sameText('handlers: acl-file', (facts, value) => (facts.aclFile = value)),
   allow_anonymous: (setting, facts, draft) => {
-    facts.allowAnonymous = setting.value === 'true'
-    noteAnonymous(setting, facts.allowAnonymous, true, draft)
+    if (facts.anonymousBy !== undefined)
+      draft.note('needless', facts.anonymousBy, `line ${setting.line} says it again`)
+    facts.allowAnonymous = onOff(setting, draft) ?? false
+    // What it means depends on the password file, which may come later: `noteAnonymous`.
+    facts.anonymousBy = setting
   },
 }
 
 const rules: Readonly<Record<string, ListenerRule>> = {
   port: (setting, facts, draft) => {
     facts.port = wholeNumber(setting, draft) ?? facts.port
-    // The old way to name the first listener, open to all unless bind_address says otherwise.
-    if (facts.host === '127.0.0.1') facts.host = '0.0.0.0'
+    // The old way to name the first listener, open to all unless bind_address says otherwise, before or after.
+    facts.host = facts.boundTo ?? '0.0.0.0'
+    facts.isNamed = true
     draft.carried(setting, 'listeners[].port')
   },
-  bind_address: sameText('listeners[].host', (facts, value) => (facts.host = value)),
+  bind_address: sameText('listeners[].host', (facts, value) => {
+    facts.host = facts.boundTo = value
+    facts.isNamed = true
+  }),
   protocol: (setting, facts, draft) => {
     facts.isWebSocket = setting.value === 'websockets'
     if (setting.value === 'mqtt' || facts.isWebSocket) draft.carried(setting, 'listeners[].type')
@@ -83,7 +96,8 @@ const rules: Readonly<Record<string, ListenerRule>> = {
     (facts, value) => (facts.caFile = value),
   ),
   require_certificate: (setting, facts, draft) => {
-    facts.requireCertificate = setting.value === 'true'
+    // Not understood: the stricter one.
+    facts.requireCertificate = onOff(setting, draft) ?? true
     draft.carried(setting, 'listeners[].tls.clientCa')
   },
   ciphers: sameText('listeners[].tls.ciphers', (facts, value) => (facts.ciphers = value)),
@@ -126,18 +140,23 @@ const rules: Readonly<Record<string, ListenerRule>> = {
 export function applyListenerSetting(setting: Setting, draft: Draft, context: ListenerContext): boolean {
   const { shared, current, perListener, listeners } = context
   const { key } = setting
-  if (Object.hasOwn(security, key)) {
-    security[key]!(setting, perListener ? (current ?? shared) : shared, draft)
-    return true
-  }
-  if (!Object.hasOwn(rules, key)) return false
-  // Before the first `listener`, they make the one that has no line of its own.
-  if (
-    current === undefined &&
-    !listeners.includes(shared) &&
-    (key === 'port' || key === 'bind_address' || key === 'certfile')
-  )
-    listeners.push(shared)
-  rules[key]!(setting, current ?? shared, draft)
+  const isSecurity = Object.hasOwn(security, key)
+  if (!isSecurity && !Object.hasOwn(rules, key)) return false
+  // Before the first `listener`, most of them make one that has no line of its own, also beside those that have.
+  const makesOne = isSecurity ? perListener && key !== 'acl_file' : !makesNone.has(key)
+  if (current === undefined && makesOne && !listeners.includes(shared)) listeners.push(shared)
+  if (isSecurity) security[key]!(setting, perListener ? (current ?? shared) : shared, draft)
+  else rules[key]!(setting, current ?? shared, draft)
   return true
 }
+
+const makesNone = new Set([
+  'tls_version',
+  'bind_interface',
+  'http_dir',
+  'websockets_headers_size',
+  'websockets_origin',
+  'max_topic_alias',
+  'max_topic_alias_broker',
+  'accept_protocol_versions',
+])

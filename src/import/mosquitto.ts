@@ -5,12 +5,14 @@ import {
   lostUnless,
   needless,
   number,
+  onOff,
   sessionExpiry,
   type RightsFile,
   type Rule,
   type Setting,
 } from './draft.ts'
-import { toListener, type ListenerFacts } from './listener-draft.ts'
+import { noteAnonymous, toListener, type ListenerFacts } from './listener-draft.ts'
+import { MISSING_INCLUDE } from './settings.ts'
 import { applyListenerSetting, defaultListener, openListener } from './mosquitto-listener.ts'
 import { MosquittoBridges } from './mosquitto-bridge.ts'
 
@@ -38,7 +40,7 @@ const logType: Rule = (setting, draft) => {
 }
 
 const persistence: Rule = (setting, draft) => {
-  if (setting.value !== 'true') {
+  if (onOff(setting, draft) !== true) {
     draft.config.store = { type: 'memory' }
     return draft.carried(setting, 'store.type: memory')
   }
@@ -116,10 +118,13 @@ const rules: Readonly<Record<string, Rule>> = {
   connection_messages: onStdout,
   websockets_log_level: onStdout,
   set_tcp_nodelay: always,
-  retain_available: lostUnless(['true'], 'retained messages are always served; deny their topics in the ACL'),
+  retain_available: lostUnless(
+    ['true', '1'],
+    'retained messages are always served; deny their topics in the ACL',
+  ),
   max_qos: lostUnless(['2'], 'QoS 1 and 2 are always served'),
-  queue_qos0_messages: lostUnless(['false'], 'QoS 0 messages are not queued for clients that are away'),
-  upgrade_outgoing_qos: lostUnless(['false'], 'messages go out at the QoS of the publisher, at most'),
+  queue_qos0_messages: lostUnless(['false', '0'], 'QoS 0 messages are not queued for clients that are away'),
+  upgrade_outgoing_qos: lostUnless(['false', '0'], 'messages go out at the QoS of the publisher, at most'),
   allow_duplicate_messages: changed(
     'a client with overlapping subscriptions gets a message once, at the highest QoS',
   ),
@@ -129,13 +134,19 @@ const rules: Readonly<Record<string, Rule>> = {
     ['0'],
     'bounds are those of queues, packets and connections; the process is bounded by systemd or the container',
   ),
+  [MISSING_INCLUDE]: lost(
+    'its folder is not there, and what is in its files is missing: import where the broker runs, or copy the folder',
+  ),
   pid_file: needless('the service manager knows the process'),
   user: needless('the service manager sets the user: User= in deploy/systemd'),
   per_listener_settings: (setting, draft) => draft.carried(setting, 'listeners[].handlers'),
   plugin: lost('plugins are not loaded; handlers take their place (docs/handlers.md)'),
   auth_plugin: lost('plugins are not loaded; handlers take their place (docs/handlers.md)'),
   auth_plugin_deny_special_chars: needless('client ids and names with + # / get nothing from patterns'),
-  allow_zero_length_clientid: lostUnless(['true'], 'clients without an id are given one (clean session 1)'),
+  allow_zero_length_clientid: lostUnless(
+    ['true', '1'],
+    'clients without an id are given one (clean session 1)',
+  ),
   auto_id_prefix: lost('ids that the broker gives are random, without a prefix'),
   clientid_prefixes: lost('who may have which client id is for a handler to say (docs/handlers.md)'),
   psk_file: lost('TLS with pre-shared keys is not served: use certificates'),
@@ -149,7 +160,9 @@ export interface Imported {
 /** Turns settings into a configuration. Pure; the files that are named are looked at later. */
 export function importMosquitto(settings: readonly Setting[]): Imported {
   const draft = new Draft()
-  const perListener = settings.some(({ key, value }) => key === 'per_listener_settings' && value === 'true')
+  const perListener = settings.some(
+    ({ key, value }) => key === 'per_listener_settings' && (value === 'true' || value === '1'),
+  )
   const bridges = new MosquittoBridges(draft)
   const listeners: ListenerFacts[] = []
   /** Of all listeners, unless per_listener_settings is true. */
@@ -169,13 +182,33 @@ export function importMosquitto(settings: readonly Setting[]): Imported {
   }
   bridges.end()
 
-  // mosquitto 2 without any listener: loopback only, for everybody.
-  if (listeners.length === 0)
-    listeners.push({ ...shared, allowAnonymous: shared.allowAnonymous ?? shared.passwordFile === undefined })
+  const file = settings[0]?.file ?? 'mosquitto.conf'
+  noteUnnamed(draft, listeners, shared, file)
   const rightsFiles = finish(draft, listeners, shared, perListener)
   draft.config.session = { expiryMs: 0, ...draft.config.session }
   draft.config.store ??= { type: 'memory' }
   return { draft, rightsFiles }
+}
+
+/** mosquitto 2 without any listener: loopback only, for everybody. With others, on every address. */
+function noteUnnamed(draft: Draft, listeners: ListenerFacts[], shared: ListenerFacts, file: string): void {
+  const whole = { key: 'listener', file, line: 0 }
+  if (!listeners.some((facts) => facts !== shared)) {
+    if (shared.isNamed === true) return
+    if (listeners.length === 0) listeners.push(shared)
+    if (shared.allowAnonymous === undefined && shared.passwordFile === undefined) {
+      shared.allowAnonymous = true
+      shared.anonymousBy = { ...whole, value: '' }
+    } else if (shared.allowAnonymous !== true)
+      draft.note('changed', whole, 'none: on loopback alone, and there also for clients without user name')
+  } else if (listeners.includes(shared) && shared.isNamed !== true) {
+    shared.host = '0.0.0.0'
+    draft.note(
+      'changed',
+      whole,
+      `what stands before the first \`listener\` opens port ${shared.port} as well, as there: is that meant?`,
+    )
+  }
 }
 
 function finish(
@@ -194,10 +227,13 @@ function finish(
     ]
   }
   if (!perListener) draft.config.handlers = chainOf(shared)
+  for (const { anonymousBy, allowAnonymous, passwordFile } of new Set([shared, ...listeners]))
+    if (anonymousBy !== undefined)
+      noteAnonymous(anonymousBy, allowAnonymous === true, passwordFile !== undefined, draft)
   for (const facts of listeners) {
     const allowAnonymous = perListener ? facts.allowAnonymous : shared.allowAnonymous
     const listener = toListener(
-      { ...facts, ...(facts === shared || allowAnonymous === undefined ? {} : { allowAnonymous }) },
+      { ...facts, ...(allowAnonymous === undefined ? {} : { allowAnonymous }) },
       draft,
     )
     if (listener !== undefined)

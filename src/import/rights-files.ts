@@ -68,11 +68,16 @@ export async function carryRightsFile(
     if (fault === undefined && isUser) return line
     draft.note('lost', { ...whole, line: index + 1 }, fault ?? 'belongs to a user whose line cannot be read')
     // The text of a password line may be the password.
-    return kind === 'passwords'
-      ? `# not carried over: ${trimmed.split(':')[0]}`
-      : `# not carried over: ${trimmed}`
+    if (kind === 'acl') return `# not carried over: ${trimmed}`
+    return `# not carried over: ${trimmed.includes(':') ? trimmed.split(':')[0] : 'a line without a name'}`
   })
   draft.note('carried', whole, kind === 'acl' ? `${lineCount} rules` : `${lineCount} users`)
+  if (kind === 'acl' && dialect === 'mosquitto')
+    draft.note(
+      'changed',
+      whole,
+      'a subscription to more than its rules allow is refused here; mosquitto grants it, and delivers what they allow: `topic read home/#` and a client that subscribes to `#`',
+    )
   return { kind, source, text: lines.join('\n'), lineCount }
 }
 

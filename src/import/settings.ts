@@ -9,6 +9,9 @@ export type Syntax =
   /** `key = value`, comments anywhere, `include GLOB`. */
   | 'vernemq'
 
+/** Stands for an include of a folder that is not there; no broker has such a key. */
+export const MISSING_INCLUDE = 'include of a missing folder'
+
 const MAX_FILE_BYTES = 4 * 1_048_576
 const MAX_INCLUDES = 200
 
@@ -26,7 +29,9 @@ export async function readSettings(file: string, syntax: Syntax): Promise<Settin
       const setting = parseLine(raw, syntax, { file: path, line: index + 1 })
       if (setting === undefined) continue
       if (setting.key === 'include_dir' || (setting.key === 'include' && syntax === 'vernemq')) {
-        for (const included of await includedBy(setting)) await read(included)
+        const included = await includedBy(setting)
+        for (const file of included ?? []) await read(file)
+        if (included === undefined) settings.push({ ...setting, key: MISSING_INCLUDE })
       } else settings.push(setting)
     }
   }
@@ -36,7 +41,9 @@ export async function readSettings(file: string, syntax: Syntax): Promise<Settin
 }
 
 function parseLine(raw: string, syntax: Syntax, at: { file: string; line: number }): Setting | undefined {
-  const line = (syntax === 'vernemq' ? raw.replace(/#.*$/, '') : raw).trim()
+  // In quotes, `#` begins no comment.
+  const quoted = syntax === 'vernemq' ? /^[^#=]*=\s*'[^']*'/.exec(raw)?.[0] : undefined
+  const line = (quoted ?? (syntax === 'vernemq' ? raw.replace(/#.*$/, '') : raw)).trim()
   if (line === '' || line.startsWith('#')) return undefined
   const [, key, value] =
     (syntax === 'vernemq'
@@ -48,11 +55,12 @@ function parseLine(raw: string, syntax: Syntax, at: { file: string; line: number
       at.line,
       syntax === 'vernemq' ? 'not of the form key = value' : 'not of the form key value',
     )
-  return { key, value: (value ?? '').trim(), ...at }
+  const text = (value ?? '').trim()
+  return { key, value: syntax === 'vernemq' ? text.replace(/^'([^']*)'$/, '$1') : text, ...at }
 }
 
-/** Relative ones start from the folder of the including file, and not from wherever the broker was started. */
-async function includedBy({ key, value, file, line }: Setting): Promise<string[]> {
+/** Undefined: there is no such folder. Relative ones start from the folder of the including file, and not from wherever the broker was started. */
+async function includedBy({ key, value, file, line }: Setting): Promise<string[] | undefined> {
   const place = resolve(dirname(file), value)
   const [folder, pattern] = key === 'include_dir' ? [place, '*.conf'] : [dirname(place), basename(place)]
   if (key === 'include' && !pattern.includes('*')) return [place]
@@ -64,8 +72,8 @@ async function includedBy({ key, value, file, line }: Setting): Promise<string[]
       .toSorted()
       .map((name) => join(folder, name))
   } catch (error) {
-    // Both brokers come with an include of a folder that is often not there.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    // Of another machine, maybe: what is in it can be who is let in.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw fault(file, line, `cannot read ${folder}: ${(error as Error).message}`, error)
   }
 }

@@ -1,3 +1,4 @@
+import { isLoopback } from '../config/network-names.ts'
 import { Draft, lost, lostUnless, needless, noting, sameText, type RuleOf, type Setting } from './draft.ts'
 import { readTlsVersion, type ListenerFacts } from './listener-draft.ts'
 
@@ -20,10 +21,12 @@ const isOn = (value: string): boolean => value === 'on' || value === 'true'
 
 const rules: Readonly<Record<string, ListenerRule>> = {
   max_connections: (setting, facts) => {
+    delete facts.maxConnections
     if (/^\d{1,9}$/.test(setting.value) && Number(setting.value) > 0)
       facts.maxConnections = Number(setting.value)
   },
   mountpoint: (setting, facts, draft) => {
+    delete facts.mountpoint
     if (setting.value === 'off' || setting.value === '') return
     // There a name for a space of its own; here a prefix of topics.
     facts.mountpoint = `${setting.value}/`
@@ -45,6 +48,7 @@ const rules: Readonly<Record<string, ListenerRule>> = {
     if (version !== undefined) facts.minVersion = version
   },
   proxy_protocol: (setting, facts) => {
+    delete facts.proxyProtocol
     if (isOn(setting.value)) facts.proxyProtocol = 'required'
   },
   allowed_protocol_versions: (setting, facts, draft) => {
@@ -57,7 +61,7 @@ const rules: Readonly<Record<string, ListenerRule>> = {
     if (named.includes('5')) draft.note('changed', setting, 'MQTT 5 is not served yet; 3.1 and 3.1.1 are')
   },
   allow_anonymous_override: (setting, facts) => {
-    if (isOn(setting.value)) facts.allowAnonymous = true
+    facts.allowAnonymous = isOn(setting.value) || facts.allowsAnonymousToAll === true
   },
   crlfile: noting(
     lostUnless([''], 'revocation lists are not read yet: short-lived certificates, or a module handler'),
@@ -139,7 +143,13 @@ export class VerneListeners {
       return lost('is not an address with a port')(setting, this.#draft)
     if (this.#draft.config.admin !== undefined) return lost('there is one admin server')(setting, this.#draft)
     this.#draft.config.admin = { host: place.host, port: place.port }
-    this.#draft.carried(setting, 'admin.host, admin.port')
+    if (isLoopback(place.host)) this.#draft.carried(setting, 'admin.host, admin.port')
+    else
+      this.#draft.note(
+        'changed',
+        setting,
+        'admin.host, admin.port: the API and the dashboard are there too, and keys for them go over the wire in the clear: set admin.tls, or admin.host to 127.0.0.1',
+      )
   }
 
   /** Call it when every setting was taken. */
@@ -158,6 +168,7 @@ export class VerneListeners {
         ...('path' in place ? { host: '', port: 0, socket: place.path } : place),
         name: `${kind}-${name}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64),
         allowAnonymous,
+        allowsAnonymousToAll: allowAnonymous,
       }
       this.#draft.carried(setting, 'listeners')
       for (const level of ['listener', `listener.${kind}`, `listener.${kind}.${name}`]) {

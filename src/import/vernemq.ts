@@ -14,6 +14,7 @@ import {
 } from './draft.ts'
 import { toListener } from './listener-draft.ts'
 import type { Imported } from './mosquitto.ts'
+import { MISSING_INCLUDE } from './settings.ts'
 import { VerneListeners } from './vernemq-listener.ts'
 import { takeBridges } from './vernemq-bridge.ts'
 
@@ -24,6 +25,7 @@ const unlimitedPacket = { unlimited: [0], unlimitedMeans: 268_435_456 }
 const stdout = needless('logs are lines of JSON on standard output, for the journal or a collector')
 const byRedis = needless('pods share Redis, and need no names or cookies: store.type redis')
 const onErlang = needless('belongs to Erlang')
+const handlerOrder = needless('passwords are asked before the ACL, and each decides about its own')
 const graphite = lost('figures are served to Prometheus (/metrics), and not pushed')
 const netsplit = changed(
   'a pod that has lost Redis refuses new sessions and holds QoS 1 and 2, and forgets nothing',
@@ -90,10 +92,7 @@ const rules: Readonly<Record<string, Rule>> = {
   m5_max_packet_size: packetBytes('limits.maxPacketBytes', 0),
   sys_interval: number('sysIntervalMs', (c, value) => (c.sysIntervalMs = value), { scale: 1_000 }),
   systree_interval: number('sysIntervalMs', (c, value) => (c.sysIntervalMs = value)),
-  systree_enabled: (setting, draft) => {
-    if (!isOn(setting.value)) draft.config.sysIntervalMs = 0
-    draft.carried(setting, 'sysIntervalMs')
-  },
+  systree_enabled: (setting, draft) => draft.carried(setting, 'sysIntervalMs'),
   'log.console.level': (setting, draft) => {
     draft.config.log = { ...draft.config.log, level: levels[setting.value] ?? 'info' }
     draft.carried(setting, 'log.level')
@@ -133,6 +132,9 @@ const rules: Readonly<Record<string, Rule>> = {
   reg_views: needless('there is one, a trie with remembered results'),
   metadata_plugin: byRedis,
   message_store: needless('the store is store.type'),
+  [MISSING_INCLUDE]: lost(
+    'its folder is not there, and what is in its files is missing: import where the broker runs, or copy the folder',
+  ),
   accept_eula: needless('Apache-2.0: there is nothing to accept'),
   http_modules: needless('/live, /ready, /metrics, /api/v1 and the dashboard are on the admin port'),
   'plugins.vmq_bridge': needless('bridges are in the configuration'),
@@ -145,7 +147,11 @@ const rules: Readonly<Record<string, Rule>> = {
     'webhooks are not called yet: a module handler can call them (docs/handlers.md)',
   ),
   'plugins.vmq_passwd': (setting, draft) => draft.carried(setting, 'handlers: password-file'),
-  'plugins.vmq_acl': (setting, draft) => draft.carried(setting, 'handlers: acl-file'),
+  'plugins.vmq_acl': (setting, draft) => {
+    if (isOn(setting.value)) draft.carried(setting, 'handlers: acl-file')
+  },
+  'plugins.vmq_acl.priority': handlerOrder,
+  'plugins.vmq_passwd.priority': handlerOrder,
   'vmq_acl.acl_reload_interval': needless('the file is read again when it changes'),
   'vmq_passwd.password_reload_interval': needless('the file is read again when it changes'),
   acl_reload_interval: needless('the file is read again when it changes'),
@@ -169,6 +175,12 @@ const families: readonly (readonly [prefix: string, rule: Rule])[] = [
     'plugins.',
     lost('plugins of others are not loaded: a module handler takes their place (docs/handlers.md)'),
   ],
+  [
+    'DOCKER_VERNEMQ_',
+    lost(
+      'is a variable of the Docker image, which writes vernemq.conf by it: import /vernemq/etc/vernemq.conf of the container',
+    ),
+  ],
   ['metadata', byRedis],
   ['vmq_swc.', byRedis],
   ['vmq_plumtree.', byRedis],
@@ -181,6 +193,17 @@ const fileKeys: Readonly<Record<string, RightsFile['kind']>> = {
   password_file: 'passwords',
 }
 
+/** Of a setting that is there twice the last one counts, also in an included file. */
+function lastOfEach(settings: readonly Setting[], draft: Draft): Setting[] {
+  const last = new Map(settings.map((setting) => [setting.key, setting]))
+  return settings.filter((setting) => {
+    const counts = last.get(setting.key)
+    if (counts === setting) return true
+    draft.note('needless', setting, `${counts?.file}:${counts?.line} says it again, and that counts`)
+    return false
+  })
+}
+
 /** Turns settings into a configuration. Pure; the files that are named are looked at later. */
 export function importVernemq(settings: readonly Setting[], file: string): Imported {
   const draft = new Draft()
@@ -188,7 +211,7 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
   const last = (key: string) => settings.findLast((setting) => setting.key === key)
   const files: Partial<Record<RightsFile['kind'], string>> = {}
 
-  for (const setting of takeBridges(settings, draft)) {
+  for (const setting of takeBridges(lastOfEach(settings, draft), draft)) {
     const { key } = setting
     const family = families.find(([prefix]) => key.startsWith(prefix))
     if (listeners.take(setting) || key === 'allow_anonymous') continue
@@ -200,11 +223,20 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
     else draft.note('lost', setting, 'is not known to us as a setting of VerneMQ')
   }
 
+  if (!isOn(last('systree_enabled')?.value ?? 'on')) draft.config.sysIntervalMs = 0
+
   // Both plugins are on when nothing is said, with files beside the configuration.
   const plugin = (name: string) => isOn(last(`plugins.${name}`)?.value ?? 'on')
   const rightsFiles: RightsFile[] = []
   if (plugin('vmq_passwd'))
     rightsFiles.push({ kind: 'passwords', source: files.passwords ?? join(dirname(file), 'vmq.passwd') })
+  const acl = last('plugins.vmq_acl')
+  if (acl !== undefined && !plugin('vmq_acl'))
+    draft.note(
+      'lost',
+      acl,
+      'without an ACL nobody may publish or subscribe there, but for what a plugin allows; here everyone who is let in may do everything: write an acl-file, or a module handler (docs/handlers.md)',
+    )
   if (plugin('vmq_acl'))
     rightsFiles.push({ kind: 'acl', source: files.acl ?? join(dirname(file), 'vmq.acl') })
   draft.config.handlers = rightsFiles.map(({ kind, source }) =>

@@ -51,6 +51,50 @@ describe('listeners of mosquitto', () => {
     ])
   })
 
+  it('keeps the address that a port was bound to, in whichever order', () => {
+    for (const text of ['bind_address 127.0.0.1\nport 1900', 'port 1900\nbind_address 127.0.0.1'])
+      expect(configOf(text).listeners).toEqual([{ type: 'tcp', host: '127.0.0.1', port: 1_900 }])
+    expect(configOf('port 1900').listeners[0]).toMatchObject({ host: '0.0.0.0' })
+  })
+
+  it('opens port 1883 as well for settings before the first one, as mosquitto does', () => {
+    const text = 'per_listener_settings true\npassword_file /p\nlistener 2001\nallow_anonymous true'
+    const draft = importOf(text)
+    expect(draft.config.listeners).toEqual([
+      { type: 'tcp', host: '0.0.0.0', port: 1883, handlers: [{ type: 'password-file', file: '/p' }] },
+      { type: 'tcp', host: '0.0.0.0', port: 2001, allowAnonymous: true, handlers: [] },
+    ])
+    expect(notesOf(draft, 'changed')).toContain('listener')
+    // Not for those that are of all listeners.
+    expect(configOf('password_file /p\nlistener 2001').listeners).toHaveLength(1)
+  })
+
+  it.each([
+    ['true', true],
+    ['1', true],
+    ['false', undefined],
+    ['0', undefined],
+  ])('takes %s as a yes or no', (word, asks) => {
+    const text = `listener 8883\ncertfile /c\nkeyfile /k\ncafile /ca\nrequire_certificate ${word}`
+    expect(configOf(text).listeners[0]).toMatchObject({ type: 'tls' })
+    expect('clientCa' in (configOf(text).listeners[0] as { tls: object }).tls || undefined).toBe(asks)
+  })
+
+  it('is not more open for a word that is neither', () => {
+    const draft = importOf('listener 1883\nallow_anonymous True')
+    expect(draft.config.listeners[0]).not.toHaveProperty('allowAnonymous', true)
+    expect(notesOf(draft, 'lost')).toEqual(['allow_anonymous'])
+  })
+
+  it.each([
+    ['listener 1883\nallow_anonymous true', ['allow_anonymous']],
+    ['', ['listener']],
+    ['password_file /p', ['listener']],
+    ['allow_anonymous true\npassword_file /p\nlistener 1883', []],
+  ])('says when others are let in than there: %j', (text, keys) => {
+    expect(notesOf(importOf(text), 'changed')).toEqual(keys)
+  })
+
   it('does not ask for client certificates where mosquitto does not', () => {
     const text = 'listener 8883\ncertfile /c.pem\nkeyfile /k.pem\ncafile /ca.pem'
     expect(configOf(text).listeners[0]).toMatchObject({ type: 'tls', tls: { cert: '/c.pem', key: '/k.pem' } })
@@ -135,6 +179,7 @@ describe('settings of mosquitto', () => {
     expect(draft.notes.map(({ file, line, key }) => `${file}:${line} ${key}`)).toEqual([
       'test.conf:2 max_qos',
       'test.conf:4 sys_interval',
+      'test.conf:0 listener',
     ])
   })
 })
@@ -180,6 +225,11 @@ describe('bridges of mosquitto', () => {
     expect(draft.bridgePasswords).toEqual(new Map([['cloud.example', 's3cret']]))
     expect(JSON.stringify(draft.notes)).not.toContain('s3cret')
     expect(notesOf(draft, 'lost')).toEqual([])
+  })
+
+  it('do not send a password in the clear for TLS that cannot be carried over', () => {
+    for (const line of ['bridge_capath /etc/ssl/certs', 'bridge_psk 00', 'bridge_tls_use_os_certs true'])
+      expect(configOf(`connection a\naddress h\ntopic x\n${line}`).bridges[0]?.url).toBe('mqtts://h')
   })
 
   it.each([

@@ -7,6 +7,29 @@ const importOf = (text: string) =>
 const configOf = (text: string) => importOf(text).config
 
 describe('listeners of VerneMQ', () => {
+  it('takes the last of two lines, and the nearest of three levels, also where it says off', () => {
+    const draft = importOf(`
+      listener.tcp.default = 127.0.0.1:1883
+      listener.tcp.default = 0.0.0.0:1900
+      listener.tcp.proxy_protocol = on
+      listener.tcp.default.proxy_protocol = off
+      listener.mountpoint = a
+      listener.tcp.default.mountpoint = off
+      listener.tcp.allow_anonymous_override = on
+      listener.tcp.default.allow_anonymous_override = off`)
+    expect(draft.config.listeners).toEqual([
+      { type: 'tcp', name: 'tcp-default', host: '0.0.0.0', port: 1900 },
+    ])
+    expect(notesOf(draft, 'needless')).toEqual(['listener.tcp.default'])
+  })
+
+  it('says that an API which others can reach has its keys in the clear', () => {
+    expect(notesOf(importOf('listener.http.default = 0.0.0.0:8888'), 'changed')).toEqual([
+      'listener.http.default',
+    ])
+    expect(notesOf(importOf('listener.http.default = 127.0.0.1:8888'), 'changed')).toEqual([])
+  })
+
   it('become ours, with what is said for all, for a kind, and for one', () => {
     const text = `
       listener.max_connections = 10000
@@ -160,5 +183,26 @@ describe('bridges of VerneMQ', () => {
     ])
     expect(draft.bridgePasswords).toEqual(new Map([['br0', 'p']]))
     expect(notesOf(draft, 'lost')).toEqual([])
+  })
+})
+
+describe('rights of VerneMQ', () => {
+  it('are said to be wider here without an ACL', () => {
+    expect(notesOf(importOf('plugins.vmq_acl = off'), 'lost')).toEqual(['plugins.vmq_acl'])
+    expect(notesOf(importOf('plugins.vmq_acl = on'), 'lost')).toEqual([])
+  })
+
+  it('has no $SYS where it is off, in whichever order', () => {
+    for (const lines of [
+      ['systree_enabled = off', 'systree_interval = 20000'],
+      ['systree_interval = 20000', 'systree_enabled = off'],
+    ])
+      expect(configOf(lines.join('\n')).sysIntervalMs).toBe(0)
+  })
+
+  it('sends who gives variables of the Docker image to the file that they make', () => {
+    const draft = importOf('DOCKER_VERNEMQ_USER_ALICE = hunter2')
+    expect(notesOf(draft, 'lost')).toEqual(['DOCKER_VERNEMQ_USER_ALICE'])
+    expect(JSON.stringify(draft.notes)).not.toContain('hunter2')
   })
 })
