@@ -81,22 +81,16 @@ export class Dispatcher {
     const { retain, incoming, willOf, span } = options
     const isOnce = incoming !== undefined || willOf !== undefined
     const receivers = new Receivers(isOnce ? 'when-new' : 'at-once')
-    const matching = span?.child('match')
-    const routes = this.#subscriptions.match(message.topic)
-    matching?.end()
-    const delivering = span?.child('deliver')
-    this.#route(routes, message, receivers)
-    delivering?.end()
+    if (span === undefined) this.#route(this.#subscriptions.match(message.topic), message, receivers)
+    else this.#routeTraced(span, message, receivers)
     const { targets, pods } = receivers
-    span?.set(receiverAttributes(routes, receivers))
     if (pods !== undefined && message.qos === 0 && !isOnce) this.#cluster.send(pods, message)
     const isForPods = pods !== undefined && message.qos > 0
     if (targets === undefined && !isForPods && !retain && !isOnce) return true
     const askedMs = performance.now()
-    const committing = span?.child('store')
+    const told = span === undefined ? done : ending(span.child('store'), done)
     this.#store.publish(toWrite(message, options, receivers), (error, seqs, duplicate) => {
       this.#commitLatency.observe(performance.now() - askedMs)
-      committing?.end(error?.message)
       if (error === undefined) {
         receivers.stored(seqs, message)
         if (isOnce && !duplicate) {
@@ -104,7 +98,7 @@ export class Dispatcher {
           if (pods !== undefined && message.qos === 0) this.#cluster.send(pods, message)
         }
       }
-      done(error)
+      told(error)
     })
     return false
   }
@@ -117,6 +111,16 @@ export class Dispatcher {
   /** What each pod tells its own clients: at QoS 0, and never stored. */
   deliverOwn(message: Message): void {
     this.#route(this.#subscriptions.match(message.topic), message, new Receivers('each-pod'))
+  }
+
+  #routeTraced(span: Span, message: Message, receivers: Receivers): void {
+    const matching = span.child('match')
+    const routes = this.#subscriptions.match(message.topic)
+    matching.end()
+    const delivering = span.child('deliver')
+    this.#route(routes, message, receivers)
+    delivering.end()
+    span.set(receiverAttributes(routes, receivers))
   }
 
   #route(routes: readonly Route[], message: Message, receivers: Receivers): void {
@@ -209,6 +213,14 @@ export class Dispatcher {
       if (error !== undefined) session.connection?.close({ kind: 'error', detail: error.message })
       else if (seqs[0]! > 0) session.outbox.stored(seqs[0]!, message, qos)
     })
+  }
+}
+
+/** As `done`, and the span ends before. Made here, so that nothing is captured where nobody traces. */
+export function ending(span: Span, done: DispatchDone): DispatchDone {
+  return (error) => {
+    span.end(error?.message)
+    done(error)
   }
 }
 

@@ -9,7 +9,7 @@ import { publishAttributes, refusalAttributes } from '../tracing/attributes.ts'
 import type { Span, Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
-import type { Dispatcher, DispatchOptions } from './dispatch.ts'
+import { ending, type Dispatcher, type DispatchDone } from './dispatch.ts'
 import { Message } from './message.ts'
 import { malformed } from './packets/fault.ts'
 import type { PublishFields } from './packets/publish.ts'
@@ -121,6 +121,17 @@ export class Publishing {
       this.#decided(connection, request, messageId, decision, span)
       return
     }
+    this.#decideLater(connection, request, messageId, decision, span, asking)
+  }
+
+  #decideLater(
+    connection: Connection,
+    request: PublishRequest,
+    messageId: number,
+    decision: Promise<Decision>,
+    span: Span | undefined,
+    asking: Span | undefined,
+  ): void {
     // Packets of one client are handled in their order.
     connection.hold()
     void decision.then((made) => {
@@ -210,11 +221,12 @@ export class Publishing {
       request.retain && this.#dispatcher.keepsRetain,
     )
     if (qos === 0) {
-      const safe = this.#dispatcher.dispatch(message, withSpan({ retain: request.retain }, span), (error) => {
+      const stored: DispatchDone = (error) => {
         if (error !== undefined) this.#counters.dropped['store-failed']++
-        span?.end(error?.message)
-      })
-      if (safe) span?.end()
+      }
+      const plain = { retain: request.retain }
+      if (span === undefined) this.#dispatcher.dispatch(message, plain, stored)
+      else if (this.#dispatcher.dispatch(message, { ...plain, span }, ending(span, stored))) span.end()
       connection.profile.guard.publish(connection.session!, request)
       return
     }
@@ -224,14 +236,17 @@ export class Publishing {
     if (qos === 2 && incoming === undefined) session.incomingIds.add(messageId)
     const options = incoming === undefined ? { retain: request.retain } : { retain: request.retain, incoming }
     let pending: PendingAck | undefined = undefined as PendingAck | undefined
-    const safe = this.#dispatcher.dispatch(message, withSpan(options, span), (error) => {
+    const stored: DispatchDone = (error) => {
       if (error === undefined) {
         connection.acks.settle(pending!)
         connection.profile.guard.publish(connection.session!, request)
       } else this.#notStored(connection, error)
-      span?.end(error?.message)
       this.#easeUp(connection)
-    })
+    }
+    const safe =
+      span === undefined
+        ? this.#dispatcher.dispatch(message, options, stored)
+        : this.#dispatcher.dispatch(message, { ...options, span }, ending(span, stored))
     if (safe) {
       this.#acknowledge(connection, ackType, messageId)
       span?.end()
@@ -338,10 +353,6 @@ function beginSpan(tracing: Tracing, connection: Connection, request: PublishReq
 function endRefused(span: Span, reason: string, handler: string): void {
   span.set(refusalAttributes('refused', handler))
   span.end(reason)
-}
-
-function withSpan(options: DispatchOptions, span: Span | undefined): DispatchOptions {
-  return span === undefined ? options : { ...options, span }
 }
 
 /** Payload of one client that waits for the store; with more its connection is not read. */
