@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { link, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { watchFiles } from '../watch-files.ts'
-import { createKeyText, LOCAL_KEY_NAME } from './api-key.ts'
+import { createKeyText, LOCAL_KEY_NAME, nameInKey } from './api-key.ts'
 
 /**
  * The key of this process for commands on its machine: a file that the user who runs the broker, and root, can read.
@@ -70,7 +71,16 @@ async function claim(file: string, content: string): Promise<string | undefined>
     await unlink(temporary)
     return undefined
   } catch (error) {
-    const holder = await holderOf(file)
+    const found = await readFile(file, 'utf8').catch(() => '')
+    // A path that was meant for something else: what is there is worth more than the key.
+    if (!isKeyFile(found)) {
+      await unlink(temporary)
+      throw new TunnelMQError(
+        ErrorCode.file,
+        `${file}: there is a file that no broker has written as its key`,
+      )
+    }
+    const holder = holderIn(found)
     if (holder !== undefined && isAlive(holder)) {
       await unlink(temporary)
       return holder
@@ -88,8 +98,13 @@ async function keyIn(file: string): Promise<string | undefined> {
   return (await readFile(file, 'utf8').catch(() => '')).split('\n')[0]
 }
 
-async function holderOf(file: string): Promise<string | undefined> {
-  return / of process (\S+)$/m.exec(await readFile(file, 'utf8').catch(() => ''))?.[1]
+/** Or one that a power cut has left empty, or full of zeros. */
+function isKeyFile(text: string): boolean {
+  return nameInKey(text.split('\n')[0] ?? '') === LOCAL_KEY_NAME || /^[\0\s]*$/.test(text)
+}
+
+function holderIn(text: string): string | undefined {
+  return / of process (\S+)$/m.exec(text)?.[1]
 }
 
 function ownProcess(): string {

@@ -422,13 +422,25 @@ export class Broker implements PacketHandler {
     await this.sessions.revoke(session, refused)
   }
 
+  /** Connections but the broker's own, which are bridges: from outside. */
+  *#clients(): Generator<Connection> {
+    for (const connection of this.connections)
+      if (connection.profile.ownClientId === undefined) yield connection
+  }
+
+  get clientCount(): number {
+    let count = 0
+    for (const _ of this.#clients()) count++
+    return count
+  }
+
   /**
-   * Ends every connection, spread over `drainMs`, so that they do not all come back at once. Wills stay stored.
-   * Resolves early when `signal` fires.
+   * Ends every connection from outside, spread over `drainMs`, so that they do not all come back at once. Wills stay
+   * stored. Resolves early when `signal` fires.
    */
   async drain(drainMs: number, signal?: AbortSignal): Promise<void> {
     this.#engine?.stopping()
-    const waiting = [...this.connections]
+    const waiting = [...this.#clients()]
     const steps = Math.max(1, Math.min(waiting.length, Math.floor(drainMs / DRAIN_STEP_MS)))
     for (let step = 0; step < steps; step++) {
       const from = Math.floor((waiting.length * step) / steps)
@@ -437,7 +449,7 @@ export class Broker implements PacketHandler {
       if (step < steps - 1) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
       if (signal?.aborted === true) return
     }
-    for (const connection of [...this.connections]) connection.close({ kind: 'shutdown' })
+    for (const connection of [...this.#clients()]) connection.close({ kind: 'shutdown' })
   }
 
   /**

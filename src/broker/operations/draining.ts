@@ -11,7 +11,7 @@ export interface Door {
 }
 
 export interface DrainingParts {
-  readonly broker: Pick<Broker, 'connections' | 'drain' | 'drained'>
+  readonly broker: Pick<Broker, 'clientCount' | 'drain' | 'drained'>
   /** All that are open. */
   readonly doors: readonly Door[]
   /** Reasons of `/ready`. */
@@ -41,7 +41,7 @@ export class Draining {
   get state(): DrainState {
     return {
       isDraining: this.#startedAtMs !== undefined,
-      connections: this.#parts.broker.connections.size,
+      connections: this.#parts.broker.clientCount,
       startedAt: this.#startedAtMs === undefined ? null : new Date(this.#startedAtMs).toISOString(),
     }
   }
@@ -70,7 +70,7 @@ export class Draining {
     for (const door of doors) await door.stopAccepting()
     // It may have been told to stop meanwhile: what is begun now would go on behind that.
     this.#assertRunning()
-    log.info({ connections: broker.connections.size, spreadMs }, 'draining')
+    log.info({ connections: broker.clientCount, spreadMs }, 'draining')
     this.#send(spreadMs)
   }
 

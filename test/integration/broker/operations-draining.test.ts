@@ -96,6 +96,23 @@ describe('a broker that is drained', () => {
     await connectRaw(broker.port, { clientId: 'c', clean: true })
   })
 
+  it('keeps its bridges, which are no clients: nothing is left when all of those are gone', async () => {
+    const other = await openBroker()
+    const bridge = { name: 'b', url: other.url, topics: [{ filter: 'out/#' }] }
+    const broker = await openBroker({ bridges: [bridge] })
+    await eventOf(broker, 'bridge connected')
+    const [client] = await clientsOf(broker, 1)
+    await broker.drain(0)
+    await client!.untilClosed()
+    await eventOf(broker, 'drained')
+    expect(await broker.operations.drainState()).toMatchObject({ isDraining: true, connections: 0 })
+    const told: string[] = []
+    other.subscribe('out/#', (topic) => void told.push(topic))
+    await broker.publish({ topic: 'out/a', payload: 'x', qos: 1 })
+    await eventually(() => told).toEqual(['out/a'])
+    expect(broker.events.map(({ msg }) => msg)).not.toContain('bridge has lost its session here')
+  })
+
   it('says that clients are gone that do not come back: wills, and agents', async () => {
     const broker = await openBroker({ session: { willGraceMs: 300 } })
     const told: string[] = []

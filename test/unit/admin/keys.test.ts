@@ -1,6 +1,6 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createKeyText, hashKey, keyNameFault, nameInKey } from '../../../src/admin/api-key.ts'
 import { addKey, deleteKey, parseKeyFile, parseScopes } from '../../../src/admin/key-file.ts'
@@ -129,6 +129,21 @@ describe('the file of the local key', () => {
     await writeFile(file, 'tmq_local_other\n')
     await local?.remove()
     expect(await readFile(file, 'utf8')).toBe('tmq_local_other\n')
+  })
+
+  it('takes the place of nothing else, however it was named; what a power cut has left is nothing', async () => {
+    const file = join(await folder(), 'admin.key')
+    const precious = `a sha256:${'0'.repeat(64)} read 2026-11-21T12:00:00.000Z never\n`
+    await writeFile(file, precious)
+    expect(await writeLocalKey({ file, url, log: createSilentLog() })).toBeUndefined()
+    expect(await readFile(file, 'utf8')).toBe(precious)
+    expect(await readdir(dirname(file))).toEqual(['admin.key'])
+    for (const left of ['', '\0'.repeat(120)]) {
+      await writeFile(file, left)
+      const local = await writeLocalKey({ file, url, log: createSilentLog() })
+      expect(await readFile(file, 'utf8')).toContain(local!.text)
+      await local?.remove()
+    }
   })
 
   it('that cannot be written costs the local key and a warning, and not the start', async () => {

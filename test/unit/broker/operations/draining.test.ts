@@ -6,7 +6,7 @@ it('begins to send nobody away when the broker is told to stop while its doors a
   const notReady = new Set<string>()
   const spreads: number[] = []
   const broker = {
-    connections: new Set<never>(),
+    clientCount: 0,
     drain: (spreadMs: number) => Promise.resolve(void spreads.push(spreadMs)),
     drained() {},
   }
