@@ -30,7 +30,7 @@ export async function readSettings(file: string, syntax: Syntax): Promise<Settin
       if (setting === undefined) continue
       if (setting.key === 'include_dir' || (setting.key === 'include' && syntax === 'vernemq')) {
         const included = await includedBy(setting)
-        for (const file of included ?? []) await read(file)
+        for (const inner of included ?? []) await read(inner)
         if (included === undefined) settings.push({ ...setting, key: MISSING_INCLUDE })
       } else settings.push(setting)
     }

@@ -57,13 +57,13 @@ export function createApiClient(target: ApiTarget, pod: string | undefined): Api
     async ask<Answer>(method: string, path: string, request: ApiRequest = {}) {
       const answered = await send(method, path, request)
       if (answered.status >= 300) throw apiFailure(target, answered)
-      return parsed(target, answered) as Answer
+      return thing(target, answered) as Answer
     },
     async find<Answer>(path: string, request: ApiRequest = {}) {
       const answered = await send('GET', path, request)
       if (isNotThere(answered)) return undefined
       if (answered.status >= 300) throw apiFailure(target, answered)
-      return parsed(target, answered) as Answer
+      return thing(target, answered) as Answer
     },
     async act(method, path, request = {}) {
       const answered = await send(method, path, request)
@@ -194,12 +194,23 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-function parsed({ url }: ApiPlace, { text }: Answered): unknown {
+function parsed(place: ApiPlace, { text }: Answered): unknown {
   if (text === '') return undefined
   try {
     return JSON.parse(text) as unknown
   } catch (error) {
-    const message = `what answers at ${url.origin} is not the API of TunnelMQ: is this its admin port?`
-    throw new TunnelMQError(ErrorCode.unreachable, message, { cause: error })
+    throw notOurs(place, error)
   }
+}
+
+/** What the API answers with, wherever it has something to say: an object or a list. */
+function thing(place: ApiPlace, answered: Answered): object {
+  const answer = parsed(place, answered)
+  if (typeof answer !== 'object' || answer === null) throw notOurs(place, undefined)
+  return answer
+}
+
+function notOurs({ url }: ApiPlace, cause: unknown): TunnelMQError {
+  const message = `what answers at ${url.origin} is not the API of TunnelMQ: is this its admin port?`
+  return new TunnelMQError(ErrorCode.unreachable, message, { cause })
 }

@@ -4,6 +4,7 @@ import { isLoopback } from '../../config/network-names.ts'
 import type { Environment } from '../../config/overrides.ts'
 import type { Config } from '../../config/schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { askHealth } from './client.ts'
 import { configFile } from '../config-flags.ts'
 import { configuredUrl, readLocalKey } from './local-broker.ts'
 
@@ -30,6 +31,8 @@ export interface TargetFlags {
   readonly config?: string
 }
 
+const LOOK_MS = 2_000
+
 const KEYS = 'name one with --api-key-file FILE or TUNNELMQ_API_KEY (`tunnelmq api-key create` makes one)'
 
 /**
@@ -49,12 +52,36 @@ export async function apiTarget(flags: TargetFlags, env: Environment): Promise<A
 export async function apiPlace(flags: TargetFlags, env: Environment, config: Config): Promise<ApiPlace> {
   const said = urlSaid(flags, env)
   if (said !== undefined) return placeSaid(said, flags, env)
-  const url = (await readLocalKey(config.admin.localKeyFile)).url ?? configuredUrl(config)
-  const place = await placeSaid(url, flags, env)
-  const { tls } = config.admin
-  return place.ca !== undefined || tls === undefined
-    ? place
-    : { ...place, certificate: await read('the certificate of the admin server', tls.cert) }
+  const { tls, port, localKeyFile } = config.admin
+  const at = async (url: URL): Promise<ApiPlace> => {
+    const place = await placeSaid(url, flags, env)
+    return place.ca !== undefined || tls === undefined
+      ? place
+      : { ...place, certificate: await read('the certificate of the admin server', tls.cert) }
+  }
+  const { url } = await readLocalKey(localKeyFile)
+  if (url === undefined) return at(configuredUrl(config))
+  // Two brokers that are started in one folder: the second has found the file taken.
+  if (config.admin.enabled && port !== 0 && url.port !== String(port)) {
+    const configured = await at(configuredUrl(config))
+    if (await isBroker(configured))
+      throw new TunnelMQError(
+        ErrorCode.credentials,
+        `${localKeyFile} is the key of the broker at ${url.origin}, and this configuration's is at ${configured.url.origin}: ` +
+          `give each its own admin.localKeyFile, or say which with --api-url URL; for the second, ${KEYS}`,
+      )
+  }
+  return at(url)
+}
+
+/** Whether a broker of ours answers there. */
+async function isBroker(place: ApiPlace): Promise<boolean> {
+  try {
+    const answer = (await askHealth(place, '/live', LOOK_MS)) as { status?: unknown } | null | undefined
+    return answer?.status === 'live'
+  } catch {
+    return false
+  }
 }
 
 async function placeSaid(url: URL, flags: TargetFlags, env: Environment): Promise<ApiPlace> {

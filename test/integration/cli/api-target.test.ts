@@ -1,4 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -83,4 +85,31 @@ it('says which scope is missing', async () => {
   expect((await runCommand(clientsCommand(env), [])).error).toBeUndefined()
   const refused = String((await runCommand(logLevelCommand(env), ['debug'])).error)
   expect(refused).toMatch(/may not do this: .*admin.*tunnelmq api-key create/)
+})
+
+it('does not take one broker for another that was started in the same folder', async () => {
+  const admin = { port: 0, localKey: true, localKeyFile: join(folder, 'admin.key') }
+  const second = await startTestBroker({ admin })
+  try {
+    const port = Number(new URL(second.adminUrl!).port)
+    await configure({ ...admin, port })
+    const answer = await said(here())
+    expect(answer).toContain(`is the key of the broker at ${broker.adminUrl}`)
+    expect(answer).toContain(`is at http://127.0.0.1:${port}`)
+    expect(await said(here(), '--api-url', second.adminUrl!)).toContain('does not take the API key')
+  } finally {
+    await second.stop()
+    await configure({ ...admin, tls })
+  }
+})
+
+it.each(['', 'null', '7', '<html>'])('does not take %j for an answer of the API', async (body) => {
+  const server = createServer((_, response) => response.end(body))
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const url = `http://127.0.0.1:${port}`
+  const { error, stdout } = await runCommand(clientsCommand({ TUNNELMQ_API_KEY: 'k' }), ['--api-url', url])
+  expect(String(error)).toContain(`what answers at ${url} is not the API of TunnelMQ`)
+  expect(stdout.toString()).toBe('')
+  server.close()
 })
