@@ -71,8 +71,9 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     return {
       url: server.url,
       async reload() {
-        await keys.reload()
-        await tls?.reload()
+        const results = await Promise.allSettled([keys.reload(), tls?.reload()])
+        const failed = results.find((result) => result.status === 'rejected')
+        if (failed !== undefined) throw failed.reason
       },
       async close() {
         await local?.remove()

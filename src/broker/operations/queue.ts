@@ -10,6 +10,9 @@ import { payloadFacts } from './payload-facts.ts'
 /** Payload bytes that are read at once to show the beginnings of. */
 const READ_BYTES = 4 * 1024 * 1024
 
+/** Stores write sequence numbers in 48 bits. */
+const MAX_SEQ = 2 ** 48 - 1
+
 /** What waits for a client, looked at without touching it. Undefined: it has no stored session. */
 export async function queuePage(
   { store, broker }: { readonly store: Store; readonly broker: Broker },
@@ -36,7 +39,7 @@ export async function queuePage(
 
 function readCursor(after: string | undefined): number {
   if (after === undefined) return 0
-  if (/^\d{1,15}$/.test(after)) return Number(after)
+  if (/^\d{1,15}$/.test(after) && Number(after) < MAX_SEQ) return Number(after)
   throw new TunnelMQError(ErrorCode.usage, 'after: is not the `next` of a page of a queue')
 }
 

@@ -294,8 +294,11 @@ describe.each(['memory', 'embedded'] as const)('a session that is removed (%s st
       [],
     )
     expect(await broker.operations.queue(ref('nobody'), { limit: 10 })).toBeUndefined()
-    const wrong = broker.operations.queue(ref('away'), { limit: 10, after: '-1' })
-    await expect(wrong).rejects.toMatchObject({ code: 'TMQ_USAGE' })
+    // The last two are more than 48 bits: an embedded store would be taken for damaged.
+    for (const after of ['-1', '1e3', String(2 ** 48 - 1), '9'.repeat(15)]) {
+      const wrong = broker.operations.queue(ref('away'), { limit: 10, after })
+      await expect(wrong).rejects.toMatchObject({ code: 'TMQ_USAGE' })
+    }
   })
 })
 
