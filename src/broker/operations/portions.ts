@@ -3,8 +3,8 @@ const PORTION = 1_000
 
 /**
  * The first `count` of what `items` give, in the order of `compare`, without sorting all of it: of 100,000 sessions one
- * page is kept. Other work comes in between, in which the items may change. `candidateOf` is called for each of them;
- * undefined: it is none.
+ * page is kept. Other work comes in between, in which the items may change: one that goes and comes again is there once.
+ * `candidateOf` is called for each of them; undefined: it is none.
  */
 export async function firstOf<Item, Candidate>(
   items: Iterable<Item>,
@@ -23,8 +23,17 @@ export async function firstOf<Item, Candidate>(
     kept.push(candidate)
     // Sorted once for as many as are kept: a step costs about as much as in a heap, and less code.
     if (kept.length < 2 * count) continue
-    kept = kept.toSorted(compare).slice(0, count)
-    last = kept.at(-1)
+    kept = inOrder(kept, compare).slice(0, count)
+    last = kept.length < count ? undefined : kept.at(-1)
   }
-  return kept.toSorted(compare).slice(0, count)
+  return inOrder(kept, compare).slice(0, count)
+}
+
+/** Of equal ones the one that came last. */
+function inOrder<Candidate>(
+  kept: readonly Candidate[],
+  compare: (a: Candidate, b: Candidate) => number,
+): Candidate[] {
+  const sorted = kept.toSorted(compare)
+  return sorted.filter((one, index) => index + 1 === sorted.length || compare(one, sorted[index + 1]!) !== 0)
 }
