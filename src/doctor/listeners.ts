@@ -65,10 +65,25 @@ export function judgeListeners(
   })
 }
 
+/** Refuses whoever has no certificate, as this probe has none. */
+export function wantsCertificate(listener: ListenerConfig): boolean {
+  return 'tls' in listener && listener.tls.clientCa !== undefined && listener.tls.requireClientCertificate
+}
+
 function judge(name: string, { listener, probe, asksOnly }: Probed, isBrokerRunning: boolean): Finding {
   const { failure, connack, connectMs = 0, pingMs = 0 } = probe
   if (failure?.at === 'connect' && !isBrokerRunning)
     return skipped(`${name}: nobody listens, as no broker runs`)
+  if (wantsCertificate(listener)) {
+    if (connack !== undefined)
+      return fail(
+        `${name}: takes a client without a certificate, though it is required`,
+        'restart the broker with this configuration',
+      )
+    // With TLS 1.3 a client has its handshake, and learns of the refusal when it has sent something.
+    if (failure !== undefined && probe.fingerprint !== undefined)
+      return ok(`${name}: refuses a client without a certificate, as it should; one with it was not tried`)
+  }
   if (failure !== undefined)
     return fail(`${name}: ${words[failure.at]}: ${failure.reason}`, adviceOn(listener, failure.at))
   if (connack === 0) return ok(`${name}: CONNECT took ${msText(connectMs)}, PINGREQ ${msText(pingMs)}`)

@@ -5,7 +5,7 @@ import { createCidrList } from '../listeners/cidr.ts'
 import { encodeProxyV2 } from '../tunnel/proxy-v2.ts'
 import type { BrokerApi, BrokerView } from './broker-view.ts'
 import { findingsOf, type Finding } from './finding.ts'
-import { targetOf } from './listeners.ts'
+import { targetOf, wantsCertificate } from './listeners.ts'
 import { probeMqtt, type Probe } from './mqtt-probe.ts'
 
 const { ok, warn, fail, skipped } = findingsOf('proxy')
@@ -41,6 +41,10 @@ export async function checkProxies(
     const name = listenerName(listener)
     if (broker === undefined || listener.port === 0) {
       findings.push(skipped(`${name}: tried when the broker runs`))
+      continue
+    }
+    if (wantsCertificate(listener)) {
+      findings.push(skipped(`${name}: needs a client certificate, which this probe has not`))
       continue
     }
     findings.push(...judgeProxy(listener, await probe(listener, broker), broker))

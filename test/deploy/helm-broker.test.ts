@@ -139,6 +139,21 @@ describe('the broker of the chart', () => {
     expect(readdirSync(pod.path('/run/tunnelmq'))).toEqual([])
   })
 
+  it('is tested over TLS and behind a proxy, where nothing else is open', async () => {
+    const rendering = await chart.render({
+      service: { mqtt: { enabled: false }, mqtts: { enabled: true } },
+      tls: { existingSecret: 'mqtt-tls' },
+      listener: { proxyProtocol: 'required', allowAnonymous: true },
+    })
+    const { cli, port } = await startPod(layOutPod(rendering, brokerOf(rendering), newFolder(), foreign))
+    expect(await helmTest(rendering, port)).toEqual({
+      code: 0,
+      output: 'published to tunnelmq/helm-test and got it back\n',
+    })
+    cli.process.kill('SIGTERM')
+    expect((await cli.ended).code).toBe(0)
+  })
+
   it('starts with the Redis of the chart, behind a proxy as well, and leaves by its preStop', async () => {
     const proxied = { listener: { proxyProtocol: 'required' } }
     const rendering = await chart.render('redis-own', proxied)

@@ -705,6 +705,44 @@ describe('NOTES say', () => {
   })
 })
 
+describe('names', () => {
+  it('of StatefulSets leave room for the label that their pods get, however long the release is called', async () => {
+    const { objects } = await render(['redis-own', { fullnameOverride: 'a'.repeat(60) }])
+    const one = await render([{ fullnameOverride: 'a'.repeat(60) }])
+    const names = [...objects, ...one.objects]
+      .filter(({ kind }) => kind === 'StatefulSet')
+      .map(({ metadata }) => metadata.name)
+    expect(names).toHaveLength(2)
+    // controller-revision-hash: the name, `-` and ten characters, of 63.
+    expect(names.filter((name) => name.length > 52)).toEqual([])
+  })
+})
+
+describe('`helm test`', () => {
+  const onlyTls = { service: { mqtt: { enabled: false }, mqtts: { enabled: true } } }
+  it('goes by TLS where that is all there is, and is not there where it has no way in', async () => {
+    const values = [{ ...onlyTls, tls: { existingSecret: 'mqtt-tls' } }]
+    expect((await render(values)).find('Pod')).toMatchObject({
+      spec: {
+        containers: [
+          {
+            env: expect.arrayContaining([
+              { name: 'MQTT_PORT', value: '8883' },
+              { name: 'MQTT_TLS', value: 'true' },
+            ]) as object,
+          },
+        ],
+      },
+    })
+    const mutual = {
+      ...onlyTls,
+      tls: { existingSecret: 'mqtt-tls', clientCa: { existingSecret: 'device-ca' } },
+    }
+    const { objects } = await render([mutual])
+    expect(objects.filter(({ kind }) => kind === 'Pod')).toEqual([])
+  })
+})
+
 describe('refused, with what to do:', () => {
   const redis = { store: { type: 'redis' }, redis: { url: 'redis://r/0' } }
 
@@ -786,6 +824,21 @@ describe('refused, with what to do:', () => {
       'a budget of all brokers',
       { ...redis, replicaCount: 2, pdb: { enabled: true, minAvailable: 2 } },
       /would keep nodes from ever being drained/,
+    ],
+    [
+      'a budget of all that may be left',
+      { ...redis, autoscaling: { enabled: true, minReplicas: 2 }, pdb: { enabled: true, minAvailable: 2 } },
+      /pdb\.minAvailable: 2 of autoscaling\.minReplicas: 2 would keep nodes/,
+    ],
+    [
+      'a budget of every broker in percent',
+      { ...redis, replicaCount: 3, pdb: { enabled: true, minAvailable: '100%' } },
+      /pdb\.minAvailable: 100% of replicaCount: 3 would keep nodes/,
+    ],
+    [
+      'a password in the URL of the collector',
+      { tracing: { endpoint: 'https://user:secret@collector/v1/traces' } },
+      /tracing\.endpoint has a user or password in it/,
     ],
     [
       'too little time',

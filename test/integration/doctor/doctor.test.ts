@@ -26,7 +26,7 @@ beforeAll(async () => {
   file = join(folder, 'broker.yaml')
   ca = await createCa(folder)
   shown = await ca.issue('server', '/CN=server', 'DNS:localhost', 200)
-  for (const name of ['plain', 'tls', 'ws', 'wss', 'behind', 'mixed', 'locked', 'admin'])
+  for (const name of ['plain', 'tls', 'ws', 'wss', 'behind', 'mixed', 'mutual', 'locked', 'admin'])
     ports.set(name, await freePort())
   const port = (name: string): object => ({ name, port: ports.get(name), allowAnonymous: true })
   const config = {
@@ -37,6 +37,13 @@ beforeAll(async () => {
       { type: 'wss', ...port('wss'), tls: shown },
       { type: 'tcp', ...port('behind'), proxyProtocol: 'required' },
       { type: 'tcp', ...port('mixed'), proxyProtocol: 'trusted', trustedProxies: ['127.0.0.1'] },
+      {
+        type: 'tls',
+        ...port('mutual'),
+        tls: { ...shown, clientCa: ca.cert },
+        proxyProtocol: 'trusted',
+        trustedProxies: ['127.0.0.1'],
+      },
       {
         type: 'tcp',
         ...port('locked'),
@@ -91,9 +98,9 @@ it('works without a broker: nothing fails, and what needs one is skipped', async
   const { code, findings } = await doctor()
   expect(problems(findings)).toEqual([])
   expect(code).toBe(0)
-  expect(seen(findings, 'port', 'ok')).toHaveLength(8)
-  expect(seen(findings, 'mqtt', 'skipped')).toHaveLength(8)
-  expect(seen(findings, 'proxy', 'skipped')).toHaveLength(2)
+  expect(seen(findings, 'port', 'ok')).toHaveLength(9)
+  expect(seen(findings, 'mqtt', 'skipped')).toHaveLength(9)
+  expect(seen(findings, 'proxy', 'skipped')).toHaveLength(3)
   expect(seen(findings, 'store')).toEqual([
     `${join(folder, 'data')} is not there yet: the first start makes it`,
   ])
@@ -129,19 +136,21 @@ describe('with a broker that runs', () => {
     const pid = broker.process.pid
     expect(
       seen(findings, 'port').filter((line) => line.endsWith(`is held by the broker (pid ${pid})`)),
-    ).toHaveLength(8)
+    ).toHaveLength(9)
     expect(seen(findings, 'mqtt').map((line) => line.replace(/[\d.]+ ms/g, 'T'))).toEqual([
       ...['plain', 'tls', 'ws', 'wss', 'behind', 'mixed'].map((name) => `${name}: CONNECT took T, PINGREQ T`),
+      'mutual: refuses a client without a certificate, as it should; one with it was not tried',
       expect.stringMatching(/^locked: answers CONNECT in T; who gets in was not tried/),
       'socket: CONNECT took T, PINGREQ T',
     ])
     expect(
       seen(findings, 'tls').filter((line) => line.endsWith('clients are shown this certificate')),
-    ).toHaveLength(2)
+    ).toHaveLength(3)
     expect(seen(findings, 'proxy')).toEqual([
       'behind: refuses a connection without a PROXY header',
       'behind: believes the PROXY header: it saw 192.0.2.77',
       'mixed: believes the PROXY header: it saw 192.0.2.77',
+      'mutual: needs a client certificate, which this probe has not',
     ])
     expect(seen(findings, 'store')[0]).toBe(`${join(folder, 'data')} is in use by the broker (pid ${pid})`)
     expect(seen(findings, 'limits')[0]).toContain(`the broker, pid ${pid}`)

@@ -2,6 +2,7 @@
 // (`node --input-type=module -e`, in /opt/tunnelmq), against the service.
 import { randomUUID } from 'node:crypto'
 import { connect as connectTcp } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import mqtt from 'mqtt'
 
 const { MQTT_HOST: host, MQTT_PORT: port, MQTT_TOPIC: topic, MQTT_USERNAME: username } = process.env
@@ -20,7 +21,8 @@ function attempt(withHeader) {
   const open = () => {
     const socket = connectTcp({ host, port: Number(port) })
     if (withHeader) socket.write('PROXY UNKNOWN\r\n')
-    return socket
+    // The certificate is for the name by which clients come, and not for that of the service.
+    return process.env.MQTT_TLS === 'true' ? connectTls({ socket, rejectUnauthorized: false }) : socket
   }
   const client = new mqtt.MqttClient(open, {
     clientId: `helm-test-${payload.slice(0, 8)}`,

@@ -51,7 +51,7 @@
 {{- if and $redis.existingSecret (not $redis.urlKey) (not $redis.passwordKey) }}
 {{- fail "redis.existingSecret: say what is in it, with redis.urlKey or redis.passwordKey" }}
 {{- end }}
-{{- if regexMatch "^[a-z]+://[^/]*@" $redis.url }}
+{{- if regexMatch "^[a-zA-Z0-9+.-]+://[^/]*@" $redis.url }}
 {{- fail "redis.url has a user or password in it: put it into a Secret (redis.existingSecret with urlKey or passwordKey)" }}
 {{- end }}
 
@@ -155,8 +155,16 @@
 {{- if and $values.pdb.enabled (not $isRedis) }}
 {{- fail "pdb.enabled with one broker would keep its node from ever being drained; it needs store.type: redis" }}
 {{- end }}
-{{- if and $values.pdb.enabled (not $values.pdb.maxUnavailable) (not $values.autoscaling.enabled) (kindIs "float64" $values.pdb.minAvailable) (ge (int $values.pdb.minAvailable) (int $values.replicaCount)) }}
-{{- fail (printf "pdb.minAvailable: %d of replicaCount: %d would keep nodes from ever being drained" (int $values.pdb.minAvailable) (int $values.replicaCount)) }}
+{{- if and $values.pdb.enabled (not $values.pdb.maxUnavailable) }}
+{{- $fewest := ternary "autoscaling.minReplicas" "replicaCount" $values.autoscaling.enabled }}
+{{- $count := ternary $values.autoscaling.minReplicas $values.replicaCount $values.autoscaling.enabled | int }}
+{{- $stay := toString $values.pdb.minAvailable }}
+{{- if or (eq $stay "100%") (and (not (hasSuffix "%" $stay)) (ge (int $stay) $count)) }}
+{{- fail (printf "pdb.minAvailable: %s of %s: %d would keep nodes from ever being drained" $stay $fewest $count) }}
+{{- end }}
+{{- end }}
+{{- if regexMatch "^[a-zA-Z0-9+.-]+://[^/]*@" $values.tracing.endpoint }}
+{{- fail "tracing.endpoint has a user or password in it: put an authorization header into a Secret (tracing.headersSecret)" }}
 {{- end }}
 {{- if ne (empty $values.tracing.endpoint) (empty $values.tracing.headersSecret.name) }}
 {{- if not $values.tracing.endpoint }}

@@ -2,13 +2,16 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Short enough for the suffixes that names of services get, within 63 characters. */}}
+{{- /*
+Short enough for suffixes: names of services have 63 characters, and of StatefulSets 52, as their pods get a label of the
+name and 11 more.
+*/}}
 {{- define "tunnelmq.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" }}
 {{- else }}
 {{- $name := include "tunnelmq.name" . }}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" }}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 46 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
