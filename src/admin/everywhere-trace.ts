@@ -38,8 +38,11 @@ export async function readTrace(
       readParts(all, [parts[index]!], [positions[index]!], waitMs).then(([batch]) => ({ index, batch })),
     )
     const first = await firstWith(waiting, ({ batch }) => !isEmpty(batch))
-    if (first !== undefined)
-      batches = batches.map((batch, index) => (index === first.index ? first.batch : batch))
+    // None: then all have come, and say whether it goes on.
+    batches =
+      first === undefined
+        ? (await Promise.all(waiting)).map(({ batch }) => batch)
+        : batches.map((batch, index) => (index === first.index ? first.batch : batch))
   }
 
   if (batches.every((batch) => batch === undefined) && all.missing.size === 0) return undefined

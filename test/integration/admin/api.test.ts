@@ -109,6 +109,15 @@ describe('requests that are wrong', () => {
     for (const id of started) expect((await ask('DELETE', `/traces/${id}`)).status).toBe(204)
   })
 
+  it('tells who waits for packets that the trace has ended', async () => {
+    const { id } = (await ask('POST', '/traces', { body: { client: 'a' } })).body as { id: string }
+    const waiting = ask('GET', `/traces/${id}?waitMs=10000`)
+    // By then it waits.
+    for (let turn = 0; turn < 3; turn++) await ask('GET', '/key')
+    expect((await ask('DELETE', `/traces/${id}`)).status).toBe(204)
+    expect(await waiting).toMatchObject({ status: 200, body: { packets: [], isOpen: false } })
+  })
+
   it('takes no body that is not JSON, too large, or not asked for', async () => {
     const post = (body: string, type = 'application/json') =>
       fetch(`${broker.adminUrl}/api/v1/bans`, {
