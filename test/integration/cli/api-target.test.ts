@@ -31,7 +31,7 @@ beforeAll(async () => {
   tls = await ca.issue('admin', '/CN=admin', 'DNS:broker.example.com')
   const keysFile = join(folder, 'keys')
   await writeFile(keysFile, '')
-  const admin = { port: 0, localKey: true, localKeyFile: join(folder, 'admin.key'), keysFile, tls }
+  const admin = { port: 0, localKey: true, localKeyFile: join(folder, 'local.key'), keysFile, tls }
   await configure(admin)
   const { stdout } = await runCommand(apiKeyCommand({}), [
     'create',
@@ -60,7 +60,7 @@ it('takes the very certificate of the configuration, whatever its name and CA ar
 
 it('shows no key to a server with another certificate', async () => {
   const other = await ca.issue('other')
-  const admin = { port: 0, localKeyFile: join(folder, 'admin.key'), tls: other }
+  const admin = { port: 0, localKeyFile: join(folder, 'local.key'), tls: other }
   await configure(admin)
   expect(await said(here())).toContain('it shows another certificate than admin.tls.cert')
   await configure({ ...admin, tls })
@@ -88,7 +88,7 @@ it('says which scope is missing', async () => {
 })
 
 it('does not take one broker for another that was started in the same folder', async () => {
-  const admin = { port: 0, localKey: true, localKeyFile: join(folder, 'admin.key') }
+  const admin = { port: 0, localKey: true, localKeyFile: join(folder, 'local.key') }
   const second = await startTestBroker({ admin })
   try {
     const port = Number(new URL(second.adminUrl!).port)
