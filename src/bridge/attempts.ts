@@ -42,9 +42,9 @@ export class Attempts {
     this.#isProven = this.protocol !== '3.1.1'
   }
 
-  /** A connection has ended that was up for so long. */
-  stood(forMs: number): void {
-    if (forMs >= STABLE_MS) this.#failureCount = 0
+  /** A connection has ended that was up for so long; `hasWorked`: messages were acknowledged on it. */
+  stood(forMs: number, hasWorked = false): void {
+    if (forMs >= STABLE_MS || hasWorked) this.#failureCount = 0
     if (!this.#isProven) this.#place = 0
   }
 

@@ -4,7 +4,7 @@ import type { BridgeConfig } from '../config/bridge-schema.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import { Attempts } from './attempts.ts'
+import { Attempts, type RemoteProtocol } from './attempts.ts'
 import { createBridgeCounters, type BridgeCounters } from './counters.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
 import { LocalEnd, type LocalMessage } from './local-end.ts'
@@ -66,7 +66,7 @@ export class Bridge {
   readonly #out: TopicMaps
   readonly #in: TopicMaps
   readonly #attempts: Attempts
-  readonly #outgoing = new Outgoing()
+  readonly #outgoing: Outgoing
   #phase: 'resting' | 'joining' | 'apart' | 'connecting' | 'up' = 'resting'
   #local: LocalEnd | undefined
   #remote: Remote | undefined
@@ -74,8 +74,8 @@ export class Bridge {
   #upSinceMs = 0
   /** Filters here whose retained messages the other broker has not been sent. */
   readonly #replayDue = new Set<BridgedFilter>()
-  /** The other broker has had our SUBSCRIBE in this run. */
-  #hasSubscribed = false
+  /** In this version the other broker has had our SUBSCRIBE, in this run: in another one it may mean less. */
+  #subscribedIn: RemoteProtocol | undefined
   #lastFailure = ''
   /** Called once when the session here is open. */
   #onceOpen: (() => void) | undefined
@@ -89,6 +89,11 @@ export class Bridge {
     this.#out = new TopicMaps(config.topics, 'out')
     this.#in = new TopicMaps(config.topics, 'in')
     this.#attempts = new Attempts(config)
+    this.#outgoing = new Outgoing(({ topic, payload }) => {
+      this.counters.dropped.refused++
+      const fields = { topic, payloadBytes: payload.length }
+      this.#log.error(fields, 'message dropped: the other broker closes the connection whenever it comes')
+    })
   }
 
   get mountpoint(): string {
@@ -231,7 +236,7 @@ export class Bridge {
    * that is still there is not subscribed again. Where they only come in, the other broker knows best.
    */
   #subscriptions(sessionPresent: boolean): { subscribe: BridgedFilter[]; unsubscribe: string[] } {
-    const isKnown = sessionPresent && this.#hasSubscribed
+    const isKnown = sessionPresent && this.#subscribedIn === this.#attempts.protocol
     const subscribe = this.#in.filters.filter(({ isBoth }) => !(isBoth && isKnown))
     const wanted = new Set(this.#in.filters.map(({ filter }) => filter))
     const { topics } = this.#context.config
@@ -247,7 +252,7 @@ export class Bridge {
     this.#outgoing.connected((message, dup, done) => {
       remote.publish({ ...message, dup }, (outcome) => {
         this.#settled(message.topic, message.qos, outcome)
-        done()
+        done(outcome === 'taken' || outcome === 'refused')
       })
     }, maxInflight)
   }
@@ -258,7 +263,7 @@ export class Bridge {
     const { protocol } = this.#attempts
     const { config } = this.#context
     this.#phase = 'up'
-    this.#hasSubscribed = true
+    this.#subscribedIn = protocol
     this.#upSinceMs = performance.now()
     this.#lastFailure = ''
     this.counters.connects++
@@ -280,10 +285,11 @@ export class Bridge {
   #lost(remote: Remote, failure: RemoteFailure): void {
     if (this.#remote !== remote) return
     this.#remote = undefined
-    this.#outgoing.disconnected()
+    this.#outgoing.disconnected(failure)
     // It holds nothing back for a connection that is gone: QoS 0 is dropped here, and counted.
     this.#local?.flow()
-    if (this.isUp) this.#attempts.stood(performance.now() - this.#upSinceMs)
+    const { hasWorked } = this.#outgoing
+    if (this.isUp || hasWorked) this.#attempts.stood(performance.now() - this.#upSinceMs, hasWorked)
     this.#failed(failure)
   }
 
@@ -336,7 +342,7 @@ export class Bridge {
   }
 
   #settled(topic: string, qos: QoS, outcome: PublishOutcome): void {
-    if (outcome === 'taken') {
+    if (outcome === 'taken' || outcome === 'sent') {
       this.counters.out[qos]++
       return
     }

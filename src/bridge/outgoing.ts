@@ -1,3 +1,6 @@
+/** Closings in a row, each in answer to one message, before others are sent past it. */
+const SUSPECT_CLOSINGS = 3
+
 /** A message on its way to the other broker. */
 export interface OutgoingMessage {
   readonly topic: string
@@ -16,18 +19,30 @@ interface Entry {
   /** When it was last sent; undefined: it waits. */
   sentAtMs: number | undefined
   wasSent: boolean
+  /** It was sent alone, and the other broker has closed the connection instead of acknowledging it: so many times. */
+  closings: number
 }
 
 /**
- * Hands a message to the other broker; `done` when that has taken it over. Never calls back within the call.
- * `again`: it may have it already.
+ * Hands a message to the other broker; `done` when nothing more is to be done for it, and whether because that broker has
+ * acknowledged it. Never calls back within the call. `again`: it may have it already.
  */
-export type SendOutgoing = (message: OutgoingMessage, again: boolean, done: () => void) => void
+export type SendOutgoing = (
+  message: OutgoingMessage,
+  again: boolean,
+  done: (isAcknowledged: boolean) => void,
+) => void
 
 /**
  * What this broker has handed to the bridge at QoS 1 and 2 and the other broker has not acknowledged, in order. A lost
  * connection sends all of it again on the next one, before anything newer. Its number is bounded by the window of the
  * session here, as nothing is acknowledged to this broker before it is settled.
+ *
+ * MQTT 3.1.1 has no other way to refuse a message than to close the connection (too large, a topic that is not allowed),
+ * and a message that is sent first on each connection would hold up all others for ever. So after a connection that the
+ * other broker has closed without acknowledging anything, messages are sent one at a time. One that has it closed three
+ * times is passed over for once: when one of another topic is acknowledged then, that broker works, and it is this
+ * message that it does not take. Nothing is given up without that proof: a broker that takes nothing is waited for.
  */
 export class Outgoing {
   readonly #entries = new Set<Entry>()
@@ -36,9 +51,24 @@ export class Outgoing {
   #inflightCount = 0
   /** Answers to what an earlier connection has sent say nothing. */
   #generation = 0
+  #hasWorked = false
+  #isOneAtATime = false
+  /** What is not sent on this connection. */
+  #suspects: readonly Entry[] = []
+  readonly #refused: (message: OutgoingMessage) => void
+
+  /** `refused`: told of each message that is given up, because the connection is closed whenever it comes. */
+  constructor(refused: (message: OutgoingMessage) => void) {
+    this.#refused = refused
+  }
 
   get count(): number {
     return this.#entries.size
+  }
+
+  /** Something was acknowledged on this connection, or on the last one. */
+  get hasWorked(): boolean {
+    return this.#hasWorked
   }
 
   /** When the oldest that is not acknowledged was sent; undefined: nothing is under way. */
@@ -48,7 +78,7 @@ export class Outgoing {
   }
 
   add(message: OutgoingMessage): void {
-    this.#entries.add({ message, sentAtMs: undefined, wasSent: false })
+    this.#entries.add({ message, sentAtMs: undefined, wasSent: false, closings: 0 })
     this.#pump()
   }
 
@@ -56,11 +86,18 @@ export class Outgoing {
   connected(send: SendOutgoing, maxInflight: number): void {
     this.#send = send
     this.#maxInflight = maxInflight
+    this.#hasWorked = false
+    const suspects = [...this.#entries].filter(({ closings }) => closings >= SUSPECT_CLOSINGS)
+    const topics = new Set(suspects.map(({ message }) => message.topic))
+    // Not past one of the same topic: it may be taken yet, and they are in order.
+    const hasOthers = [...this.#entries].some(({ message }) => !topics.has(message.topic))
+    this.#suspects = hasOthers ? suspects : []
     this.#pump()
   }
 
-  /** It is gone: what it has not acknowledged waits to be sent again. */
-  disconnected(): void {
+  /** It is gone: what it has not acknowledged waits to be sent again. `isClosed`: the other broker has closed it. */
+  disconnected({ isClosed = false } = {}): void {
+    if (isClosed && !this.#hasWorked) this.#note()
     this.#send = undefined
     this.#generation++
     this.#inflightCount = 0
@@ -74,24 +111,53 @@ export class Outgoing {
     this.#entries.clear()
   }
 
+  /** The connection was closed, and nothing on it acknowledged. */
+  #note(): void {
+    for (const entry of this.#entries) {
+      if (entry.sentAtMs === undefined) continue
+      if (this.#isOneAtATime) entry.closings++
+      this.#isOneAtATime = true
+      return
+    }
+  }
+
   #pump(): void {
     const send = this.#send
     if (send === undefined) return
+    const maxInflight = this.#isOneAtATime ? 1 : this.#maxInflight
     for (const entry of this.#entries) {
-      if (this.#inflightCount >= this.#maxInflight) return
-      if (entry.sentAtMs !== undefined) continue
+      if (this.#inflightCount >= maxInflight) return
+      if (entry.sentAtMs !== undefined || this.#isPassedOver(entry)) continue
       entry.sentAtMs = performance.now()
       this.#inflightCount++
       const generation = this.#generation
       const again = entry.wasSent || entry.message.dup
       entry.wasSent = true
-      send(entry.message, again, () => {
+      send(entry.message, again, (isAcknowledged) => {
         if (generation !== this.#generation) return
         this.#inflightCount--
         this.#entries.delete(entry)
         entry.message.settled()
+        if (isAcknowledged) this.#works()
         this.#pump()
       })
+    }
+  }
+
+  #isPassedOver({ message }: Entry): boolean {
+    return this.#suspects.some((suspect) => suspect.message.topic === message.topic)
+  }
+
+  /** The other broker has acknowledged something. */
+  #works(): void {
+    this.#hasWorked = true
+    this.#isOneAtATime = false
+    const suspects = this.#suspects
+    this.#suspects = []
+    for (const suspect of suspects) {
+      this.#entries.delete(suspect)
+      this.#refused(suspect.message)
+      suspect.message.settled()
     }
   }
 }

@@ -46,8 +46,8 @@ export interface RemoteSession {
   readonly maxPacketBytes: number
 }
 
-/** What became of a message: `refused` and `too-large` are final. */
-export type PublishOutcome = 'taken' | 'refused' | 'too-large'
+/** What became of a message. `sent`: at QoS 0. `refused` and `too-large` are final. */
+export type PublishOutcome = 'taken' | 'sent' | 'refused' | 'too-large'
 
 /** QoS 0 beyond this is not written for the time being. */
 const MAX_BACKLOG_BYTES = 1_048_576
@@ -114,7 +114,8 @@ export class Remote {
       this.#subscribe(sessionPresent)
     })
     client.on('disconnect', ({ reasonCode = 0 }) => {
-      this.#lastError = new Error(`the other broker has closed it, with reason code ${reasonCode}`)
+      const text = `the other broker has closed it, with reason code ${reasonCode}`
+      this.#lastError = Object.assign(new Error(text), { code: 'DISCONNECT' })
     })
     client.on('error', (error) => this.#end(failureOf(error, this.#phase === 'connecting')))
     client.on('close', () => this.#end(failureOf(this.#lastError, this.#phase === 'connecting')))
@@ -150,7 +151,8 @@ export class Remote {
   publish(message: Publication, done: (outcome: PublishOutcome) => void): void {
     const { topic, payload } = message
     // Fixed header, length of the topic, identifier and empty properties.
-    if (payload.length + Buffer.byteLength(topic) + 12 > this.#limits.bytes) {
+    const topicBytes = Buffer.byteLength(topic)
+    if (topicBytes > 65_535 || payload.length + topicBytes + 12 > this.#limits.bytes) {
       setImmediate(done, 'too-large')
       return
     }
@@ -158,7 +160,7 @@ export class Remote {
     const retain = message.retain && this.#limits.retain
     if (message.qos === 0 || qos === 0) {
       this.#client.publish(topic, payload, { qos: 0, retain })
-      setImmediate(done, 'taken')
+      setImmediate(done, 'sent')
       return
     }
     const { messageId, dup } = message

@@ -57,11 +57,6 @@ export class ClientSession {
     if (stored !== undefined && stored.queuedCount > 0) this.recheckQueue()
   }
 
-  /** Without its mountpoint (store/session-id.ts). */
-  get clientId(): string {
-    return this.id.slice(this.id.lastIndexOf('\0') + 1)
-  }
-
   get online(): boolean {
     return this.connection !== undefined && this.connection.phase === 'open'
   }

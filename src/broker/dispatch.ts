@@ -232,12 +232,9 @@ function deliverLater(receivers: Receivers, session: ClientSession, qos: QoS, me
   })
 }
 
-/**
- * Its session has published it. Client ids are names within mountpoints: a client of the same name at another
- * mountpoint is taken for it, which matters to bridges alone.
- */
+/** Its session has published it. */
 export function isOwn({ session }: Subscription, message: Message): boolean {
-  return message.publisher === session.clientId
+  return message.publisher === session.id
 }
 
 function toWrite(message: Message, options: DispatchOptions, { targets, pods }: Receivers): PublishWrite {

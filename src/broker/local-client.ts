@@ -1,6 +1,7 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
+import { sessionIdOf } from '../store/session-id.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { Message } from './message.ts'
@@ -82,7 +83,8 @@ export class LocalClient {
     const fault = this.#fault(topic)
     if (fault !== undefined) return fault
     const wasRetained = retain && this.#dispatcher.keepsRetain
-    const message = new Message(topic, payload, qos, false, publisher, Date.now(), expiresAtMs, wasRetained)
+    const session = sessionIdOf(publisher, mountpoint)
+    const message = new Message(topic, payload, qos, false, session, Date.now(), expiresAtMs, wasRetained)
     if (this.#dispatcher.dispatch(message, { retain }, done)) done(undefined)
     return undefined
   }

@@ -1,6 +1,9 @@
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { pipeline } from 'node:stream'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { AuthError, RefuseReason } from '../../../src/hooks/types.ts'
 import { bridgeTo, listenAt, openBridged, shown } from '../../support/bridge-world.ts'
 import { startTestBroker } from '../../support/broker.ts'
@@ -8,6 +11,36 @@ import { eventOf, eventsOf, openBroker, portOf, temporaryFolder } from '../../su
 import { eventually } from '../../support/eventually.ts'
 import { freePort } from '../../support/mosquitto.ts'
 import { createCa } from '../listeners/certificates.ts'
+
+/** What stands before a broker: one that closes a connection that begins with the bridge bit, while it knows none. */
+async function startFront(port: number): Promise<{ port: number; knowsBridges: boolean; cut(): void }> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    socket.once('data', (connect) => {
+      // After the fixed header and the name MQTT.
+      if (!front.knowsBridges && connect[8] === 0x84) {
+        socket.destroy()
+        return
+      }
+      const behind = createConnection(port, '127.0.0.1')
+      for (const one of [socket, behind]) sockets.add(one)
+      pipeline(socket, behind, () => {})
+      pipeline(behind, socket, () => {})
+      behind.write(connect)
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const front = {
+    port: (server.address() as AddressInfo).port,
+    knowsBridges: true,
+    cut: () => sockets.forEach((socket) => socket.destroy()),
+  }
+  onTestFinished(() => {
+    front.cut()
+    server.close()
+  })
+  return front
+}
 
 const both = [{ filter: '#', direction: 'both' as const, qos: 2 }]
 
@@ -150,6 +183,35 @@ describe('a bridge to another TunnelMQ', () => {
     await eventually(() => there.received.map(shown)).toEqual(['up/x=of it 1'])
     await eventually(() => here.received.map(shown)).toContain('site/y=yes 1')
     expect(here.received.map(shown)).not.toContain('$SYS/broker=no 1')
+  })
+
+  it('is not held up by a message at which the other broker closes the connection', async () => {
+    const other = await openBroker({ limits: { maxPacketBytes: 20_000, maxTopicLevels: 4 } })
+    const topics = [{ filter: '#', qos: 2 }]
+    const broker = await openBridged(bridgeTo(other.port, { topics, reconnectMinMs: 10 }))
+    const [here, there] = [await listenAt(broker.port, []), await listenAt(other.port, ['#'])]
+    await here.publish({ topic: 'large', payload: 'x'.repeat(30_000), qos: 1 })
+    await here.publish({ topic: 'a/b/c/d/e', payload: 'deep', qos: 2 })
+    for (const qos of [1, 2] as const) await here.publish({ topic: 'small', payload: 'yes', qos })
+    await eventually(() => there.received.map(shown)).toEqual(['small=yes 1', 'small=yes 2'])
+    const dropped = 'message dropped: the other broker closes the connection whenever it comes'
+    expect(eventsOf(broker, dropped).map(({ topic }) => topic)).toEqual(['large', 'a/b/c/d/e'])
+  })
+
+  it('asks anew for what crosses both ways when the other broker has learnt the bridge bit', async () => {
+    const other = await openBroker()
+    const front = await startFront(other.port)
+    front.knowsBridges = false
+    const broker = await openBridged(bridgeTo(front.port, { topics: both }))
+    expect(await eventOf(broker, 'bridge connected')).toMatchObject({ protocol: '3.1.1' })
+    front.knowsBridges = true
+    front.cut()
+    await eventOf(broker, 'bridge connected', { protocol: '3.1.1+bridge' })
+    const [here, there] = [await listenAt(broker.port, ['#']), await listenAt(other.port, ['#'])]
+    await here.publish({ topic: 'a', payload: 'once', qos: 1 })
+    await eventually(() => there.received.map(shown)).toEqual(['a=once 1'])
+    await there.publish({ topic: 'end', payload: 'end', qos: 1 })
+    await eventually(() => here.received.map(shown)).toEqual(['a=once 1', 'end=end 1'])
   })
 
   it('does not keep the broker from stopping in order, and comes back after its session was kicked', async () => {

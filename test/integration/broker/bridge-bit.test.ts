@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw, eventOf, openBroker, refusalCode } from '../../support/broker-world.ts'
+import { connectRaw, eventOf, openBroker, portOf, refusalCode } from '../../support/broker-world.ts'
 
 const bridge = { clientId: 'bridge', level: 0x84 }
 const plain = { clientId: 'plain' }
@@ -21,6 +21,19 @@ describe('a connection with the bridge bit', () => {
     await other.publish({ topic: 'a/end', payload: 'end', qos })
     expect(seen(await own.takeUntil('a/end'))).toEqual(['a/1=other', 'b=other', 'a/end=end'])
     expect(seen(await other.takeUntil('a/end'))).toHaveLength(5)
+  })
+
+  it('nor at a mountpoint, where somebody at another one with its client id is somebody else', async () => {
+    const site = { type: 'tcp', name: 'one', port: 0, allowAnonymous: true, mountpoint: 'one/' } as const
+    const broker = await openBroker({ listeners: [{ type: 'tcp', port: 0, allowAnonymous: true }, site] })
+    const own = await connectRaw(portOf(broker, 'one'), bridge)
+    const namesake = await connectRaw(broker.port, bridge)
+    await own.subscribe(['#', 1])
+    await own.publish({ topic: 'a', payload: 'own', qos: 1, retain: true })
+    await own.subscribe(['a', 1])
+    await namesake.publish({ topic: 'one/a', payload: 'other', qos: 1 })
+    await namesake.publish({ topic: 'one/end', payload: 'end', qos: 1 })
+    expect(seen(await own.takeUntil('end'))).toEqual(['a=other', 'end=end'])
   })
 
   it.each([0, 1])(

@@ -16,6 +16,10 @@ describe('attempts', () => {
     expect(attempts.failed({ kind: 'unreachable' }, 0)).toBe(500)
     attempts.stood(10_000)
     expect(attempts.failed({ kind: 'lost' }, 0.999)).toBe(100)
+    attempts.stood(1)
+    expect(attempts.failed({ kind: 'lost' }, 0.999)).toBe(200)
+    attempts.stood(1, true)
+    expect(attempts.failed({ kind: 'lost' }, 0.999)).toBe(100)
   })
 
   it('wait for the bound at once when credentials are refused', () => {
@@ -48,8 +52,8 @@ describe('attempts', () => {
 })
 
 describe('messages to the other broker', () => {
-  const message = (messageId: number, settled: number[] = []): OutgoingMessage => ({
-    topic: 't',
+  const message = (messageId: number, settled: number[] = [], topic = 't'): OutgoingMessage => ({
+    topic,
     payload: Buffer.alloc(0),
     qos: 1,
     retain: false,
@@ -59,11 +63,15 @@ describe('messages to the other broker', () => {
   })
 
   it('go out in order within the window, and again from the first after the connection was lost', () => {
-    const outgoing = new Outgoing()
+    const outgoing = new Outgoing(() => {})
     const settled: number[] = []
     const sent: [number, boolean][] = []
-    let dones: (() => void)[] = []
-    const send = ({ messageId }: OutgoingMessage, again: boolean, done: () => void): void => {
+    let dones: ((isAcknowledged: boolean) => void)[] = []
+    const send = (
+      { messageId }: OutgoingMessage,
+      again: boolean,
+      done: (isAcknowledged: boolean) => void,
+    ): void => {
       sent.push([messageId, again])
       dones.push(done)
     }
@@ -74,11 +82,11 @@ describe('messages to the other broker', () => {
       [1, false],
       [2, false],
     ])
-    dones.shift()!()
+    dones.shift()!(true)
     expect(sent.splice(0)).toEqual([[3, false]])
     outgoing.disconnected()
     // An answer of the connection that is gone.
-    second!()
+    second!(true)
     outgoing.add(message(4, settled))
     dones = []
     outgoing.connected(send, 3)
@@ -87,9 +95,49 @@ describe('messages to the other broker', () => {
       [3, true],
       [4, false],
     ])
-    for (const done of dones) done()
+    for (const done of dones) done(true)
     expect(settled).toEqual([1, 2, 3, 4])
     expect(outgoing.count).toBe(0)
+  })
+
+  /** What a broker that closes the connection at these topics, or at everything, is sent on each connection. */
+  function createCloser(outgoing: Outgoing, poison: readonly string[]) {
+    return (): number[] => {
+      const sent: { readonly one: OutgoingMessage; readonly done: (isAcknowledged: boolean) => void }[] = []
+      outgoing.connected((one, _again, done) => void sent.push({ one, done }), 3)
+      for (const { one, done } of sent) {
+        if (poison.includes(one.topic)) break
+        done(true)
+      }
+      outgoing.disconnected({ isClosed: true })
+      return sent.map(({ one }) => one.messageId)
+    }
+  }
+
+  it('are given up when the connection is closed at each of them, and not at others', () => {
+    const refused: number[] = []
+    const settled: number[] = []
+    const outgoing = new Outgoing(({ messageId }) => void refused.push(messageId))
+    const connection = createCloser(outgoing, ['bad'])
+    for (const [index, topic] of ['good', 'bad', 'bad', 'good'].entries()) {
+      outgoing.add(message(index + 1, settled, topic))
+    }
+    expect(connection()).toEqual([1, 2, 3, 4])
+    // Nothing acknowledged, then one at a time; then past the other one of its topic as well.
+    expect([connection(), connection(), connection(), connection()]).toEqual([[2, 3, 4], [2], [2], [2]])
+    expect(refused).toEqual([])
+    expect(connection()).toEqual([4, 3])
+    expect([refused, settled]).toEqual([[2], [1, 4, 2]])
+  })
+
+  it('are kept for a broker that closes the connection whatever comes', () => {
+    const refused: number[] = []
+    const outgoing = new Outgoing(({ messageId }) => void refused.push(messageId))
+    const connection = createCloser(outgoing, ['a', 'b'])
+    outgoing.add(message(1, [], 'a'))
+    outgoing.add(message(2, [], 'b'))
+    for (let i = 0; i < 30; i++) connection()
+    expect([refused, outgoing.count]).toEqual([[], 2])
   })
 })
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseConfig } from '../../../src/config/load.ts'
 import { ConfigError } from '../../../src/config/mistake.ts'
+import { printConfig } from '../../../src/config/print.ts'
 
 const good = { name: 'a', url: 'mqtt://other', topics: [{ filter: '#' }] }
 
@@ -17,6 +18,13 @@ async function mistakes(...bridges: object[]): Promise<string[]> {
 const withTopics = (...topics: object[]) => ({ ...good, topics })
 
 describe('bridges in the configuration', () => {
+  it('are printed without passwords and the tokens of URLs', async () => {
+    const url = 'wss://us:geheim@other/mqtt?token=geheim'
+    const text = printConfig((await parseConfig({ bridges: [{ ...good, url }] })).config)
+    expect(text).toContain('url: wss://us:***@other/mqtt?***')
+    expect(text).not.toContain('geheim')
+  })
+
   it.each([
     ['one map', good],
     ['$SYS out under a prefix', withTopics({ filter: '$SYS/#', remotePrefix: 'brokers/a/' })],
