@@ -143,11 +143,16 @@ export function applyListenerSetting(setting: Setting, draft: Draft, context: Li
   const isSecurity = Object.hasOwn(security, key)
   if (!isSecurity && !Object.hasOwn(rules, key)) return false
   // Before the first `listener`, most of them make one that has no line of its own, also beside those that have.
-  const makesOne = isSecurity ? perListener && key !== 'acl_file' : !makesNone.has(key)
+  const makesOne = isSecurity ? perListener && key !== 'acl_file' : !makesNone.has(key) && !isDefault(setting)
   if (current === undefined && makesOne && !listeners.includes(shared)) listeners.push(shared)
   if (isSecurity) security[key]!(setting, perListener ? (current ?? shared) : shared, draft)
   else rules[key]!(setting, current ?? shared, draft)
   return true
+}
+
+/** Says what is so anyway; Home Assistant's begins with `protocol mqtt`. */
+function isDefault({ key, value }: Setting): boolean {
+  return key === 'protocol' ? value === 'mqtt' : ['false', '0', '-1'].includes(value)
 }
 
 const makesNone = new Set([

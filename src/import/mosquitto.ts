@@ -171,7 +171,8 @@ export function importMosquitto(settings: readonly Setting[]): Imported {
 
   for (const setting of settings) {
     const { key } = setting
-    if (key === 'listener') {
+    if (setting.value === '') draft.note('lost', setting, 'has no value')
+    else if (key === 'listener') {
       current = openListener(setting, draft)
       if (current !== undefined) listeners.push(current)
     } else if (bridges.take(setting)) continue

@@ -65,6 +65,9 @@ describe('listeners of mosquitto', () => {
       { type: 'tcp', host: '0.0.0.0', port: 2001, allowAnonymous: true, handlers: [] },
     ])
     expect(notesOf(draft, 'changed')).toContain('listener')
+    const idle = 'protocol mqtt\nmax_connections -1\nrequire_certificate false\nlistener 2001'
+    expect(configOf(idle).listeners).toHaveLength(1)
+    expect(configOf('max_connections 5\nlistener 2001').listeners).toHaveLength(2)
     // Not for those that are of all listeners.
     expect(configOf('password_file /p\nlistener 2001').listeners).toHaveLength(1)
   })
@@ -170,6 +173,7 @@ describe('settings of mosquitto', () => {
     'constructor x',
     '__proto__ x',
     'no_such_setting',
+    'certfile',
   ])('reports %s as not carried over', (text) => {
     expect(notesOf(importOf(text), 'lost')).toEqual([text.split(' ')[0]])
   })
