@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
@@ -17,6 +18,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { connectAsync } from 'mqtt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createCa } from '../integration/listeners/certificates.ts'
 import { copyInto, runStage, sizeOf, startContainer, type Container } from '../support/container.ts'
 import { readCopy, readDockerfile, readEnvironment, readList } from '../support/dockerfile.ts'
 import { eventually } from '../support/eventually.ts'
@@ -96,6 +98,8 @@ describe('the container', () => {
   const traced: string[] = []
 
   beforeAll(async () => {
+    const ca = await createCa(folder)
+    const { cert, key } = await ca.issue('admin')
     collector = createServer((request, response) => {
       traced.push(request.url ?? '')
       request.resume().on('end', () => response.end('{}'))
@@ -106,18 +110,26 @@ describe('the container', () => {
     const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}/v1/traces`
     const config = {
       listeners: [{ type: 'tcp', port, allowAnonymous: true }],
+      // Neither where it is by default, nor in clear text.
+      admin: {
+        port: await freePort(),
+        tls: { cert: '/etc/tunnelmq/admin.pem', key: '/etc/tunnelmq/admin.key' },
+      },
       tracing: { endpoint, sampleOneIn: 1, exportIntervalMs: 100 },
     }
     writeFileSync(at('image/etc/tunnelmq/tunnelmq.yaml'), JSON.stringify(config))
+    copyFileSync(cert, at('image/etc/tunnelmq/admin.pem'))
+    copyFileSync(key, at('image/etc/tunnelmq/admin.key'))
     if (process.getuid?.() === 0) {
       const [uid = 0, gid = 0] = user.split(':').map(Number)
-      chownSync(at('image/var/lib/tunnelmq'), uid, gid)
+      for (const path of ['var/lib/tunnelmq', 'etc/tunnelmq/admin.key'])
+        chownSync(at('image', path), uid, gid)
     }
     const workdir = image.instructions.findLast(({ word }) => word === 'WORKDIR')?.text ?? '/'
     container = startContainer({
       folder: at('image'),
       command: [...readList(image, 'ENTRYPOINT'), ...readList(image, 'CMD')],
-      env: { ...readEnvironment(image), TUNNELMQ_ADMIN_PORT: String(await freePort()) },
+      env: readEnvironment(image),
       workdir,
       user,
       writable: [workdir],
@@ -150,8 +162,10 @@ describe('the container', () => {
     expect(container.exec('touch', '/var/lib/tunnelmq/x')).toMatchObject({ code: 0 })
   })
 
-  it('is healthy, by its HEALTHCHECK', () => {
+  it('is healthy, by its HEALTHCHECK, wherever the configuration has put the admin server', () => {
     expect(container.exec(...readList(image, 'HEALTHCHECK'))).toMatchObject({ code: 0 })
+    const elsewhere = ['env', 'TUNNELMQ_ADMIN_LOCAL_KEY_FILE=/none', 'TUNNELMQ_ADMIN_PORT=1']
+    expect(container.exec(...elsewhere, ...readList(image, 'HEALTHCHECK'))).toMatchObject({ code: 1 })
   })
 
   it('takes and delivers messages, and obeys its own commands', async () => {
