@@ -4,7 +4,9 @@ import { decodeError, type AnswerPart } from './question-format.ts'
 import type { PodId } from './contract.ts'
 
 /** Questions of this pod that are not answered yet, at most. Memory <= this x {@link MAX_ANSWER_BYTES}. */
-const MAX_ASKED = 64
+const MAX_ASKED = 256
+/** Of those, to one pod: one that hangs must not keep the others from being asked. */
+const MAX_ASKED_OF_POD = 64
 const MAX_QUESTION_BYTES = 262_144
 export const MAX_ANSWER_BYTES = 4_194_304
 /** Of setTimeout, and of the field in the question. */
@@ -43,8 +45,9 @@ export class Asking {
     if (question.length > MAX_QUESTION_BYTES)
       return failed(ErrorCode.limit, `the question has more than ${MAX_QUESTION_BYTES} bytes`)
     if (!isThere(pod)) return failed(ErrorCode.unreachable, `there is no pod ${pod}`)
-    if (this.#asked.size >= MAX_ASKED)
-      return failed(ErrorCode.limit, `${MAX_ASKED} questions to other pods are not answered yet`)
+    const count = [...this.#asked.values()].filter((asked) => asked.pod === pod).length
+    if (count >= MAX_ASKED_OF_POD || this.#asked.size >= MAX_ASKED)
+      return failed(ErrorCode.limit, `${count} questions to pod ${pod} are not answered yet`)
     const id = randomBytes(8).toString('hex')
     const waitMs = Math.min(Math.max(1, Math.trunc(timeoutMs)), MAX_TIMEOUT_MS)
     const fault = send(pod, { id, timeoutMs: waitMs, bytes: question })
