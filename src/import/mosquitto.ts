@@ -237,6 +237,13 @@ function finish(
       { ...facts, ...(allowAnonymous === undefined ? {} : { allowAnonymous }) },
       draft,
     )
+    // A denial that names another topic denies nothing.
+    if (facts.mountpoint !== undefined && (perListener ? facts : shared).aclFile !== undefined)
+      draft.note(
+        'lost',
+        { ...facts.opened, key: 'mount_point' },
+        'rules of the ACL are of topics with the mount point there, and without it here: write them so, or give other listeners another ACL (listeners[].handlers)',
+      )
     if (listener !== undefined)
       draft.config.listeners.push(perListener ? { ...listener, handlers: chainOf(facts) } : listener)
   }

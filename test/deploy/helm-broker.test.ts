@@ -47,6 +47,7 @@ beforeAll(async () => {
     'bridge-old': { username: 'tunnelmq', password: 'secret' },
     collector: { headers: '{"authorization": "Bearer secret"}' },
     'test-alice': { password: 'secret' },
+    'redis-odd': { password: ' p"a\\s#s\'$x ' },
   }
 })
 
@@ -152,6 +153,21 @@ describe('the broker of the chart', () => {
     })
     cli.process.kill('SIGTERM')
     expect((await cli.ended).code).toBe(0)
+  })
+
+  it('has a Redis that takes any password', async () => {
+    const rendering = await chart.render('redis-own', { redis: { own: { existingSecret: 'redis-odd' } } })
+    const redis = rendering.find('StatefulSet', 'mq-tunnelmq-redis')
+    const pod = layOutPod(rendering, redis, newFolder(), foreign)
+    const port = String(await freePort())
+    const [shell = '', ...words] = pod.command
+    const script = pod.args[0]!.replace('redis-server -', `redis-server - --port ${port}`)
+    const server = startProgram(shell, [...words, `cd ${pod.path('/data')}; ${script}`], { env: pod.env })
+    await server.said(/Ready to accept connections/)
+    const ping = startProgram('redis-cli', ['-p', port, 'ping'], { env: pod.env })
+    expect((await ping.ended).stdout).toBe('PONG\n')
+    const nobody = startProgram('redis-cli', ['-p', port, 'ping'], { env: { REDISCLI_AUTH: '' } })
+    expect((await nobody.ended).stdout).toContain('NOAUTH')
   })
 
   it('starts with the Redis of the chart, behind a proxy as well, and leaves by its preStop', async () => {

@@ -83,6 +83,13 @@ describe('listeners of mosquitto', () => {
     expect('clientCa' in (configOf(text).listeners[0] as { tls: object }).tls || undefined).toBe(asks)
   })
 
+  it('says that rules of an ACL have no mount point here', () => {
+    const text = 'acl_file /a\nlistener 1883\nmount_point site/\nlistener 1884'
+    expect(notesOf(importOf(text), 'lost')).toEqual(['mount_point'])
+    const apart = 'per_listener_settings true\nlistener 1883\nmount_point site/\nlistener 1884\nacl_file /a'
+    expect(notesOf(importOf(apart), 'lost')).toEqual([])
+  })
+
   it('is not more open for a word that is neither', () => {
     const draft = importOf('listener 1883\nallow_anonymous True')
     expect(draft.config.listeners[0]).not.toHaveProperty('allowAnonymous', true)
