@@ -213,6 +213,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       cluster,
       store,
       startedAtMs,
+      bridges: () => bridges?.figures() ?? [],
     })
     undo.push(() => Promise.resolve(stopSys()))
 

@@ -2,7 +2,7 @@ import type { Cluster, PodFigures } from '../cluster/contract.ts'
 import type { Store } from '../store/contract.ts'
 import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
-import { SysTopics } from './sys-topics.ts'
+import { SysTopics, type SysFigures } from './sys-topics.ts'
 
 export interface SysPublisherParts {
   /** 0: never. */
@@ -11,11 +11,13 @@ export interface SysPublisherParts {
   readonly cluster: Cluster
   readonly store: Store
   readonly startedAtMs: number
+  /** Those that this pod runs. */
+  readonly bridges: () => SysFigures['bridges']
 }
 
 /** Publishes `$SYS/broker/...`, of all pods, to the clients of this one; returns what ends it. */
 export function publishSysTopics(parts: SysPublisherParts): () => void {
-  const { intervalMs, broker, cluster, store, startedAtMs } = parts
+  const { intervalMs, broker, cluster, store, startedAtMs, bridges } = parts
   if (intervalMs === 0) return () => {}
   const sys = new SysTopics(version, startedAtMs)
   const update = (): void => {
@@ -32,6 +34,7 @@ export function publishSysTopics(parts: SysPublisherParts): () => void {
       storedMessages: stats.queuedMessages + stats.retainedMessages,
       storedBytes: stats.queuedBytes + stats.retainedBytes,
       retainedMessages: stats.retainedMessages,
+      bridges: bridges(),
     }
     for (const message of sys.update(figures, Date.now())) broker.local.publishSys(message)
   }

@@ -19,7 +19,12 @@ export interface SysFigures {
   readonly storedMessages: number
   readonly storedBytes: number
   readonly retainedMessages: number
+  /** Of this pod alone, by name: whether each is connected. */
+  readonly bridges: readonly { readonly name: string; readonly isUp: boolean }[]
 }
+
+/** Figures that are numbers. */
+type Figure = Exclude<keyof SysFigures, 'bridges'>
 
 const MINUTE_MS = 60_000
 /** Averages over 1, 5 and 15 minutes, as mosquitto names them. */
@@ -35,7 +40,7 @@ const LOADS = {
   'bytes/received': 'bytesReceived',
   'bytes/sent': 'bytesSent',
   connections: 'connectionsAccepted',
-} as const satisfies Record<string, keyof SysFigures>
+} as const satisfies Record<string, Figure>
 
 /**
  * `$SYS/broker/...`, with the names and units of mosquitto (mosquitto(8), BROKER STATUS): retained, QoS 0,
@@ -82,6 +87,7 @@ export class SysTopics {
       ['bytes/received', figures.bytesReceived],
       ['bytes/sent', figures.bytesSent],
       ['retained messages/count', figures.retainedMessages],
+      ...figures.bridges.map(({ name, isUp }): [string, number] => [`bridge/${name}/state`, isUp ? 1 : 0]),
     ]
     const changed: Message[] = []
     for (const [name, value] of values) this.#set(name, String(value), nowMs, changed)

@@ -18,6 +18,7 @@ const zero: SysFigures = {
   storedMessages: 0,
   storedBytes: 0,
   retainedMessages: 0,
+  bridges: [],
 }
 
 function values(sys: SysTopics): Record<string, string> {
@@ -25,7 +26,7 @@ function values(sys: SysTopics): Record<string, string> {
   return Object.fromEntries(entries) as Record<string, string>
 }
 
-/** mosquitto(8), BROKER STATUS; what is about its heap and its bridges has no meaning here. */
+/** mosquitto(8), BROKER STATUS; what is about its heap has no meaning here. */
 const mosquitto = [
   'bytes/received',
   'bytes/sent',
@@ -96,6 +97,14 @@ describe('the $SYS topics', () => {
       '$SYS/broker/store/messages/bytes': '90',
       '$SYS/broker/bytes/sent': '8',
     })
+  })
+
+  it('say of each bridge whether it is connected', () => {
+    const sys = new SysTopics('1', 0)
+    sys.update({ ...zero, bridges: [{ name: 'cloud', isUp: true }] }, 0)
+    expect(values(sys)['$SYS/broker/bridge/cloud/state']).toBe('1')
+    const [changed] = sys.update({ ...zero, bridges: [{ name: 'cloud', isUp: false }] }, 0)
+    expect(`${changed!.topic}=${changed!.payload.toString()}`).toBe('$SYS/broker/bridge/cloud/state=0')
   })
 
   it('are published when their values change, and not else', () => {
