@@ -508,6 +508,10 @@ export const valuesSchema = z.strictObject({
       name: text().default('').describe('Secret with an API key, with `config.admin.metricsNeedKey`.'),
       key: z.string().min(1).default('token').describe('Its key.'),
     }).describe('API key of Prometheus.'),
+    tlsConfig: anything()
+      .default({})
+      .meta({ example: 'ca: { secret: { name: mqtt-tls, key: ca.crt } }\nserverName: mqtt.example.com' })
+      .describe('How Prometheus checks the certificate of `config.admin.tls`, which has no name of a pod.'),
     metricRelabelings: things().default([]).describe('Relabelings.'),
   }).describe('Metrics for Prometheus.'),
   prometheusRule: section({

@@ -491,6 +491,18 @@ const rows: readonly Row[] = [
     },
   ],
   [
+    'a ServiceMonitor that knows the certificate of the admin server',
+    [
+      {
+        serviceMonitor: { create: true, tlsConfig: { serverName: 'mq.plant' } },
+        config: { admin: { tls: { cert: '/c', key: '/k' } } },
+      },
+    ],
+    'ServiceMonitor',
+    'mq-tunnelmq',
+    { spec: { endpoints: [{ scheme: 'https', tlsConfig: { serverName: 'mq.plant' } }] } },
+  ],
+  [
     'the alerts, with the templates that are of Prometheus',
     ['everything'],
     'PrometheusRule',
