@@ -5,6 +5,8 @@ export interface ListenerFacts {
   /** The setting that opened it, for notes. */
   readonly opened: Setting
   isWebSocket: boolean
+  /** Was named so, and is not without TLS for want of a certificate. */
+  readonly isTls?: boolean
   host: string
   port: number
   /** By a setting of its own, apart from the port. */
@@ -52,7 +54,7 @@ export function toListener(facts: ListenerFacts, draft: Draft): ListenerDraft | 
     port,
     ...(facts.proxyProtocol === undefined ? {} : { proxyProtocol: facts.proxyProtocol }),
   }
-  if (certFile === undefined && keyFile === undefined) {
+  if (certFile === undefined && keyFile === undefined && facts.isTls !== true) {
     if (facts.caFile !== undefined || facts.requireCertificate === true)
       draft.note(
         'lost',

@@ -165,6 +165,7 @@ export class VerneListeners {
       const made: ListenerFacts = {
         opened: setting,
         isWebSocket,
+        isTls,
         ...('path' in place ? { host: '', port: 0, socket: place.path } : place),
         name: `${kind}-${name}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64),
         allowAnonymous,

@@ -42,7 +42,8 @@ export async function openTerminal(): Promise<Terminal> {
   const environment = await prepareHome(home, place)
   const isApart = process.env['TUNNELMQ_TEST_NO_NETNS'] !== '1'
   // Commands come in by descriptor 3, their exit codes go out by 4: standard input belongs to what is run.
-  const loop = 'while IFS= read -r -u 3 next; do eval "$next"; done'
+  // And what fails in the middle of a pipe has failed.
+  const loop = 'set -o pipefail; while IFS= read -r -u 3 next; do eval "$next"; done'
   const shell = isApart
     ? [
         'unshare',

@@ -23,6 +23,12 @@ describe('listeners of VerneMQ', () => {
     expect(notesOf(draft, 'needless')).toEqual(['listener.tcp.default'])
   })
 
+  it('is not in the clear for want of a certificate', () => {
+    const draft = importOf('listener.ssl.a = 0.0.0.0:8883\nlistener.wss.b = 0.0.0.0:8884')
+    expect(draft.config.listeners).toEqual([])
+    expect(notesOf(draft, 'lost')).toEqual(['listener.ssl.a', 'listener.wss.b'])
+  })
+
   it('says that an API which others can reach has its keys in the clear', () => {
     expect(notesOf(importOf('listener.http.default = 0.0.0.0:8888'), 'changed')).toEqual([
       'listener.http.default',
