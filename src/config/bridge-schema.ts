@@ -3,6 +3,8 @@ import { z } from 'zod'
 /** The part `bridges` of the configuration; see schema.ts for its rules. */
 
 const positive = z.int().min(1)
+/** Timers of Node run no longer, and what is more fires at once. */
+const waitMs = positive.max(2_147_483_647)
 const filePath = () => z.string().min(1).meta({ filePath: true })
 const secret = () => z.string().min(1).meta({ secret: true })
 
@@ -77,10 +79,10 @@ export const bridgeSchema = z
       .describe(
         'Let the other broker forget us when the connection is lost; what comes meanwhile is missed.',
       ),
-    keepaliveSeconds: positive.default(60).describe('Keep-alive, in seconds.'),
-    connectTimeoutMs: positive.default(15_000).describe('Deadline of a connection, to its CONNACK, in ms.'),
-    reconnectMinMs: positive.default(1_000).describe('Wait before the first new attempt, in ms.'),
-    reconnectMaxMs: positive.default(60_000).describe('Longest wait between attempts, in ms.'),
+    keepaliveSeconds: positive.max(65_535).default(60).describe('Keep-alive, in seconds.'),
+    connectTimeoutMs: waitMs.default(15_000).describe('Deadline of a connection, to its CONNACK, in ms.'),
+    reconnectMinMs: waitMs.default(1_000).describe('Wait before the first new attempt, in ms.'),
+    reconnectMaxMs: waitMs.default(60_000).describe('Longest wait between attempts, in ms.'),
     maxInflight: positive.default(20).describe('Messages under way to the other broker at once.'),
     tls: tlsSchema.optional(),
     mountpoint: z.string().default('').describe('Mountpoint of the local topics.'),

@@ -47,6 +47,8 @@ describe('bridges in the configuration', () => {
       { ...good, reconnectMinMs: 2, reconnectMaxMs: 1 },
       'reconnectMaxMs',
     ],
+    ['a wait that no timer can take', { ...good, reconnectMaxMs: 2 ** 31 }, 'reconnectMaxMs'],
+    ['a keep-alive that MQTT has no room for', { ...good, keepaliveSeconds: 65_536 }, 'keepaliveSeconds'],
     ['a wildcard in a prefix', withTopics({ filter: 'a', localPrefix: '+/' }), 'localPrefix'],
     ['a filter that is none', withTopics({ filter: 'a#' }), 'filter'],
     ['a prefix that makes it none', withTopics({ filter: '#', localPrefix: 'a' }), 'filter'],
