@@ -79,8 +79,10 @@ class Delivery implements SpanProcessor {
   readonly #endpoint: string
   readonly #log: Log
   #queued = 0
-  #warnedAtMs = -Infinity
-  #lostSinceWarning = 0
+  readonly #losses = {
+    'queue-full': { warnedAtMs: -Infinity, spans: 0 },
+    'not-sent': { warnedAtMs: -Infinity, spans: 0 },
+  }
 
   constructor(config: OtlpOptions['config'], log: Log) {
     this.#maxQueued = config.maxQueuedSpans
@@ -122,7 +124,7 @@ class Delivery implements SpanProcessor {
     // The batches have the same bound, and do not say what they drop.
     if (this.#queued >= this.#maxQueued) {
       this.figures.queueFull++
-      this.#lost(1, 'too many wait')
+      this.#lost('queue-full', 1, 'too many wait')
       return
     }
     this.#queued++
@@ -131,17 +133,21 @@ class Delivery implements SpanProcessor {
 
   failed(count: number, error: unknown): void {
     this.figures.notSent += count
-    this.#lost(count, reasonOf(error))
+    this.#lost('not-sent', count, reasonOf(error))
   }
 
-  /** At most a line a minute: a collector that is away is not to fill the disk. */
-  #lost(count: number, reason: string): void {
-    this.#lostSinceWarning += count
+  /**
+   * At most a line a minute of each loss: a collector that is away is not to fill the disk, and what then piles up is not
+   * to hide why it is away.
+   */
+  #lost(loss: 'queue-full' | 'not-sent', count: number, reason: string): void {
+    const lost = this.#losses[loss]
+    lost.spans += count
     const atMs = performance.now()
-    if (atMs - this.#warnedAtMs < WARN_INTERVAL_MS) return
-    this.#warnedAtMs = atMs
-    this.#log.warn({ endpoint: this.#endpoint, spans: this.#lostSinceWarning, reason }, 'spans not sent')
-    this.#lostSinceWarning = 0
+    if (atMs - lost.warnedAtMs < WARN_INTERVAL_MS) return
+    this.#log.warn({ endpoint: this.#endpoint, loss, spans: lost.spans, reason }, 'spans not sent')
+    lost.warnedAtMs = atMs
+    lost.spans = 0
   }
 
   forceFlush(): Promise<void> {

@@ -214,30 +214,38 @@ describe('a collector', () => {
     ['refuses what it gets', (collector: Collector) => collector.answerWith(400)],
     ['never answers', (collector: Collector) => collector.answerWith('hang')],
     ['is not there', () => undefined],
-  ])('that %s costs spans, which are counted, one warning, and nothing else', async (how, prepare) => {
-    const collector = await openCollector()
-    prepare(collector)
-    const endpoint = how === 'is not there' ? 'http://user:s3cr3t@127.0.0.1:1/' : collector.endpoint
-    const broker = await openBroker({
-      admin: { enabled: true, port: 0 },
-      tracing: { endpoint, exportIntervalMs: 10, sampleOneIn: 1, maxQueuedSpans: 40, timeoutMs: 100 },
-    })
-    const client = await connectRaw(broker.port, { clientId: 'c1' })
-    const lost = async (reason: string) => {
-      await client.publish({ topic: 't', qos: 1 })
-      const text = await (await fetch(`${broker.adminUrl}/metrics`)).text()
-      const sample = new RegExp(`^tunnelmq_spans_dropped_total\\{reason="${reason}"\\} (\\d+)$`, 'm')
-      return Number(sample.exec(text)?.[1])
-    }
-    await eventually(() => lost('not-sent')).toBeGreaterThan(0)
-    // Those of one turn of the event loop are more than may wait, however fast the collector is.
-    await Promise.all(Array.from({ length: 100 }, () => client.publish({ topic: 't', qos: 1 })))
-    await eventually(() => lost('queue-full')).toBeGreaterThan(0)
-    await broker.stop()
-    const warnings = broker.events.filter(({ msg }) => msg === 'spans not sent')
-    expect(warnings).toMatchObject([{ level: 'warn', reason: expect.any(String) as string }])
-    expect(JSON.stringify(broker.events)).not.toContain('s3cr3t')
-  })
+  ])(
+    'that %s costs spans, which are counted, one warning of each loss, and nothing else',
+    async (how, prepare) => {
+      const collector = await openCollector()
+      prepare(collector)
+      const endpoint = how === 'is not there' ? 'http://user:s3cr3t@127.0.0.1:1/' : collector.endpoint
+      const broker = await openBroker({
+        admin: { enabled: true, port: 0 },
+        tracing: { endpoint, exportIntervalMs: 10, sampleOneIn: 1, maxQueuedSpans: 40, timeoutMs: 100 },
+      })
+      const client = await connectRaw(broker.port, { clientId: 'c1' })
+      const lost = async (reason: string) => {
+        await client.publish({ topic: 't', qos: 1 })
+        const text = await (await fetch(`${broker.adminUrl}/metrics`)).text()
+        const sample = new RegExp(`^tunnelmq_spans_dropped_total\\{reason="${reason}"\\} (\\d+)$`, 'm')
+        return Number(sample.exec(text)?.[1])
+      }
+      const warnings = () => broker.events.filter(({ msg }) => msg === 'spans not sent')
+      await eventually(() => lost('not-sent')).toBeGreaterThan(0)
+      expect(warnings()).toMatchObject([
+        { level: 'warn', loss: 'not-sent', reason: expect.any(String) as string },
+      ])
+      // Those of one turn of the event loop are more than may wait, however fast the collector is.
+      await Promise.all(Array.from({ length: 100 }, () => client.publish({ topic: 't', qos: 1 })))
+      await eventually(() => lost('queue-full')).toBeGreaterThan(0)
+      await broker.stop()
+      expect(warnings().slice(1)).toMatchObject([
+        { level: 'warn', loss: 'queue-full', reason: 'too many wait' },
+      ])
+      expect(JSON.stringify(broker.events)).not.toContain('s3cr3t')
+    },
+  )
 })
 
 describe('without an endpoint', () => {
