@@ -231,17 +231,15 @@ describe('a collector', () => {
         const sample = new RegExp(`^tunnelmq_spans_dropped_total\\{reason="${reason}"\\} (\\d+)$`, 'm')
         return Number(sample.exec(text)?.[1])
       }
-      const warnings = () => broker.events.filter(({ msg }) => msg === 'spans not sent')
       await eventually(() => lost('not-sent')).toBeGreaterThan(0)
-      expect(warnings()).toMatchObject([
-        { level: 'warn', loss: 'not-sent', reason: expect.any(String) as string },
-      ])
       // Those of one turn of the event loop are more than may wait, however fast the collector is.
       await Promise.all(Array.from({ length: 100 }, () => client.publish({ topic: 't', qos: 1 })))
       await eventually(() => lost('queue-full')).toBeGreaterThan(0)
       await broker.stop()
-      expect(warnings().slice(1)).toMatchObject([
-        { level: 'warn', loss: 'queue-full', reason: 'too many wait' },
+      const warnings = broker.events.filter(({ msg }) => msg === 'spans not sent')
+      expect(warnings.map(({ level, loss }) => `${level} ${String(loss)}`).toSorted()).toEqual([
+        'warn not-sent',
+        'warn queue-full',
       ])
       expect(JSON.stringify(broker.events)).not.toContain('s3cr3t')
     },
