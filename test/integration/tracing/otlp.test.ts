@@ -237,7 +237,7 @@ describe('a collector', () => {
       await eventually(() => lost('queue-full')).toBeGreaterThan(0)
       await broker.stop()
       const warnings = broker.events.filter(({ msg }) => msg === 'spans not sent')
-      expect(warnings.map(({ level, loss }) => `${level} ${String(loss)}`).toSorted()).toEqual([
+      expect(warnings.map(({ level, loss }) => `${String(level)} ${String(loss)}`).toSorted()).toEqual([
         'warn not-sent',
         'warn queue-full',
       ])
