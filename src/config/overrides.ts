@@ -20,7 +20,7 @@ export interface Overrides {
 export type Environment = Readonly<Record<string, string | undefined>>
 
 const PREFIX = 'TUNNELMQ_'
-/** Of the command line, and not of the configuration. */
+/** Of the command line and of our tests, and not of the configuration. */
 const otherVariables = new Set([
   'TUNNELMQ_CONFIG',
   'TUNNELMQ_DEBUG',
@@ -28,6 +28,7 @@ const otherVariables = new Set([
   'TUNNELMQ_API_KEY',
   'TUNNELMQ_API_KEY_FILE',
   'TUNNELMQ_API_CA',
+  'TUNNELMQ_TEST_NO_NETNS',
 ])
 /**
  * Kubernetes describes each service of a namespace in variables; with a service called `tunnelmq` they
