@@ -2,7 +2,7 @@ import type { SecureContextOptions } from 'node:tls'
 import type { AdminConfig } from '../config/admin-schema.ts'
 import { openTlsFiles, type TlsFiles } from '../listeners/tls-files.ts'
 import type { Log } from '../log.ts'
-import { createApi } from './api/api.ts'
+import type { Api } from './api/api.ts'
 import { createGuard } from './api/guard.ts'
 import type { Audit } from './audit.ts'
 import { openKeys } from './keys.ts'
@@ -48,14 +48,18 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     const { maxBodyBytes } = config
     const { version } = model
     const notReadyReasons = (): readonly string[] => model.notReadyReasons()
+    let api: Promise<Api> | undefined
+    // With the first request: who does not use it has neither its memory nor its part of the start.
+    const loadApi = (): Promise<Api> =>
+      (api ??= import('./api/api.ts').then(({ createApi }) =>
+        createApi({ podCalls, notReadyReasons, guard, audit, maxBodyBytes, version, log }),
+      ))
     const server = await startAdminServer({
       host: config.host,
       port: config.port,
       tls: tls?.context,
       model,
-      api: config.api
-        ? createApi({ podCalls, notReadyReasons, guard, audit, maxBodyBytes, version, log })
-        : undefined,
+      api: config.api ? loadApi : undefined,
       metricsGuard: config.metricsNeedKey ? guard : undefined,
       hasDashboard: config.dashboard && config.api,
       log,

@@ -1,7 +1,4 @@
-import { z } from '@hono/zod-openapi'
 import type { Cluster } from '../cluster/contract.ts'
-import { ErrorCode, TunnelMQError } from '../errors.ts'
-import { operationArguments } from './operation-arguments.ts'
 import type { OperationName, PodOperations, PodCalls } from './operations.ts'
 
 export interface PodCallsOptions {
@@ -16,8 +13,6 @@ export interface AnsweringPodCalls extends PodCalls {
   /** A question of another pod (ClusterEvents.asked). Rejects with what the operation rejects with, or TMQ_USAGE. */
   answer(pod: string, question: Buffer): Promise<Buffer>
 }
-
-const Question = z.object({ operation: z.string(), args: z.array(z.unknown()).max(8) })
 
 /** PodOperations at any pod: this one is called, others are asked, in JSON. */
 export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptions): AnsweringPodCalls {
@@ -47,6 +42,8 @@ export function createPodCalls({ cluster, operations, timeoutMs }: PodCallsOptio
       return result as Promise<Awaited<ReturnType<PodOperations[Name]>>>
     },
     async answer(_pod, bytes) {
+      // With the first question: until somebody asks, the checks of the API are not in memory.
+      const { decodeQuestion } = await import('./pod-question.ts')
       const { operation, args } = decodeQuestion(bytes)
       return Buffer.from(JSON.stringify({ result: await run(operations, operation, args) }))
     },
@@ -59,31 +56,4 @@ async function run(
   args: readonly unknown[],
 ): Promise<unknown> {
   return (await Reflect.apply(operations[name], operations, args)) as unknown
-}
-
-/** Throws TMQ_USAGE for what is not an operation of ours with its arguments. */
-function decodeQuestion(bytes: Buffer): { operation: OperationName; args: readonly unknown[] } {
-  let json: unknown
-  try {
-    json = JSON.parse(bytes.toString())
-  } catch {
-    throw new TunnelMQError(ErrorCode.usage, 'the question is not JSON')
-  }
-  const question = Question.safeParse(json)
-  if (!question.success) throw new TunnelMQError(ErrorCode.usage, 'the question names no operation')
-  const { operation, args } = question.data
-  if (!isOperation(operation))
-    throw new TunnelMQError(
-      ErrorCode.usage,
-      `this pod has no operation ${JSON.stringify(operation.slice(0, 64))}`,
-    )
-  const checked = operationArguments[operation].safeParse(args)
-  if (!checked.success)
-    throw new TunnelMQError(ErrorCode.usage, `arguments of ${operation}: ${z.prettifyError(checked.error)}`)
-  return { operation, args: checked.data }
-}
-
-// Own names only: `constructor` is on every object.
-function isOperation(name: string): name is OperationName {
-  return Object.hasOwn(operationArguments, name)
 }

@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import type { Log } from '../log.ts'
-import type { createApi, RequestEnvironment } from './api/api.ts'
+import type { Api, RequestEnvironment } from './api/api.ts'
 import { demandScope, type Guard } from './api/guard.ts'
 import { ApiError, problemResponse } from './api/problem.ts'
 import { serveDashboard } from './dashboard-files.ts'
@@ -11,8 +11,8 @@ export interface RouteDependencies {
   readonly model: BrokerReadModel
   readonly metrics: Metrics
   readonly log: Log
-  /** Put at /api/v1. */
-  readonly api?: ReturnType<typeof createApi> | undefined
+  /** Of /api/v1; asked for with the first request to it. */
+  readonly api?: (() => Promise<Api>) | undefined
   /** /metrics needs a key. */
   readonly metricsGuard?: Guard | undefined
   readonly hasDashboard?: boolean
@@ -63,7 +63,8 @@ export function createRoutes(dependencies: RouteDependencies): Hono<Types> {
     return context.body(await metrics.render(), 200, { 'content-type': metrics.contentType })
   })
 
-  if (api !== undefined) app.route('/api/v1', api)
+  if (api !== undefined)
+    app.all('/api/v1/*', async (context) => (await api()).fetch(context.req.raw, context.env))
   if (hasDashboard) serveDashboard(app)
 
   app.notFound((context) => context.json({ error: 'not found' }, 404))

@@ -5,7 +5,7 @@ import type { SecureContextOptions } from 'node:tls'
 import { getRequestListener } from '@hono/node-server'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { createApi } from './api/api.ts'
+import type { Api } from './api/api.ts'
 import type { Guard } from './api/guard.ts'
 import { createMetrics } from './metrics.ts'
 import type { BrokerReadModel } from './read-model.ts'
@@ -28,7 +28,7 @@ export interface AdminServerOptions {
   /** Certificate and key; undefined: HTTP. */
   readonly tls?: SecureContextOptions | undefined
   readonly model: BrokerReadModel
-  readonly api?: ReturnType<typeof createApi> | undefined
+  readonly api?: (() => Promise<Api>) | undefined
   readonly metricsGuard?: Guard | undefined
   readonly hasDashboard?: boolean
   readonly log: Log

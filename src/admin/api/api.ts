@@ -41,15 +41,20 @@ export const endpoints: readonly Endpoint[] = [
   ...insightEndpoints,
 ]
 
+/** Answers a request to it. */
+export interface Api {
+  fetch(request: Request, environment: RequestEnvironment): Response | Promise<Response>
+}
+
 interface Types {
   Bindings: RequestEnvironment
   Variables: { key: StoredKey }
 }
 
-/** The API, to be put at /api/v1. */
-export function createApi(options: ApiOptions): Hono<Types> {
+/** The API, with paths that begin with /api/v1. */
+export function createApi(options: ApiOptions): Api {
   const { guard, log, version } = options
-  const api = new Hono<Types>()
+  const api = new Hono<Types>().basePath('/api/v1')
   let document: object | undefined
 
   api.onError((error, context) => {
