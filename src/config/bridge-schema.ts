@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { clientTls } from './client-tls-schema.ts'
 
 /** The part `bridges` of the configuration; see schema.ts for its rules. */
 
@@ -8,21 +9,8 @@ const waitMs = positive.max(2_147_483_647)
 const filePath = () => z.string().min(1).meta({ filePath: true })
 const secret = () => z.string().min(1).meta({ secret: true })
 
-const tlsSchema = z
-  .strictObject({
-    ca: filePath()
-      .optional()
-      .describe('PEM file with the CAs that are trusted; default: those of the system.'),
-    cert: filePath()
-      .optional()
-      .describe('PEM file with our certificate, where the other broker asks for one.'),
-    key: filePath().optional().describe('PEM file with its key.'),
-    passphrase: secret().optional().describe('Passphrase of the key.'),
-    servername: z
-      .string()
-      .min(1)
-      .optional()
-      .describe('Name that the certificate must have; default: the host.'),
+const tlsSchema = clientTls('the other broker')
+  .extend({
     rejectUnauthorized: z
       .boolean()
       .default(true)

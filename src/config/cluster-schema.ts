@@ -1,27 +1,15 @@
 import { z } from 'zod'
+import { clientTls } from './client-tls-schema.ts'
 
 /** The parts `store.redis` and `cluster` of the configuration; see schema.ts for its rules. */
 
 const positive = z.int().min(1)
 const count = z.int().min(0)
-const filePath = () => z.string().min(1).meta({ filePath: true })
 const secret = () => z.string().min(1).meta({ secret: true })
 
-const tlsSchema = z
-  .strictObject({
-    ca: filePath()
-      .optional()
-      .describe('PEM file with the CAs that are trusted; default: those of the system.'),
-    cert: filePath().optional().describe('PEM file with our certificate, where Redis asks for one.'),
-    key: filePath().optional().describe('PEM file with its key.'),
-    passphrase: secret().optional().describe('Passphrase of the key.'),
-    servername: z
-      .string()
-      .min(1)
-      .optional()
-      .describe('Name that the certificate must have; default: the host.'),
-  })
-  .describe('TLS to Redis; needed only where the defaults of a `rediss://` URL are not right.')
+const tlsSchema = clientTls('Redis').describe(
+  'TLS to Redis; needed only where the defaults of a `rediss://` URL are not right.',
+)
 
 const sentinelSchema = z
   .strictObject({

@@ -157,3 +157,8 @@ export const sameText =
     put(facts, setting.value)
     draft.carried(setting, where)
   }
+
+/** A name of the other broker's as one of ours: listeners and bridges have letters, digits and `._-`. */
+export function ourName(name: string): string {
+  return name.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64)
+}

@@ -1,3 +1,4 @@
+import { finishBridge, openBridge, type BridgeFacts, type BridgeRule } from './bridge-draft.ts'
 import { parseBridgeTopic } from './bridge-topic.ts'
 import {
   lost,
@@ -7,22 +8,9 @@ import {
   onOff,
   sameText,
   wholeNumber,
-  type BridgeDraft,
   type Draft,
-  type RuleOf,
   type Setting,
 } from './draft.ts'
-
-interface BridgeFacts {
-  readonly opened: Setting
-  readonly name: string
-  address: string | undefined
-  usesTls: boolean
-  readonly bridge: Partial<BridgeDraft> & { topics: BridgeDraft['topics'] }
-  readonly tls: NonNullable<BridgeDraft['tls']>
-}
-
-type BridgeRule = RuleOf<BridgeFacts>
 
 const tlsText = (where: string, put: (facts: BridgeFacts, value: string) => void): BridgeRule =>
   sameText(`bridges[].tls.${where}`, (facts, value) => {
@@ -146,14 +134,7 @@ export class MosquittoBridges {
   take(setting: Setting): boolean {
     if (setting.key === 'connection') {
       this.end()
-      this.#current = {
-        opened: setting,
-        name: setting.value.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64) || 'bridge',
-        address: undefined,
-        usesTls: false,
-        bridge: { topics: [] },
-        tls: {},
-      }
+      this.#current = openBridge(setting, setting.value || 'bridge')
       this.#draft.carried(setting, 'bridges[].name')
       return true
     }
@@ -168,17 +149,6 @@ export class MosquittoBridges {
   end(): void {
     const facts = this.#current
     this.#current = undefined
-    if (facts === undefined) return
-    const { address: host, bridge, tls, opened, name } = facts
-    if (host === undefined || bridge.topics.length === 0) {
-      const missing = host === undefined ? 'no address' : 'no topic that can be carried over'
-      return this.#draft.note('lost', opened, `the bridge has ${missing}, and is left out`)
-    }
-    this.#draft.config.bridges.push({
-      name,
-      url: `${facts.usesTls ? 'mqtts' : 'mqtt'}://${host}`,
-      ...bridge,
-      ...(facts.usesTls ? { tls } : {}),
-    })
+    if (facts !== undefined) finishBridge(facts, this.#draft)
   }
 }

@@ -1,3 +1,4 @@
+import { finishBridge, openBridge, type BridgeFacts, type BridgeRule } from './bridge-draft.ts'
 import { parseBridgeTopic } from './bridge-topic.ts'
 import {
   lost,
@@ -6,21 +7,9 @@ import {
   noting,
   sameText,
   wholeNumber,
-  type BridgeDraft,
   type Draft,
-  type RuleOf,
   type Setting,
 } from './draft.ts'
-
-interface BridgeFacts {
-  readonly opened: Setting
-  readonly name: string
-  readonly usesTls: boolean
-  readonly bridge: Partial<BridgeDraft> & { topics: BridgeDraft['topics'] }
-  readonly tls: NonNullable<BridgeDraft['tls']>
-}
-
-type BridgeRule = RuleOf<BridgeFacts>
 
 const seconds =
   (where: string, put: (facts: BridgeFacts, value: number) => void): BridgeRule =>
@@ -92,25 +81,11 @@ export function takeBridges(settings: readonly Setting[], draft: Draft): Setting
     // `topic.1`, `topic.2`: the number is only a name.
     const key = option?.split('.')[0]
     if (key === undefined) {
-      facts.bridge.url = `${facts.usesTls ? 'mqtts' : 'mqtt'}://${setting.value}`
+      facts.address = setting.value
       draft.carried(setting, 'bridges[].url')
     } else if (Object.hasOwn(rules, key)) rules[key]!(setting, facts, draft)
     else draft.note('lost', setting, 'is not known to us as a setting of VerneMQ')
   }
-  for (const facts of bridges.values()) finish(facts, draft)
+  for (const facts of bridges.values()) finishBridge(facts, draft)
   return others
-}
-
-function openBridge(opened: Setting, name: string, usesTls: boolean): BridgeFacts {
-  const ours = name.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64)
-  return { opened, name: ours, usesTls, bridge: { topics: [] }, tls: {} }
-}
-
-function finish({ opened, name, usesTls, bridge, tls }: BridgeFacts, draft: Draft): void {
-  const { url, ...rest } = bridge
-  if (url === undefined || rest.topics.length === 0) {
-    const missing = url === undefined ? 'no address' : 'no topic that can be carried over'
-    return draft.note('lost', opened, `the bridge has ${missing}, and is left out`)
-  }
-  draft.config.bridges.push({ name, url, ...rest, ...(usesTls ? { tls } : {}) })
 }

@@ -1,5 +1,15 @@
 import { isLoopback } from '../config/network-names.ts'
-import { Draft, lost, lostUnless, needless, noting, sameText, type RuleOf, type Setting } from './draft.ts'
+import {
+  Draft,
+  lost,
+  lostUnless,
+  needless,
+  noting,
+  ourName,
+  sameText,
+  type RuleOf,
+  type Setting,
+} from './draft.ts'
 import { readTlsVersion, type ListenerFacts } from './listener-draft.ts'
 
 /** Which of ours a kind of listener becomes; `http` is the admin server, and the others join nodes of a cluster. */
@@ -167,7 +177,7 @@ export class VerneListeners {
         isWebSocket,
         isTls,
         ...('path' in place ? { host: '', port: 0, socket: place.path } : place),
-        name: `${kind}-${name}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64),
+        name: ourName(`${kind}-${name}`),
         allowAnonymous,
         allowsAnonymousToAll: allowAnonymous,
       }
