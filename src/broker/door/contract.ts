@@ -1,0 +1,92 @@
+import type { QoS } from '../../hooks/types.ts'
+import type { Peer } from '../../peer.ts'
+import type { ListenerProfile } from '../listener-profile.ts'
+
+/** Who comes through a door that does not speak MQTT: what its CONNECT is made of. */
+export interface DoorCredentials {
+  /** Default: the door's name and random letters. */
+  readonly clientId?: string
+  readonly username?: string
+  readonly password?: Buffer
+}
+
+export interface DoorClientOptions extends DoorCredentials {
+  /** Of the door's listener. */
+  readonly profile: ListenerProfile
+  /** Address, listener and certificate, as its socket has them. */
+  readonly peer: Peer
+}
+
+export interface DoorPublish {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+}
+
+export interface DoorMessage {
+  /** Without the mountpoint. */
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  /** It was retained when the subscription came. */
+  readonly retain: boolean
+}
+
+export interface DoorSubscription {
+  readonly filter: string
+  readonly qos: QoS
+}
+
+/**
+ * Why the broker does not do what was asked. `forbidden`: a handler or a rule of ours says no (403; at connect 401 for
+ * bad credentials); `limited`: rates, bans and bounds (429); `unavailable`: store or handler away, or we stop (503);
+ * `malformed`: an illegal topic or filter (400); `gone`: the connection was ended (revoked, kicked, taken over).
+ */
+export type DoorFailure = 'bad-credentials' | 'forbidden' | 'limited' | 'unavailable' | 'malformed' | 'gone'
+
+/** The message is for people, and tells nothing that the client may not know. */
+export class DoorError extends Error {
+  readonly failure: DoorFailure
+  override name = 'DoorError'
+
+  constructor(failure: DoorFailure, message: string) {
+    super(message)
+    this.failure = failure
+  }
+}
+
+export interface DoorEvents {
+  /**
+   * A message of a subscription. `taken` is called when the other side has it: at QoS 1 it is acknowledged then, and the
+   * number that is under way at once is bounded as for any client (`limits.maxInflight`).
+   */
+  message(message: DoorMessage, taken: () => void): void
+  /** Once; nothing follows. */
+  closed(reason: DoorError): void
+}
+
+/** One client of the broker without a socket of its own. Every failure is a {@link DoorError}. */
+export interface DoorClient {
+  /** As a handler has rewritten it. */
+  readonly clientId: string
+  readonly isOpen: boolean
+  /**
+   * Resolves when the promise of its QoS holds: at QoS 1 and 2 it is stored or delivered as they ask; at QoS 0 the
+   * handlers have allowed it and it was handed on.
+   */
+  publish(message: DoorPublish): Promise<void>
+  /** The retained message of one topic, when authSubscribe and authDeliver allow it; undefined: there is none. */
+  read(topic: string): Promise<DoorMessage | undefined>
+  /** Rejects with `forbidden` when one of them is refused; nothing of it is subscribed then. */
+  subscribe(subscriptions: readonly DoorSubscription[]): Promise<void>
+  unsubscribe(filters: readonly string[]): Promise<void>
+  /** While the other side reads slowly: QoS 0 is dropped beyond its bound, QoS 1 waits. */
+  hold(): void
+  flow(): void
+  /** DISCONNECT. Idempotent. */
+  close(): void
+}
+
+/** CONNECT: resolves when it is accepted; rejects with why not. */
+export type OpenDoorClient = (options: DoorClientOptions, events: DoorEvents) => Promise<DoorClient>

@@ -1,0 +1,141 @@
+import { z } from 'zod'
+import { handlerSchema } from './handler-schema.ts'
+
+const filePath = () => z.string().min(1).meta({ filePath: true })
+
+const positive = z.int().min(1)
+
+const tlsSchema = z
+  .strictObject({
+    cert: filePath().describe('PEM file with the certificate and its chain.'),
+    key: filePath().describe('PEM file with the private key.'),
+    passphrase: z.string().optional().meta({ secret: true }).describe('Passphrase of the private key.'),
+    clientCa: filePath()
+      .optional()
+      .describe('PEM file with the CAs of client certificates. Naming it asks clients for a certificate.'),
+    requireClientCertificate: z
+      .boolean()
+      .default(true)
+      .describe('With `clientCa`: refuse clients without a valid certificate (mutual TLS).'),
+    minVersion: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2').describe('Lowest TLS version.'),
+    ciphers: z.string().optional().describe('OpenSSL cipher list; default: that of Node.'),
+  })
+  .describe('TLS. Files are read again when they change, and on SIGHUP.')
+
+const websocketSchema = z
+  .strictObject({
+    path: z.string().startsWith('/').default('/mqtt').describe('Path of the WebSocket endpoint.'),
+    allowedOrigins: z
+      .array(z.string())
+      .default([])
+      .describe('Origins (scheme://host[:port]) that browsers may come from; empty: any, `*` likewise.'),
+    maxPayloadBytes: positive
+      .default(2_097_152)
+      .describe('Largest WebSocket message, in bytes. MQTT packets may span several.'),
+  })
+  .describe('WebSocket settings, for `ws` and `wss`.')
+
+const listenerLimits = {
+  maxConnections: positive.default(100_000).describe('Connections at once on this listener.'),
+  allowAnonymous: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Accept clients without credentials before the chain is asked, with all rights unless the chain has an ACL.',
+    ),
+  handlers: z
+    .array(handlerSchema)
+    .optional()
+    .describe('Handler chain of this listener; default: the global `handlers`.'),
+  protocolVersions: z
+    .array(z.union([z.literal('3.1'), z.literal('3.1.1')]))
+    .min(1)
+    .default(['3.1', '3.1.1'])
+    .describe('MQTT versions that are served.'),
+  mountpoint: z
+    .string()
+    .default('')
+    .describe(
+      'Prefix for every topic of the clients of this listener, which they do not see. `$` topics are exempt.',
+    ),
+}
+
+const proxyFields = {
+  proxyProtocol: z
+    .enum(['off', 'required', 'trusted'])
+    .default('off')
+    .describe(
+      'PROXY protocol v1 and v2: `required` from everyone, or `trusted`: taken from `trustedProxies`, everyone else is a direct client.',
+    ),
+  trustedProxies: z
+    .array(z.string())
+    .default([])
+    .describe('CIDRs or addresses (IPv4, IPv6) whose PROXY header and X-Forwarded-For are believed.'),
+}
+
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,64}$/)
+  .optional()
+  .describe('Name in logs and metrics; default: type and port.')
+const host = z.string().default('127.0.0.1').describe('Address to bind; `0.0.0.0` or `::` for all.')
+const port = z.int().min(0).max(65_535).describe('TCP port; 0 lets the system choose.')
+
+/** Where clients come in, by `type`. */
+export const listenerSchema = z
+  .discriminatedUnion('type', [
+    z
+      .strictObject({ type: z.literal('tcp'), name, host, port, ...proxyFields, ...listenerLimits })
+      .describe('MQTT over TCP.'),
+    z
+      .strictObject({
+        type: z.literal('tls'),
+        name,
+        host,
+        port,
+        tls: tlsSchema,
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over TLS; mutual TLS with `tls.clientCa`.'),
+    z
+      .strictObject({
+        type: z.literal('ws'),
+        name,
+        host,
+        port,
+        websocket: websocketSchema.prefault({}),
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over WebSocket.'),
+    z
+      .strictObject({
+        type: z.literal('wss'),
+        name,
+        host,
+        port,
+        tls: tlsSchema,
+        websocket: websocketSchema.prefault({}),
+        ...proxyFields,
+        ...listenerLimits,
+      })
+      .describe('MQTT over WebSocket over TLS.'),
+    z
+      .strictObject({
+        type: z.literal('unix'),
+        name,
+        path: filePath().describe('Path of the unix socket.'),
+        mode: z
+          .string()
+          .regex(/^0?[0-7]{3}$/)
+          .default('660')
+          .describe('Octal permissions of the socket.'),
+        ...listenerLimits,
+      })
+      .describe('MQTT over a unix socket.'),
+  ])
+  .describe('One listener.')
+
+export type TlsConfig = z.output<typeof tlsSchema>
+export type WebSocketConfig = z.output<typeof websocketSchema>
