@@ -15,6 +15,8 @@ export const ErrorCode = {
   unreachable: 'TMQ_UNREACHABLE',
   credentials: 'TMQ_CREDENTIALS',
   tunnel: 'TMQ_TUNNEL',
+  exists: 'TMQ_EXISTS',
+  changed: 'TMQ_CHANGED',
 } as const
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode]
 

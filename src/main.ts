@@ -26,6 +26,7 @@ import { buildHandlers } from './hooks/build.ts'
 import { createChain } from './hooks/chain.ts'
 import { createGuard } from './hooks/guard.ts'
 import type { Handler, ManagedHandler } from './hooks/types.ts'
+import { createIdentityOperations } from './identities/administration.ts'
 import { createAdmission } from './listeners/admission.ts'
 import { openListener, type Listener } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
@@ -163,6 +164,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tunnels,
       draining,
       listeners: () => listeners,
+      identities: createIdentityOperations(),
       isStarted: () => !notReady.has('starting'),
       log,
       why: createWhy({

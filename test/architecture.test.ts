@@ -54,6 +54,7 @@ const contracts = [
   'admin/read-model.ts',
   'admin/operations.ts',
   'admin/api/resources.ts',
+  'admin/api/identity-resources.ts',
 ]
 
 /** What each part may import of the others, as a folder (`x/`) or a file. Its own folder is always allowed. */
@@ -126,7 +127,16 @@ const allowed: Record<string, readonly string[]> = {
     'tracing/contract.ts',
   ],
   /** Who may do what, for the dynamic handler: records and rules. */
-  identities: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'store/contract.ts'],
+  identities: [
+    'log.ts',
+    'hooks/types.ts',
+    'hooks/password-hash.ts',
+    'broker/topics.ts',
+    'store/contract.ts',
+    'admin/operations.ts',
+    'admin/api/resources.ts',
+    'admin/api/identity-resources.ts',
+  ],
   gateway: [
     'log.ts',
     'broker/door/contract.ts',
@@ -173,6 +183,7 @@ const allowed: Record<string, readonly string[]> = {
     'import/',
     'doctor/',
     'admin/api/resources.ts',
+    'admin/api/identity-resources.ts',
     'admin/api/scopes.ts',
     'admin/api-key.ts',
     'admin/key-file.ts',

@@ -67,6 +67,11 @@ export class Everywhere {
     return this.#calls.call(this.#here, name, ...args)
   }
 
+  /** Asks this one whatever the request names: what is one for all pods, and is not to go to another one. */
+  askSelf<Name extends OperationName>(name: Name, ...args: Asked<Name>): Promise<Answer<Name>> {
+    return this.#calls.call(this.#calls.self, name, ...args)
+  }
+
   /** Asks the pods, this one first; those that do not answer are left out. */
   async askAll<Name extends OperationName>(
     name: Name,

@@ -9,11 +9,24 @@ import {
   TraceRequest,
   WhyRequest,
 } from './api/resources.ts'
+import {
+  GroupRequest,
+  IdentityChange,
+  IdentityKeyRequest,
+  IdentityQuery,
+  IdentityRequest,
+  Name,
+  NameQuery,
+  PasswordRequest,
+  RoleRequest,
+} from './api/identity-resources.ts'
 import type { OperationName, PodOperations } from './operations.ts'
 
 const clientRef = z.object({ id: z.string(), mountpoint: z.string() })
 const text = z.string().max(65_535)
 const count = z.int().min(0)
+// JSON has no undefined: an absent last argument is not there, or null.
+const revision = count.nullish().transform((value) => value ?? undefined)
 
 /**
  * What each operation takes, checked when a question comes from another pod: that pod may be of another version, and
@@ -51,4 +64,21 @@ export const operationArguments: {
   startTrace: z.tuple([TraceRequest]),
   readTrace: z.tuple([text, count, count]),
   stopTrace: z.tuple([text]),
+  identities: z.tuple([IdentityQuery]),
+  identity: z.tuple([Name]),
+  createIdentity: z.tuple([IdentityRequest]),
+  changeIdentity: z.tuple([Name, IdentityChange, revision]),
+  deleteIdentity: z.tuple([Name, revision]),
+  setIdentityPassword: z.tuple([Name, PasswordRequest, revision]),
+  deleteIdentityPassword: z.tuple([Name, revision]),
+  createIdentityKey: z.tuple([Name, IdentityKeyRequest]),
+  deleteIdentityKey: z.tuple([Name, text]),
+  groups: z.tuple([NameQuery]),
+  group: z.tuple([Name]),
+  putGroup: z.tuple([Name, GroupRequest, revision]),
+  deleteGroup: z.tuple([Name, revision]),
+  roles: z.tuple([NameQuery]),
+  role: z.tuple([Name]),
+  putRole: z.tuple([Name, RoleRequest, revision]),
+  deleteRole: z.tuple([Name, revision]),
 }

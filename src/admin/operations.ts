@@ -25,16 +25,73 @@ import type {
   TraceRequest,
   WhyRequest,
 } from './api/resources.ts'
+import type {
+  Group,
+  GroupRequest,
+  IdentityChange,
+  IdentityDetail,
+  IdentityKeyMade,
+  IdentityKeyRequest,
+  IdentityPage,
+  IdentityQuery,
+  IdentityRequest,
+  NameQuery,
+  PasswordRequest,
+  PasswordSet,
+  Role,
+  RoleRequest,
+} from './api/identity-resources.ts'
 
 type Later<T> = T | Promise<T>
 
 /**
+ * Identities, groups and roles, which the store keeps for all pods: any pod answers for all of them. Undefined or false:
+ * there is none of that name. `atRevision`: of the record that is to be changed, TMQ_CHANGED if it has another by now;
+ * undefined: whatever there is.
+ */
+export interface IdentityOperations {
+  /** By name, ascending (code units); as groups and roles. */
+  identities(query: IdentityQuery): Later<IdentityPage>
+  identity(name: string): Later<IdentityDetail | undefined>
+  /** Rejects with TMQ_EXISTS if there is one of that name. */
+  createIdentity(request: IdentityRequest): Promise<IdentityDetail>
+  changeIdentity(
+    name: string,
+    change: IdentityChange,
+    atRevision?: number,
+  ): Promise<IdentityDetail | undefined>
+  deleteIdentity(name: string, atRevision?: number): Promise<boolean>
+  setIdentityPassword(
+    name: string,
+    request: PasswordRequest,
+    atRevision?: number,
+  ): Promise<PasswordSet | undefined>
+  /** False as well if it had none. */
+  deleteIdentityPassword(name: string, atRevision?: number): Promise<boolean>
+  createIdentityKey(name: string, request: IdentityKeyRequest): Promise<IdentityKeyMade | undefined>
+  deleteIdentityKey(name: string, id: string): Promise<boolean>
+
+  groups(query: NameQuery): Later<Page<Group>>
+  group(name: string): Later<Group | undefined>
+  /** Creates or replaces. */
+  putGroup(name: string, request: GroupRequest, atRevision?: number): Promise<Group>
+  /** Rejects with TMQ_EXISTS while it has members. */
+  deleteGroup(name: string, atRevision?: number): Promise<boolean>
+  roles(query: NameQuery): Later<Page<Role>>
+  role(name: string): Later<Role | undefined>
+  /** Creates or replaces. */
+  putRole(name: string, request: RoleRequest, atRevision?: number): Promise<Role>
+  /** Rejects with TMQ_EXISTS while an identity or a group has it. */
+  deleteRole(name: string, atRevision?: number): Promise<boolean>
+}
+
+/**
  * What the API asks of one pod, about this pod. Arguments and results are JSON, because the question may come from
  * another pod (everywhere.ts). Errors are TunnelMQError: TMQ_USAGE is the asker's mistake (400), TMQ_STORE_UNAVAILABLE
- * and TMQ_TIMEOUT are 503, anything else is ours (500). Nothing of it may hold up the data path: long walks are cut
+ * and TMQ_TIMEOUT are 503, TMQ_EXISTS is 409, TMQ_CHANGED 412, anything else is ours (500). Nothing of it may hold up the data path: long walks are cut
  * into portions, and results have the bounds of their queries.
  */
-export interface Operations {
+export interface Operations extends IdentityOperations {
   overview(): Later<Overview>
   /**
    * By client id, ascending (code units), and then mountpoint; offline ones are known to every pod. `after` and `next` are

@@ -27,7 +27,8 @@ const help = `
 
 The file is admin.keysFile of the configuration; a broker that runs reads it again by itself. It holds hashes: the key is
 printed once, to standard output. The broker's user must be able to read the file.
-Scopes: read (see everything but secrets), write (disconnect, ban, cut, delete), trace (packets of others, why), admin (all).`
+Scopes: read (see everything but secrets), write (disconnect, ban, cut, delete), trace (packets of others, why),
+identities (make and change who may connect), admin (all).`
 
 /** `tunnelmq api-key`: maintains the file of API keys. */
 export function apiKeyCommand(env: Environment): Command {

@@ -132,15 +132,31 @@ async function run(
   })
   const all = await Everywhere.of(podCalls, pod)
   const isLocal = key.name === LOCAL_KEY_NAME
-  const result = await endpoint.run({ ...input, all, key: { ...key, isLocal }, setTarget })
+  const atRevision =
+    endpoint.hasRevision && endpoint.method !== 'get' ? readIfMatch(req.header('if-match')) : undefined
+  const result = await endpoint.run({ ...input, all, key: { ...key, isLocal }, setTarget, atRevision })
   const missing = [...all.missing].join(',')
   const headers: Record<string, string> = missing === '' ? {} : { [MISSING_PODS]: missing }
   if (result === undefined && endpoint.notFound !== undefined) {
     const doubt = missing === '' ? '' : ` These pods did not answer: ${missing}.`
     throw new ApiError(404, `Not found: ${endpoint.notFound}.${doubt}`, { headers })
   }
+  if (endpoint.hasRevision) Object.assign(headers, etagOf(result))
   if (endpoint.status === 204) return new Response(null, { status: 204, headers })
   return Response.json(result, { status: endpoint.status, headers })
+}
+
+/** @throws {ApiError} of status 400 for what is no etag of ours: it must not be as if nothing had been asked. */
+function readIfMatch(header: string | undefined): number | undefined {
+  if (header === undefined || header === '*') return undefined
+  const digits = /^"(\d{1,15})"$/.exec(header)?.[1]
+  if (digits === undefined) throw new ApiError(400, 'if-match must be an etag of this record, such as "42".')
+  return Number(digits)
+}
+
+function etagOf(result: unknown): Record<string, string> {
+  const isRecord = typeof result === 'object' && result !== null && 'revision' in result
+  return isRecord && typeof result.revision === 'number' ? { etag: `"${result.revision}"` } : {}
 }
 
 /** @throws {ApiError} of status 400 for what is no percent-encoded UTF-8: a name would be read wrongly. */

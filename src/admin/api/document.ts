@@ -51,17 +51,26 @@ export function createDocument(endpoints: readonly Endpoint[], version: string):
   })
 }
 
+const ifMatch = z.object({
+  'if-match': z.string().optional().describe('An etag: the change is made only if the record still has it.'),
+})
+
 function routeOf(endpoint: Endpoint) {
   const { method, path, tag, summary, description: text, scope, status, answer, body, needsBody } = endpoint
   const done = {
     description: STATUS_CODES[status] ?? '',
     headers: z.object({
       [MISSING_PODS]: z.string().optional().describe('Ids of pods that did not answer, with commas between.'),
+      ...(endpoint.hasRevision &&
+        status !== 204 && { etag: z.string().describe('The revision, in quotes.') }),
     }),
     ...(answer !== undefined && { content: { 'application/json': { schema: answer } } }),
   }
   const refusals: Record<number, string> = { ...common }
   if (endpoint.notFound !== undefined) refusals[404] = `Not found: ${endpoint.notFound}.`
+  if (endpoint.conflict !== undefined) refusals[409] = `Not possible: ${endpoint.conflict}.`
+  const isConditional = endpoint.hasRevision && method !== 'get'
+  if (isConditional) refusals[412] = 'The record has another revision by now than `if-match` says.'
   if (body !== undefined) {
     refusals[413] = 'The body is larger than `admin.maxBodyBytes`.'
     refusals[415] = 'The body is not application/json.'
@@ -77,6 +86,7 @@ function routeOf(endpoint: Endpoint) {
     request: {
       params: endpoint.params,
       query: z.object({ ...endpoint.query.shape, ...podQuery }),
+      ...(isConditional && { headers: ifMatch }),
       ...(body !== undefined && {
         body: { required: needsBody, content: { 'application/json': { schema: body } } },
       }),

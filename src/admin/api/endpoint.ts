@@ -5,7 +5,7 @@ import type { Scope } from './scopes.ts'
 
 /** One operation of the API: what it takes and gives, who may ask, and how it is answered. */
 export interface Endpoint {
-  readonly method: 'get' | 'post' | 'put' | 'delete'
+  readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete'
   /** Below /api/v1, as OpenAPI writes it: `/clients/{id}`. */
   readonly path: string
   readonly tag: string
@@ -24,6 +24,10 @@ export interface Endpoint {
   readonly answer: z.ZodType | undefined
   /** In which case it answers 404. */
   readonly notFound: string | undefined
+  /** In which case it answers 409. */
+  readonly conflict: string | undefined
+  /** It shows the record's `revision` as etag, and takes it as if-match: 412 if there is another by now. */
+  readonly hasRevision: boolean
   /** The name under which it stands in the audit log; undefined: it changes nothing. */
   readonly audit: string | undefined
   run(request: EndpointRequest): unknown
@@ -37,6 +41,8 @@ export interface EndpointRequest {
   readonly key: StoredKey & { readonly isLocal: boolean }
   /** What the change is made to, for the audit log. */
   readonly setTarget: (target: string) => void
+  /** From if-match; undefined: there is none. */
+  readonly atRevision: number | undefined
 }
 
 const nothing = z.strictObject({})
@@ -56,6 +62,8 @@ interface Written<
   readonly status?: Endpoint['status']
   readonly answer?: Answer
   readonly notFound?: string
+  readonly conflict?: string
+  readonly hasRevision?: boolean
   readonly audit?: string
   /** Undefined: 404, or nothing to say (204). */
   run(
@@ -85,6 +93,8 @@ export function endpoint<
     status,
     answer: written.answer,
     notFound: written.notFound,
+    conflict: written.conflict,
+    hasRevision: written.hasRevision === true,
     audit: written.audit,
     // What it is called with has passed these schemas.
     run: (request) => written.run(request as Parameters<typeof written.run>[0]),

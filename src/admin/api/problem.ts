@@ -32,6 +32,10 @@ export function asApiError(error: unknown, notReady: readonly string[] = []): Ap
     switch (code) {
       case ErrorCode.usage:
         return new ApiError(400, message, { code })
+      case ErrorCode.exists:
+        return new ApiError(409, message, { code })
+      case ErrorCode.changed:
+        return new ApiError(412, message, { code })
       case ErrorCode.storeUnavailable:
       case ErrorCode.timeout:
       case ErrorCode.unreachable:

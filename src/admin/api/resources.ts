@@ -117,7 +117,7 @@ export const ClientQuery = z.strictObject({
 })
 export type ClientQuery = z.infer<typeof ClientQuery>
 
-const page = <Item extends z.ZodType>(item: Item) =>
+export const pageOf = <Item extends z.ZodType>(item: Item) =>
   z.object({
     items: z.array(item),
     /** Null: this was the last page. */
@@ -130,7 +130,7 @@ export interface Page<Item> {
   next: string | null
   total: number | null
 }
-export const ClientPage = page(ClientSummary).openapi('ClientPage')
+export const ClientPage = pageOf(ClientSummary).openapi('ClientPage')
 
 /** A client id is a name within its mountpoint. */
 export interface ClientRef {
@@ -150,7 +150,7 @@ export const QueueEntry = z
   })
   .openapi('QueueEntry')
 export type QueueEntry = z.infer<typeof QueueEntry>
-export const QueuePage = page(QueueEntry).openapi('QueuePage')
+export const QueuePage = pageOf(QueueEntry).openapi('QueuePage')
 export const QueueQuery = z.strictObject({
   after: z.string().max(64).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
@@ -163,7 +163,7 @@ export const RetainedMessage = z
   .object({ topic: z.string(), qos: qos(), expiresAt: time().nullable(), ...payload })
   .openapi('RetainedMessage')
 export type RetainedMessage = z.infer<typeof RetainedMessage>
-export const RetainedPage = page(RetainedMessage).openapi('RetainedPage')
+export const RetainedPage = pageOf(RetainedMessage).openapi('RetainedPage')
 export const RetainedQuery = z.strictObject({
   filter: z.string().min(1).max(4_096).default('#').describe('Topic filter; `$` topics need to be named.'),
   after: z.string().max(4_096).optional(),

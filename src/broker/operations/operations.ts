@@ -1,5 +1,5 @@
 import type { ClientRef, Listener as ListenerFacts, LogLevel } from '../../admin/api/resources.ts'
-import type { Operations } from '../../admin/operations.ts'
+import type { IdentityOperations, Operations } from '../../admin/operations.ts'
 import type { BrokerReadModel } from '../../admin/read-model.ts'
 import type { Cluster } from '../../cluster/contract.ts'
 import type { Config, ListenerConfig } from '../../config/schema.ts'
@@ -43,6 +43,7 @@ export interface OperationsParts extends Pick<Operations, 'why' | 'startTrace' |
   readonly listeners: () => readonly OpenListener[]
   /** The store is open, and sessions are known. */
   readonly isStarted: () => boolean
+  readonly identities: IdentityOperations
   readonly log: Log
 }
 
@@ -120,6 +121,7 @@ export function createOperations(parts: OperationsParts): Operations {
     startTrace: (request) => parts.startTrace(request),
     readTrace: (id, after, waitMs) => parts.readTrace(id, after, waitMs),
     stopTrace: (id) => parts.stopTrace(id),
+    ...parts.identities,
   }
 }
 
