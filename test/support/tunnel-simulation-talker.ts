@@ -237,6 +237,7 @@ export class Conversation {
   readonly plan: StreamPlan
   readonly client: Talker
   agent: Talker
+  #wasReplaced = false
 
   constructor(world: TalkWorld, index: number, plan: StreamPlan) {
     this.index = index
@@ -249,6 +250,7 @@ export class Conversation {
 
   /** Its end was started anew before the client had an answer: the stream begins once more. */
   replaceAgent(world: TalkWorld): void {
+    this.#wasReplaced = true
     this.agent = new Talker(world, this.index, 'agent', this.plan.agent)
     this.agent.peer = this.client
     this.client.peer = this.agent
@@ -275,6 +277,8 @@ export class Conversation {
       const { code } = outcome
       if (excuses.has(code)) continue
       if (!this.client.isAccepted && openExcuses.has(code)) continue
+      // Asked for what it has forgotten, the new agent has said so, and then the OPEN came again: the first word holds.
+      if (!this.client.isAccepted && this.#wasReplaced && code === ResetCode.unknownStream) continue
       if (other?.kind === 'reset' && other.by === 'program' && code === other.code) continue
       if (talker.peer.isForgotten && (code === ResetCode.unknownStream || code === ResetCode.timeout))
         continue
