@@ -1,11 +1,27 @@
 import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
 
+/** Without processes, servers and files of others. */
+const units = ['test/unit/**/*.test.ts']
+/** They need helm, for which `.ci/run` waits last. */
+const chart = ['test/deploy/helm*.test.ts']
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // vitest.faults.config.ts has them.
-    exclude: [...configDefaults.exclude, 'test/faults-long/**'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'whole',
+          include: ['test/**/*.test.ts'],
+          // vitest.faults.config.ts has the long ones.
+          exclude: [...configDefaults.exclude, 'test/faults-long/**', ...units, ...chart],
+        },
+      },
+      { extends: true, test: { name: 'chart', include: chart } },
+      // Files of one process one after the other: what they import is loaded once, which was two thirds of their time.
+      { extends: true, test: { name: 'units', include: units, isolate: false } },
+    ],
     // A process for each file: the broker's sockets, signals and stores do not meet those of another test.
     pool: 'forks',
     // More than there are cores: a third of the time of these tests is waiting for others.
