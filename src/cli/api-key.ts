@@ -7,6 +7,7 @@ import { loadConfig } from '../config/load.ts'
 import type { Environment } from '../config/overrides.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { configFile } from './config-flags.ts'
+import { parseExpiry } from './expiry.ts'
 import { formatTable } from './table.ts'
 
 interface KeyFlags {
@@ -101,27 +102,6 @@ async function readKeys(file: string) {
     const why = error instanceof Error ? error.message : String(error)
     throw new TunnelMQError(ErrorCode.file, `${file}: cannot be read: ${why}`, { cause: error })
   }
-}
-
-const HOUR_MS = 3_600_000
-const unitsMs: Readonly<Record<string, number>> = {
-  m: 60_000,
-  h: HOUR_MS,
-  d: 24 * HOUR_MS,
-  w: 7 * 24 * HOUR_MS,
-  y: 365 * 24 * HOUR_MS,
-}
-
-/** @throws {TunnelMQError} TMQ_USAGE for what is no time, or has passed. */
-function parseExpiry(text: string, nowMs: number): number {
-  const [, count, unit = ''] = /^(\d{1,6})([mhdwy])$/.exec(text) ?? []
-  const isDate = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?Z)?$/.test(text)
-  const atMs =
-    count !== undefined ? nowMs + Number(count) * (unitsMs[unit] ?? 0) : isDate ? Date.parse(text) : NaN
-  if (Number.isNaN(atMs) || atMs > Date.parse('9999-01-01'))
-    throw usage(`--expires ${text}: is neither a time such as 12h, 30d, 1y nor a date such as 2027-01-31`)
-  if (atMs <= nowMs) throw usage(`--expires ${text}: has passed already`)
-  return atMs
 }
 
 function usage(message: string): TunnelMQError {

@@ -7,6 +7,7 @@ import { agentsCommand } from './agents.ts'
 import { banCommand } from './api/bans.ts'
 import { clientsCommand } from './api/clients.ts'
 import { drainCommand, logLevelCommand } from './api/control.ts'
+import { identityCommand } from './api/identity.ts'
 import { auditCommand, refusalsCommand } from './api/records.ts'
 import { retainedCommand } from './api/retained.ts'
 import { listenersCommand, podsCommand, statusCommand } from './api/status.ts'
@@ -74,6 +75,7 @@ function createProgram(): Command {
     streamsCommand(env),
     listenersCommand(env),
     podsCommand(env),
+    identityCommand(env),
     banCommand(env),
     refusalsCommand(env),
     auditCommand(env),

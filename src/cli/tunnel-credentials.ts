@@ -29,7 +29,7 @@ export async function readCredentials(config: EndpointConfig): Promise<Credentia
   return {
     username,
     password: fromFile === undefined ? config.password : firstLine(fromFile, passwordFile),
-    ca,
+    ca: ca ?? (tls.caPem === undefined ? undefined : Buffer.from(tls.caPem)),
     cert,
     key,
     warnings: warnings.flat(),

@@ -49,6 +49,8 @@ function checkConnection(config: EndpointConfig): Mistake[] {
   const secret = password === undefined ? 'passwordFile' : 'password'
   if (username === undefined && (password ?? passwordFile) !== undefined)
     mistakes.push({ path: [secret], message: 'needs a username' })
+  if (tls.ca !== undefined && tls.caPem !== undefined)
+    mistakes.push({ path: ['tls', 'caPem'], message: 'is set, and so is tls.ca' })
   if (tls.cert !== undefined && tls.key === undefined)
     mistakes.push({ path: ['tls', 'cert'], message: 'needs tls.key, the private key of the certificate' })
   if (tls.key !== undefined && tls.cert === undefined)
@@ -66,7 +68,7 @@ export function warnOfConnection(config: EndpointConfig): readonly Mistake[] {
   const isLocal =
     broker.startsWith('unix:') || isLoopback(new URL(broker).hostname.replace(/^\[(.*)\]$/, '$1'))
   const hasPassword = (password ?? passwordFile) !== undefined
-  const hasTls = tls.ca !== undefined || tls.cert !== undefined || tls.insecure
+  const hasTls = (tls.ca ?? tls.caPem ?? tls.cert) !== undefined || tls.insecure
   return [
     ...mistake(['broker'], hasPassword && !isLocal ? 'sends the password unencrypted' : undefined),
     ...mistake(['tls'], hasTls ? 'has no effect: the broker is not mqtts:// or wss://' : undefined),

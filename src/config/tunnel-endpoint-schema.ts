@@ -12,6 +12,11 @@ const filePath = () => z.string().min(1).meta({ filePath: true })
 const tlsSchema = z
   .strictObject({
     ca: filePath().optional().describe("PEM file with the CAs of the broker; default: the system's."),
+    caPem: z
+      .string()
+      .regex(/^-----BEGIN CERTIFICATE-----/)
+      .optional()
+      .describe('The same, written here in place of a file (PEM): what a bundle has.'),
     cert: filePath().optional().describe('PEM file with the own certificate, and its chain.'),
     key: filePath().optional().describe('PEM file with its private key.'),
     servername: z

@@ -96,7 +96,7 @@ async function load<Config extends EndpointConfig>(
   const lay = ({ values, mistakes: found }: Overrides): void => {
     mistakes.push(...found)
     overrides.push(...values)
-    layPasswordOver(raw, values)
+    layOver(raw, values)
     for (const override of values) mistakes.push(...asList(applyOverride(raw, override)))
   }
   lay(environment)
@@ -148,11 +148,14 @@ function proxyProtocolOverrides(words: readonly string[], services: unknown): Ov
   return { values, mistakes }
 }
 
-/** Who gives a password, or a file with it, does not mean the one of a layer below as well. */
-function layPasswordOver(raw: Record<string, unknown>, layer: readonly Override[]): void {
-  if (!layer.some(({ path }) => path[0] === 'password' || path[0] === 'passwordFile')) return
-  delete raw['password']
-  delete raw['passwordFile']
+/** Who gives a password, or a file with it, does not mean the one of a layer below as well; nor with CAs. */
+function layOver(raw: Record<string, unknown>, layer: readonly Override[]): void {
+  if (layer.some(({ path }) => path[0] === 'password' || path[0] === 'passwordFile')) {
+    delete raw['password']
+    delete raw['passwordFile']
+  }
+  if (isRecord(raw['tls']) && layer.some(({ path }) => path.join('.') === 'tls.ca'))
+    delete raw['tls']['caPem']
 }
 
 function withAbsoluteFiles<Config extends EndpointConfig>(

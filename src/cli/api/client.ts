@@ -26,7 +26,11 @@ export interface ApiClient {
   /** Pods that have not answered what was asked so far. */
   readonly missingPods: ReadonlySet<string>
   /** `path` behind /api/v1, its parts encoded. Rejects with a TunnelMQError, or a CommandFailure for 404. */
-  ask<Answer>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, request?: ApiRequest): Promise<Answer>
+  ask<Answer>(
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+    path: string,
+    request?: ApiRequest,
+  ): Promise<Answer>
   /** GET; undefined: 404. */
   find<Answer>(path: string, request?: ApiRequest): Promise<Answer | undefined>
   /** For what answers with nothing; false: 404. */

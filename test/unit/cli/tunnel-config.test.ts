@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { readCredentials } from '../../../src/cli/tunnel-credentials.ts'
 import { tunnelOverrides, type AgentFlags, type ClientFlags } from '../../../src/cli/tunnel-flags.ts'
 import { loadAgentConfig, loadClientConfig } from '../../../src/config/tunnel-endpoint.ts'
 
@@ -107,6 +108,18 @@ describe('the configuration of an agent', () => {
     const { config } = await agent({ yaml, env: { TUNNEL_PASSWORD_FILE: '/run/secret' } })
     expect(config).toMatchObject({ passwordFile: '/run/secret' })
     expect(config.password).toBeUndefined()
+  })
+
+  it('takes a CA that stands in the file itself, unless a layer above names a file', async () => {
+    const pem = '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n'
+    const yaml = `id: pi7\nbroker: mqtts://b\ntls: { caPem: ${JSON.stringify(pem)} }\nservices: { ssh: 127.0.0.1:22 }\n`
+    expect((await agent({ yaml })).config.tls.caPem).toBe(pem)
+    expect(String((await readCredentials((await agent({ yaml })).config)).ca)).toBe(pem)
+    const { tls } = (await agent({ yaml, env: { TUNNEL_CA: '/ca.pem' } })).config
+    expect([tls.ca, tls.caPem]).toEqual(['/ca.pem', undefined])
+    expect(await messageOf(agent({ yaml: yaml.replace('{ caPem', '{ ca: x, caPem') }))).toContain(
+      'tls.caPem: is set, and so is tls.ca',
+    )
   })
 
   it('starts relative paths where they were written', async () => {
