@@ -198,7 +198,7 @@ const owners: Record<string, string | readonly string[]> = {
   '@opentelemetry/sdk-trace': 'tracing/otlp.ts',
   aedes: 'broker/',
   mqtt: ['bridge/remote.ts', 'bridge/packet-ids.ts'],
-  'mqtt-packet': ['broker/', 'bridge/local-end.ts'],
+  'mqtt-packet': 'broker/',
   ws: ['listeners/', 'tunnel/link/'],
   'classic-level': 'store/embedded/',
   ioredis: 'store/redis/',

@@ -1,8 +1,7 @@
-import mqttPacket, { type Packet } from 'mqtt-packet'
+import { InternalTransport, type Packet } from '../broker/door/transport.ts'
 import type { ListenerProfile } from '../broker/listener-profile.ts'
 import type { QoS } from '../hooks/types.ts'
-import type { Transport, TransportReceiver } from '../listeners/transport.ts'
-import type { Peer } from '../peer.ts'
+import type { Transport } from '../listeners/transport.ts'
 
 /** A message from this broker, to be acknowledged when the other one has it. */
 export interface LocalMessage {
@@ -26,27 +25,21 @@ export interface LocalEndEvents {
 
 export interface LocalEndOptions {
   readonly clientId: string
-  readonly accept: (transport: Transport, profile: ListenerProfile) => void
+  readonly accept: (transport: Transport, profile: ListenerProfile) => unknown
   readonly profile: ListenerProfile
 }
 
 /**
  * The bridge as a client of this broker, over a transport that is no socket: MQTT 3.1.1 with the bridge bit and clean
  * session 0. So what waits for the other broker is a stored queue as any other, with its bounds, its owner among the
- * pods, its place in the list of clients. What comes from the broker is handed over at the end of the turn, because
- * the broker is in the middle of its own work when it writes.
+ * pods, its place in the list of clients.
  */
-export class LocalEnd implements Transport {
-  readonly peer: Peer
+export class LocalEnd {
   readonly #options: LocalEndOptions
   readonly #events: LocalEndEvents
-  readonly #parser = mqttPacket.parser({ protocolVersion: 4 })
+  readonly #transport: InternalTransport
   readonly #asked = new Map<number, readonly string[]>()
-  #receiver: TransportReceiver | undefined
-  #arrived: Buffer[] = []
   #phase: 'created' | 'connecting' | 'open' | 'closed' = 'created'
-  #isEnding = false
-  #isHeld = false
   #nextId = 0
   #refusal: string | undefined
 
@@ -55,24 +48,25 @@ export class LocalEnd implements Transport {
     this.#events = events
     const listener = options.profile.name
     const address = 'bridge'
-    this.peer = {
-      address,
-      port: 0,
-      addressSource: 'socket',
-      socketAddress: address,
-      listener,
-      transport: 'internal',
-    }
-    this.#parser.on('packet', (packet) => this.#packet(packet))
+    this.#transport = new InternalTransport(
+      { address, port: 0, addressSource: 'socket', socketAddress: address, listener, transport: 'internal' },
+      {
+        packet: (packet) => this.#packet(packet),
+        closed: () => {
+          this.#phase = 'closed'
+          this.#events.closed(this.#refusal ?? 'closed by the broker')
+        },
+      },
+    )
   }
 
   get isOpen(): boolean {
-    return this.#phase === 'open'
+    return this.#phase === 'open' && !this.#transport.isEnding
   }
 
   connect(): void {
     this.#phase = 'connecting'
-    this.#options.accept(this, this.#options.profile)
+    this.#options.accept(this.#transport, this.#options.profile)
     const { clientId } = this.#options
     const connect = {
       cmd: 'connect',
@@ -87,7 +81,7 @@ export class LocalEnd implements Transport {
   }
 
   subscribe(filters: readonly { readonly filter: string; readonly qos: QoS }[]): void {
-    if (this.#phase !== 'open' || filters.length === 0) return
+    if (!this.isOpen || filters.length === 0) return
     const messageId = this.#takeId()
     this.#asked.set(
       messageId,
@@ -99,81 +93,34 @@ export class LocalEnd implements Transport {
 
   /** The other broker has it. */
   acknowledge({ qos, messageId }: LocalMessage): void {
-    if (this.#phase !== 'open' || qos === 0) return
+    if (!this.isOpen || qos === 0) return
     this.#send({ cmd: qos === 1 ? 'puback' : 'pubrec', messageId })
   }
 
   /** The way to the other broker is full: this broker holds back what it has, as for any slow reader. */
   hold(): void {
-    this.#isHeld = true
+    this.#transport.hold()
   }
 
   flow(): void {
-    if (!this.#isHeld) return
-    this.#isHeld = false
-    this.#receiver?.drained()
+    this.#transport.flow()
   }
 
   /** In order: the session stays, and what was not acknowledged in its queue. */
   close(): void {
-    if (this.#phase === 'open') this.#send({ cmd: 'disconnect' })
-    this.destroy()
-  }
-
-  // --- the transport, as the broker sees it
-
-  get pendingBytes(): number {
-    return this.#isHeld ? 1 : 0
-  }
-
-  attach(receiver: TransportReceiver): void {
-    this.#receiver = receiver
-  }
-
-  write(bytes: Buffer): void {
-    if (this.#isEnding) return
-    if (this.#arrived.push(bytes) === 1) setImmediate(this.#handOver)
-  }
-
-  writev(buffers: readonly Buffer[]): void {
-    for (const bytes of buffers) this.write(bytes)
-  }
-
-  // What comes from here is bounded by what the broker has sent, and waits in its framer.
-  pause(): void {}
-  resume(): void {}
-
-  end(): void {
-    this.destroy()
-  }
-
-  destroy(): void {
-    if (this.#isEnding) return
-    this.#isEnding = true
-    if (this.#phase === 'open') this.#phase = 'closed'
-    setImmediate(() => {
-      // What the broker has said last, the CONNACK that refuses for one.
-      this.#handOver()
-      this.#phase = 'closed'
-      this.#receiver?.closed()
-      this.#events.closed(this.#refusal ?? 'closed by the broker')
-    })
+    if (this.isOpen) this.#send({ cmd: 'disconnect' })
+    this.#transport.destroy()
   }
 
   // --- packets
 
-  readonly #handOver = (): void => {
-    const arrived = this.#arrived
-    this.#arrived = []
-    for (const bytes of arrived) this.#parser.parse(bytes)
-  }
-
   #packet(packet: Packet): void {
-    if (this.#phase === 'closed') return
+    // Of what came last only a CONNACK counts: messages come again, since nobody has acknowledged them.
+    if (this.#phase === 'closed' || (this.#phase === 'open' && !this.isOpen)) return
     switch (packet.cmd) {
       case 'connack':
         if (packet.returnCode === 0) {
-          if (this.#isEnding) return
+          if (this.#transport.isEnding) return
           this.#phase = 'open'
           this.#events.opened()
         } else this.#refusal = `refused with CONNACK code ${packet.returnCode}`
@@ -199,7 +146,7 @@ export class LocalEnd implements Transport {
   }
 
   #send(packet: Packet): void {
-    this.#receiver?.data(mqttPacket.generate(packet))
+    this.#transport.send(packet)
   }
 
   #takeId(): number {

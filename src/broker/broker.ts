@@ -30,7 +30,7 @@ import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
 import { Refusals } from './refusals.ts'
 import { Sessions } from './sessions.ts'
-import { Subscribing } from './subscribing.ts'
+import { Subscribing, type RetainedRead } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { parseTunnelStatus, TUNNEL_ROOT } from './topics.ts'
 import type { Tap } from './trace/tap.ts'
@@ -257,7 +257,7 @@ export class Broker implements PacketHandler {
 
   // --- connections
 
-  accept(transport: Transport, profile: ListenerProfile): void {
+  accept(transport: Transport, profile: ListenerProfile): Connection {
     const { counters, config } = this.#context
     const { listener, transport: kind } = transport.peer
     const traffic = counters.listener(listener, kind)
@@ -272,6 +272,7 @@ export class Broker implements PacketHandler {
     this.connections.add(connection)
     // It may have ended before it was handed over.
     if (connection.phase === 'closed') this.gone(connection, connection.reason!)
+    return connection
   }
 
   connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
@@ -297,6 +298,7 @@ export class Broker implements PacketHandler {
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
     const by = handler === undefined ? '' : ` (${handler})`
     connection.tap?.refused(connection, `${reason}: ${detail}${by}`)
+    connection.sideChannel?.connectRefused(reason)
     this.#events.refused(connection, reason, detail, handler)
   }
 
@@ -353,6 +355,11 @@ export class Broker implements PacketHandler {
 
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
     this.#subscribing.unsubscribe(connection, packet)
+  }
+
+  /** The retained message of one topic, for a client that is not subscribed. */
+  readRetained(connection: Connection, topic: string): Promise<RetainedRead> {
+    return this.#subscribing.readRetained(connection, topic)
   }
 
   #retained(filter: string): readonly Message[] {

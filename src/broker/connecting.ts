@@ -93,6 +93,8 @@ export class Connecting {
     const { maxKeepaliveSeconds } = this.#options
     if (
       !isOwn &&
+      // A client in this process cannot be lost without a sign.
+      connection.sideChannel === undefined &&
       maxKeepaliveSeconds > 0 &&
       (packet.keepaliveSeconds === 0 || packet.keepaliveSeconds > maxKeepaliveSeconds)
     ) {

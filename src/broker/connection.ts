@@ -2,7 +2,7 @@ import type { Claim } from '../cluster/contract.ts'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
-import type { Transport, TransportReceiver } from '../listeners/transport.ts'
+import type { SideChannel, Transport, TransportReceiver } from '../listeners/transport.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import type { ConnectionSession } from './connection-session.ts'
 import type { ClientSession } from './client-session.ts'
@@ -70,6 +70,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   readonly transport: Transport
   readonly profile: ListenerProfile
   readonly outbound: Outbound
+  /** The client is in this process, and is told what packets cannot say; else they cost the test of this field. */
+  readonly sideChannel: SideChannel | undefined
   /** Counters of its listener. */
   readonly traffic: ListenerCounters
   readonly acceptedAtMs: number
@@ -142,6 +144,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.transport = transport
     this.profile = profile
     this.outbound = new Outbound(transport)
+    this.sideChannel = transport.sideChannel
     this.acceptedAtMs = this.#receivedAtMs = context.nowMs
     this.#handler = context.handler
     this.#limits = context.limits
@@ -430,10 +433,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.phase = 'closed'
     this.#framer.discard()
     clearTimeout(this.#throttle)
+    const reason = this.reason ?? { kind: 'error', detail: 'no reason given' }
+    this.sideChannel?.ended(reason)
     this.outbound.finish()
     this.transport.end(CLOSE_GRACE_MS)
     this.endTurn?.()
-    const reason = this.reason ?? { kind: 'error', detail: 'no reason given' }
     if (this.tap !== undefined) this.tap.closed(this, reason)
     this.#handler.gone(this, reason)
     this.tunnelEnd?.drained()

@@ -1,6 +1,6 @@
 import type { BrokerCounters } from '../counters.ts'
 import type { Decision } from '../hooks/decision.ts'
-import type { PublishRequest } from '../hooks/types.ts'
+import { RefuseReason, type PublishRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
 import { parseStatusTopic } from '../tunnel/protocol/names.ts'
@@ -153,6 +153,7 @@ export class Publishing {
     tunnels.receive(end, topic, payload, qos === 0 && !retain ? fields.packet : undefined)
     // Whatever its QoS: the protocol above it does not rely on that (docs/tunnel-protocol.md 9.9).
     if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
+    else connection.sideChannel?.published(0, undefined)
   }
 
   /** A message as others, but its agent's alone, and always the retained one. */
@@ -178,7 +179,7 @@ export class Publishing {
     span?.set({ 'tunnelmq.handler': decision.handler })
     if (!decision.allowed) {
       const reason = decision.reason ?? 'refused'
-      this.#refuse(connection, request, messageId, reason, decision.handler)
+      this.#refuse(connection, request, messageId, reason, decision)
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
@@ -187,7 +188,7 @@ export class Publishing {
       !this.#rewrittenTopicIsLegal(connection, request, decision)
     ) {
       const reason = 'the handler rewrote the topic to one that is not allowed'
-      this.#refuse(connection, request, messageId, reason, decision.handler)
+      this.#refuse(connection, request, messageId, reason, decision)
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
@@ -227,6 +228,7 @@ export class Publishing {
       const plain = { retain: request.retain }
       if (span === undefined) this.#dispatcher.dispatch(message, plain, stored)
       else if (this.#dispatcher.dispatch(message, { ...plain, span }, ending(span, stored))) span.end()
+      connection.sideChannel?.published(0, undefined)
       connection.profile.guard.publish(connection.session!, request)
       return
     }
@@ -291,8 +293,10 @@ export class Publishing {
     request: PublishRequest,
     messageId: number,
     reason: string,
-    handler?: string,
+    by?: Decision,
   ): void {
+    const handler = by?.handler
+    connection.sideChannel?.published(messageId, by?.refuse ?? RefuseReason.notAuthorized)
     this.#counters.dropped.refused++
     this.#refusals.note({ point: 'publish', ...whoOf(connection), topic: request.topic, handler, reason })
     if (this.#log.isLevelEnabled('trace')) {

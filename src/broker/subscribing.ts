@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/contract.ts'
 import type { Decision } from '../hooks/decision.ts'
-import type { QoS, SubscribeRequest } from '../hooks/types.ts'
+import { RefuseReason, type QoS, type SubscribeRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
 import { parseStatusTopic, statusTopic } from '../tunnel/protocol/names.ts'
@@ -17,13 +17,16 @@ import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
-import { parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
+import { hasWildcard, parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
 
 export interface SubscribingOptions {
   readonly topics: TopicLimits
   readonly maxSubscriptionsPerClient: number
 }
+
+/** A retained message, none, or why it is not given. */
+export type RetainedRead = Message | undefined | { readonly refused: RefuseReason }
 
 /** One filter of a SUBSCRIBE on its way. */
 interface Asked {
@@ -197,6 +200,29 @@ export class Subscribing {
     }
     const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
+  }
+
+  /**
+   * What a SUBSCRIBE to this one topic would be sent as retained: the same rules and questions, without a subscription.
+   * The topic is legal, and names no wildcard.
+   */
+  async readRetained(connection: Connection, topic: string): Promise<RetainedRead> {
+    const refused = (one: Asked, reason: string, by?: Decision): RetainedRead => {
+      this.#noteRefused(connection, one, reason, by)
+      return { refused: by?.refuse ?? RefuseReason.notAuthorized }
+    }
+    const isShared = reservedNamespace(topic) === 'share'
+    const kind = reservedNamespace(topic) === 'tunnel' ? this.#tunnelKind(connection, topic) : 'messages'
+    const asked: Asked = { filter: topic, request: { topic, qos: 0 }, kind: isShared ? 'refused' : kind }
+    if (asked.kind !== 'messages') return refused(asked, RESERVED)
+    const decision = await connection.profile.guard.authSubscribe(connection.session!, [asked.request])
+    if (connection.phase !== 'open') return undefined
+    if (!decision.allowed || asked.request.refused) return refused(asked, reasonOf(asked.request), decision)
+    if (!this.#rewriteIsLegal(asked) || hasWildcard(asked.request.topic)) {
+      return refused(asked, 'the handler rewrote the filter to one that is not allowed', decision)
+    }
+    const matchFilter = addMountpoint(asked.request.topic, connection.profile.mountpoint)
+    return this.#retained(matchFilter).find((message) => connection.clientSession!.mayReceive(message, 0))
   }
 
   #retainedFor(session: ClientSession, filter: string, matchFilter: string): readonly Message[] {

@@ -1,3 +1,4 @@
+import type { DisconnectReason, RefuseReason } from '../hooks/types.ts'
 import type { Peer } from '../peer.ts'
 
 /** How long a peer has to take its last bytes and to close its own end. */
@@ -13,9 +14,27 @@ export interface TransportReceiver {
   closed(error?: Error): void
 }
 
+/**
+ * What MQTT 3.1.1 cannot say, told to clients in this process beside their packets. Each is called in the middle of the
+ * broker's own work: it must not throw, and nothing may be sent from within.
+ */
+export interface SideChannel {
+  /** The CONNECT leads to nothing, for the reason that is logged; CONNACK and the end follow. */
+  connectRefused(reason: string): void
+  /**
+   * Of a PUBLISH at QoS 0, in their order: it was handed on, or `refused`. At QoS 1 and 2 refusals only, before the
+   * acknowledgement that MQTT asks for all the same.
+   */
+  published(messageId: number, refused: RefuseReason | undefined): void
+  /** Why the connection ends, before it does. */
+  ended(reason: DisconnectReason): void
+}
+
 /** A byte stream with a peer at its end: the only thing the broker knows of sockets. */
 export interface Transport {
   readonly peer: Peer
+  /** Undefined for sockets. */
+  readonly sideChannel?: SideChannel
   /** Bytes accepted by {@link write} that the operating system has not yet taken. */
   readonly pendingBytes: number
   attach(receiver: TransportReceiver): void

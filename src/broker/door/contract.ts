@@ -6,11 +6,18 @@ import type { ListenerProfile } from '../listener-profile.ts'
 export interface DoorCredentials {
   /** Default: the door's name and random letters. */
   readonly clientId?: string
+  /**
+   * MQTT 3.1.1 has no password without a user name [MQTT-3.1.2-22]: with a password alone, such as a token, the handlers
+   * see an empty name.
+   */
   readonly username?: string
+  /** Wiped when authConnect has answered, but for copies that are not ours. */
   readonly password?: Buffer
 }
 
 export interface DoorClientOptions extends DoorCredentials {
+  /** For client ids: `http`, `coap`, `proxy`. */
+  readonly door: string
   /** Of the door's listener. */
   readonly profile: ListenerProfile
   /** Address, listener and certificate, as its socket has them. */
@@ -39,11 +46,13 @@ export interface DoorSubscription {
 }
 
 /**
- * Why the broker does not do what was asked. `forbidden`: a handler or a rule of ours says no (403; at connect 401 for
- * bad credentials); `limited`: rates, bans and bounds (429); `unavailable`: store or handler away, or we stop (503);
- * `malformed`: an illegal topic or filter (400); `gone`: the connection was ended (revoked, kicked, taken over).
+ * Why the broker does not do what was asked. `bad-credentials`: they are wrong (CONNACK 4); `forbidden`: a handler or a
+ * rule of ours says no; at connect CONNACK 5, which over HTTP is 401 as well; `limited`: rates, bans and bounds (429);
+ * `unavailable`: store or handler away, or we stop (503); `malformed`: an illegal topic, filter or client id (400);
+ * `too-large`: the packet (413); `gone`: the connection was ended (revoked, kicked, taken over).
  */
-export type DoorFailure = 'bad-credentials' | 'forbidden' | 'limited' | 'unavailable' | 'malformed' | 'gone'
+export type DoorFailure =
+  'bad-credentials' | 'forbidden' | 'limited' | 'unavailable' | 'malformed' | 'too-large' | 'gone'
 
 /** The message is for people, and tells nothing that the client may not know. */
 export class DoorError extends Error {
@@ -58,11 +67,12 @@ export class DoorError extends Error {
 
 export interface DoorEvents {
   /**
-   * A message of a subscription. `taken` is called when the other side has it: at QoS 1 it is acknowledged then, and the
-   * number that is under way at once is bounded as for any client (`limits.maxInflight`).
+   * A message of a subscription. `taken` is called when the other side has it: at QoS 1 and 2 it is acknowledged then, and
+   * the number that is under way at once is bounded as for any client (`limits.maxInflight`). The first may come before
+   * `subscribe` has resolved.
    */
   message(message: DoorMessage, taken: () => void): void
-  /** Once; nothing follows. */
+  /** Once, also after `close()`; nothing follows. Not within a call of yours. */
   closed(reason: DoorError): void
 }
 
@@ -84,9 +94,9 @@ export interface DoorClient {
   /** While the other side reads slowly: QoS 0 is dropped beyond its bound, QoS 1 waits. */
   hold(): void
   flow(): void
-  /** DISCONNECT. Idempotent. */
+  /** DISCONNECT. Idempotent. What is under way is rejected with `gone`. */
   close(): void
 }
 
-/** CONNECT: resolves when it is accepted; rejects with why not. */
+/** CONNECT: resolves when it is accepted; rejects with why not. Its deadlines are those of the broker. */
 export type OpenDoorClient = (options: DoorClientOptions, events: DoorEvents) => Promise<DoorClient>

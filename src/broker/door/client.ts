@@ -1,0 +1,308 @@
+import { randomBytes } from 'node:crypto'
+import type { DisconnectReason, RefuseReason } from '../../hooks/types.ts'
+import type { SideChannel } from '../../listeners/transport.ts'
+import type { Broker } from '../broker.ts'
+import { stripMountpoint } from '../client-session.ts'
+import type { Connection } from '../connection.ts'
+import { parseShare, topicFilterFault, topicNameFault, type TopicLimits } from '../topics.ts'
+import {
+  DoorError,
+  type DoorClient,
+  type DoorClientOptions,
+  type DoorEvents,
+  type DoorMessage,
+  type DoorPublish,
+  type DoorSubscription,
+  type OpenDoorClient,
+} from './contract.ts'
+import { connectFailure, endFailure, requestFailure } from './failure.ts'
+import { InternalTransport, type Packet } from './transport.ts'
+
+export interface DoorContext {
+  readonly broker: Pick<Broker, 'accept' | 'readRetained'>
+  readonly topics: TopicLimits
+  readonly maxPacketBytes: number
+}
+
+/** Fixed header, length of the topic, packet identifier: MQTT 3.1.1, 2.2 and 3.3. */
+const PUBLISH_OVERHEAD_BYTES = 9
+const MAX_PACKET_ID = 65_535
+/** Of a string or of binary data: MQTT 3.1.1, 1.5.3. */
+const MAX_FIELD_BYTES = 65_535
+
+/** The way into the broker for doors that do not speak MQTT (docs/decisions/0011). */
+export function createDoor(context: DoorContext): OpenDoorClient {
+  return (options, events) => {
+    const { clientId = '', username = '', password = '' } = options
+    if ([clientId, username, password].some((field) => Buffer.byteLength(field) > MAX_FIELD_BYTES)) {
+      return Promise.reject(new DoorError('too-large', 'the credentials are too long'))
+    }
+    return new Promise(
+      (resolve, reject) => new ConnectedDoorClient(context, options, events, { resolve, reject }),
+    )
+  }
+}
+
+interface Waiting<T = void> {
+  resolve(value: T): void
+  reject(error: DoorError): void
+}
+
+interface AskedSubscriptions {
+  readonly waiting: Waiting
+  readonly filters: readonly string[]
+}
+
+/**
+ * A client of the broker over a transport that is no socket: MQTT 3.1.1 with clean session, and beside it what packets
+ * cannot say.
+ *
+ *   connecting ──CONNACK 0──▶ open ──▶ closed   (closed from any phase)
+ */
+class ConnectedDoorClient implements DoorClient, SideChannel {
+  readonly #context: DoorContext
+  readonly #events: DoorEvents
+  readonly #transport: InternalTransport
+  readonly #connection: Connection
+  readonly #opening: Waiting<DoorClient>
+  #phase: 'connecting' | 'open' | 'closed' = 'connecting'
+  #failure: DoorError | undefined
+  /** At QoS 0, in their order. */
+  readonly #handingOn: Waiting[] = []
+  readonly #publishing = new Map<number, Waiting>()
+  readonly #subscribing = new Map<number, AskedSubscriptions>()
+  readonly #unsubscribing = new Map<number, Waiting>()
+  #nextId = 0
+
+  constructor(
+    context: DoorContext,
+    options: DoorClientOptions,
+    events: DoorEvents,
+    opening: Waiting<DoorClient>,
+  ) {
+    this.#context = context
+    this.#events = events
+    this.#opening = opening
+    this.#transport = new InternalTransport(
+      options.peer,
+      { packet: (packet) => this.#packet(packet), closed: () => this.#closed() },
+      this,
+    )
+    this.#connection = context.broker.accept(this.#transport, options.profile)
+    const { clientId = `${options.door}-${randomBytes(12).toString('base64url')}`, password } = options
+    const username = options.username ?? (password === undefined ? undefined : '')
+    this.#transport.send({
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: 4,
+      clientId,
+      clean: true,
+      keepalive: 0,
+      ...(username !== undefined && { username }),
+      ...(password !== undefined && { password }),
+    })
+  }
+
+  get clientId(): string {
+    return this.#connection.clientId
+  }
+
+  get isOpen(): boolean {
+    return this.#phase === 'open' && !this.#transport.isEnding
+  }
+
+  publish({ topic, payload, qos, retain }: DoorPublish): Promise<void> {
+    const fault = topicNameFault(topic, this.#context.topics)
+    if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
+    if (PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + payload.length > this.#context.maxPacketBytes) {
+      const text = `longer than ${this.#context.maxPacketBytes} bytes as an MQTT packet`
+      return Promise.reject(new DoorError('too-large', text))
+    }
+    const packet = { cmd: 'publish', topic, payload, retain, dup: false } as const
+    if (qos === 0) {
+      return this.#ask((waiting) => {
+        this.#handingOn.push(waiting)
+        this.#transport.send({ ...packet, qos })
+      })
+    }
+    return this.#ask((waiting) => {
+      const messageId = this.#takeId()
+      this.#publishing.set(messageId, waiting)
+      this.#transport.send({ ...packet, qos, messageId })
+    })
+  }
+
+  async read(topic: string): Promise<DoorMessage | undefined> {
+    const fault = topicNameFault(topic, this.#context.topics)
+    if (fault !== undefined) throw new DoorError('malformed', fault)
+    if (!this.isOpen) throw this.#whyClosed()
+    const found = await this.#context.broker.readRetained(this.#connection, topic)
+    if (!this.isOpen) throw this.#whyClosed()
+    if (found === undefined) return undefined
+    if ('refused' in found) throw requestFailure(found.refused, 'read this topic')
+    const { payload, qos, retain } = found
+    return { topic: stripMountpoint(found.topic, this.#connection.profile.mountpoint), payload, qos, retain }
+  }
+
+  subscribe(subscriptions: readonly DoorSubscription[]): Promise<void> {
+    const fault = this.#filterFault(subscriptions.map(({ filter }) => filter))
+    if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
+    return this.#ask((waiting) => {
+      const messageId = this.#takeId()
+      const filters = subscriptions.map(({ filter }) => filter)
+      this.#subscribing.set(messageId, { waiting, filters })
+      const wanted = subscriptions.map(({ filter, qos }) => ({ topic: filter, qos }))
+      this.#transport.send({ cmd: 'subscribe', messageId, subscriptions: wanted })
+    })
+  }
+
+  unsubscribe(filters: readonly string[]): Promise<void> {
+    const fault = this.#filterFault(filters)
+    if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
+    return this.#ask((waiting) => {
+      const messageId = this.#takeId()
+      this.#unsubscribing.set(messageId, waiting)
+      this.#transport.send({ cmd: 'unsubscribe', messageId, unsubscriptions: [...filters] })
+    })
+  }
+
+  hold(): void {
+    this.#transport.hold()
+  }
+
+  flow(): void {
+    this.#transport.flow()
+  }
+
+  close(): void {
+    if (this.isOpen) this.#transport.send({ cmd: 'disconnect' })
+    this.#transport.destroy()
+  }
+
+  // --- beside the packets, in the middle of the broker's work
+
+  connectRefused(reason: string): void {
+    this.#failure ??= connectFailure(reason)
+  }
+
+  published(messageId: number, refused: RefuseReason | undefined): void {
+    const waiting = messageId === 0 ? this.#handingOn.shift() : this.#publishing.get(messageId)
+    if (refused === undefined) waiting?.resolve()
+    // Its identifier is free when it is acknowledged.
+    else waiting?.reject(requestFailure(refused, 'publish to this topic'))
+  }
+
+  ended(reason: DisconnectReason): void {
+    this.#failure ??= endFailure(reason)
+  }
+
+  // --- packets
+
+  #packet(packet: Packet): void {
+    switch (packet.cmd) {
+      case 'connack':
+        // A refusal is known already, and why; the end follows.
+        if (packet.returnCode !== 0 || this.#transport.isEnding) return
+        this.#phase = 'open'
+        this.#opening.resolve(this)
+        return
+      case 'puback':
+      case 'pubcomp':
+        this.#settle(this.#publishing, packet.messageId!)
+        return
+      case 'pubrec':
+        this.#transport.send({ cmd: 'pubrel', messageId: packet.messageId! })
+        return
+      case 'suback':
+        this.#granted(packet.messageId!, packet.granted as readonly number[])
+        return
+      case 'unsuback':
+        this.#settle(this.#unsubscribing, packet.messageId!)
+        return
+      case 'publish': {
+        const { topic, qos, retain, messageId = 0 } = packet
+        const payload = packet.payload as Buffer
+        this.#events.message({ topic, payload, qos, retain }, () => this.#taken(qos, messageId))
+        return
+      }
+      case 'pubrel':
+        this.#transport.send({ cmd: 'pubcomp', messageId: packet.messageId! })
+        return
+      default:
+    }
+  }
+
+  #taken(qos: number, messageId: number): void {
+    if (qos === 0 || !this.isOpen) return
+    this.#transport.send({ cmd: qos === 1 ? 'puback' : 'pubrec', messageId })
+  }
+
+  #settle(asked: Map<number, Waiting>, messageId: number): void {
+    asked.get(messageId)?.resolve()
+    asked.delete(messageId)
+  }
+
+  #granted(messageId: number, codes: readonly number[]): void {
+    const asked = this.#subscribing.get(messageId)
+    if (asked === undefined) return
+    this.#subscribing.delete(messageId)
+    const granted = asked.filters.filter((_, index) => codes[index] !== SUBACK_REFUSED)
+    if (granted.length === asked.filters.length) {
+      asked.waiting.resolve()
+      return
+    }
+    const refused = new DoorError('forbidden', 'not allowed to subscribe to this topic')
+    const undone = granted.length === 0 ? Promise.resolve() : this.unsubscribe(granted)
+    const reject = (): void => asked.waiting.reject(refused)
+    void undone.then(reject, reject)
+  }
+
+  // ---
+
+  #filterFault(filters: readonly string[]): string | undefined {
+    if (filters.length === 0) return 'no topic filter'
+    for (const filter of filters) {
+      const shared = parseShare(filter)
+      if (typeof shared === 'string') return shared
+      const fault = topicFilterFault(shared?.filter ?? filter, this.#context.topics)
+      if (fault !== undefined) return fault
+    }
+    return undefined
+  }
+
+  #ask(send: (waiting: Waiting) => void): Promise<void> {
+    if (!this.isOpen) return Promise.reject(this.#whyClosed())
+    const underWay = this.#publishing.size + this.#subscribing.size + this.#unsubscribing.size
+    if (underWay >= MAX_PACKET_ID)
+      return Promise.reject(new DoorError('limited', 'too many requests at once'))
+    return new Promise((resolve, reject) => send({ resolve, reject }))
+  }
+
+  #takeId(): number {
+    do this.#nextId = (this.#nextId % MAX_PACKET_ID) + 1
+    while (
+      this.#publishing.has(this.#nextId) ||
+      this.#subscribing.has(this.#nextId) ||
+      this.#unsubscribing.has(this.#nextId)
+    )
+    return this.#nextId
+  }
+
+  #whyClosed(): DoorError {
+    return this.#failure ?? endFailure({ kind: 'client' })
+  }
+
+  #closed(): void {
+    const wasOpen = this.#phase === 'open'
+    this.#phase = 'closed'
+    const why = this.#whyClosed()
+    const subscribing = [...this.#subscribing.values()].map(({ waiting }) => waiting)
+    const others = [...this.#publishing.values(), ...this.#unsubscribing.values()]
+    for (const waiting of [...this.#handingOn, ...subscribing, ...others]) waiting.reject(why)
+    if (wasOpen) this.#events.closed(why)
+    else this.#opening.reject(why)
+  }
+}
+
+/** MQTT 3.1.1, 3.9.3 */
+const SUBACK_REFUSED = 0x80
