@@ -2,28 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { version } from '../version.ts'
-import { agentCommand } from './agent.ts'
-import { agentsCommand } from './agents.ts'
-import { banCommand } from './api/bans.ts'
-import { clientsCommand } from './api/clients.ts'
-import { drainCommand, logLevelCommand } from './api/control.ts'
-import { identityCommand } from './api/identity.ts'
-import { auditCommand, refusalsCommand } from './api/records.ts'
-import { retainedCommand } from './api/retained.ts'
-import { listenersCommand, podsCommand, statusCommand } from './api/status.ts'
-import { traceCommand } from './api/trace.ts'
-import { streamsCommand } from './api/tunnels.ts'
-import { whyCommand } from './api/why.ts'
-import { apiKeyCommand } from './api-key.ts'
-import { brokerCommand } from './broker.ts'
-import { configCommand } from './config.ts'
-import { connectCommand } from './connect.ts'
-import { doctorCommand } from './doctor.ts'
-import { forwardCommand } from './forward.ts'
-import { importCommand } from './import.ts'
-import { passwdCommand } from './passwd.ts'
-import { sshCommand } from './ssh.ts'
-import { storeCommand } from './store.ts'
+import { commandsFor } from './commands.ts'
 import { CommandFailure } from './tunnel-exit.ts'
 
 const EXIT_FAILURE = 1
@@ -47,7 +26,7 @@ Exit code 1: it failed; 2: it was called wrongly; those of tunnels: docs/tunnels
 
 const { env } = process
 
-function createProgram(): Command {
+async function createProgram(): Promise<Command> {
   const program = new Command('tunnelmq')
     .description('MQTT broker with auth hooks and TCP tunnels')
     .version(version, '-V, --version', 'print the version')
@@ -57,35 +36,7 @@ function createProgram(): Command {
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'tunnelmq: ')) })
-  const commands = [
-    brokerCommand(env),
-    agentCommand(env),
-    sshCommand(),
-    forwardCommand(env),
-    connectCommand(env),
-    agentsCommand(env),
-    configCommand(env),
-    passwdCommand(),
-    apiKeyCommand(env),
-    importCommand(),
-    storeCommand(),
-    statusCommand(env),
-    clientsCommand(env),
-    retainedCommand(env),
-    streamsCommand(env),
-    listenersCommand(env),
-    podsCommand(env),
-    identityCommand(env),
-    banCommand(env),
-    refusalsCommand(env),
-    auditCommand(env),
-    whyCommand(env),
-    traceCommand(env),
-    logLevelCommand(env),
-    drainCommand(env),
-    doctorCommand(env),
-  ]
-  for (const command of commands) {
+  for (const command of await commandsFor(process.argv[2], env)) {
     inherit(command, program)
     program.addCommand(command)
   }
@@ -126,7 +77,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => undefined)
 
 try {
-  await createProgram().parseAsync()
+  const program = await createProgram()
+  await program.parseAsync()
 } catch (error) {
   process.exitCode = report(error)
 }

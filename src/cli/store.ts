@@ -20,7 +20,7 @@ interface StoreFlags extends PlaceFlags, QueueFlags {
 }
 
 /** `tunnelmq store`: looks into a store, without being a broker, and moves what is stored. */
-export function storeCommand(env: Environment = process.env): Command {
+export function storeCommand(env: Environment): Command {
   const command = new Command('store').description('look into a store, check it, and move what is stored')
   subcommand(command, 'stats', 'show how much is stored').action(async (flags: StoreFlags) => {
     await withStore(await placeOf(flags, env), async (store) => printStats(await store.inspect(), flags))
