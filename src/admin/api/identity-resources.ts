@@ -21,7 +21,7 @@ export function nameFault(name: string): string | undefined {
   if (name.length > MAX_NAME_CHARACTERS) return `is longer than ${MAX_NAME_CHARACTERS} characters`
   // oxlint-disable-next-line no-control-regex -- that is what is looked for
   if (/[:\u0000-\u001f\u007f-\u009f]/.test(name)) return 'contains a colon or a control character'
-  if (Buffer.from(name).toString() !== name) return 'is no well-formed Unicode'
+  if (/\p{Cs}/u.test(name)) return 'is no well-formed Unicode'
   if (name.trim() !== name) return 'begins or ends with a space'
   if (name === '.' || name === '..') return 'is `.` or `..`, which URLs cannot carry'
   return undefined

@@ -5,10 +5,15 @@
  *   Agent, AuditEntry, Ban, BanRequest, ClientDetail, ClientRef, ClientSummary, DrainState, Explanation, Listener,
  *   KeyFacts, LogLevel, Overview, Page, Pod, QueueEntry, Refusal, RetainedMessage, Stream, TracePage,
  * } from '../api/resources.ts'
+ * @import {
+ *   Group, GroupRequest, IdentityChange, IdentityDetail, IdentityKeyMade, IdentityPage,
+ *   IdentityRequest, PasswordSet, Role, RoleRequest,
+ * } from '../api/identity-resources.ts'
  * @import { Send } from './request.js'
  *
  * @typedef {ReturnType<typeof createApi>} Api
  * @typedef {{ state?: string, search?: string, listener?: string, after?: string, limit?: number }} ClientFilter
+ * @typedef {{ name: string, revision?: number }} Named  changed only if it still has this revision
  * @typedef {{ client: string, mountpoint?: string, action: string, topic?: string, qos?: number, retain?: boolean,
  *   username?: string, address?: string, listener?: string }} WhyQuestion
  * @typedef {{ client?: string, mountpoint?: string, topic?: string, payload?: boolean }} TraceWish
@@ -30,6 +35,9 @@ export function createApi(send, podOf) {
   const clientPath = ({ id }) => `/clients/${isFolder(id) ? '-' : encodeURIComponent(id)}`
   /** @param {ClientRef} ref */
   const place = ({ id, mountpoint }) => (isFolder(id) ? { mountpoint, clientId: id } : { mountpoint })
+
+  /** @param {'identities' | 'groups' | 'roles'} kind @param {Named} named */
+  const named = (kind, { name }) => `/${kind}/${encodeURIComponent(name)}`
 
   return {
     /** @returns {Promise<KeyFacts>} */
@@ -93,6 +101,37 @@ export function createApi(send, podOf) {
     drain: (spreadMs) => send('POST', '/drain', { query: { pod: podOf() }, body: { spreadMs } }),
     /** @returns {Promise<DrainState>} */
     undrain: () => send('DELETE', '/drain', { query: { pod: podOf() } }),
+
+    /** @param {Record<string, string | number>} filter @param {AbortSignal} signal @returns {Promise<IdentityPage>} */
+    identities: (filter, signal) => get('/identities', filter, signal),
+    /** @param {Named} who @param {AbortSignal} signal @returns {Promise<IdentityDetail>} */
+    identity: (who, signal) => get(named('identities', who), {}, signal),
+    /** @param {Partial<IdentityRequest>} body @returns {Promise<IdentityDetail>} */
+    createIdentity: (body) => send('POST', '/identities', { body }),
+    /** @param {Named} who @param {IdentityChange} body @returns {Promise<IdentityDetail>} */
+    changeIdentity: (who, body) => send('PATCH', named('identities', who), { body, revision: who.revision }),
+    /** @param {Named} who @param {'enable' | 'disable'} verb @returns {Promise<IdentityDetail>} */
+    switchIdentity: (who, verb) => send('POST', `${named('identities', who)}/${verb}`),
+    /** @param {Named} who @returns {Promise<void>} */
+    deleteIdentity: (who) => send('DELETE', named('identities', who)),
+    /** The broker makes it. @param {Named} who @returns {Promise<PasswordSet>} */
+    setPassword: (who) => send('PUT', `${named('identities', who)}/password`, { body: {} }),
+    /** @param {Named} who @returns {Promise<IdentityKeyMade>} */
+    createKey: (who) => send('POST', `${named('identities', who)}/keys`, { body: {} }),
+    /** @param {Named} who @param {string} id @returns {Promise<void>} */
+    deleteKey: (who, id) => send('DELETE', `${named('identities', who)}/keys/${encodeURIComponent(id)}`),
+    /** @param {{ limit: number }} query @param {AbortSignal} signal @returns {Promise<Page<Group>>} */
+    groups: (query, signal) => get('/groups', query, signal),
+    /** @param {Named} group @param {GroupRequest} body @returns {Promise<Group>} */
+    putGroup: (group, body) => send('PUT', named('groups', group), { body, revision: group.revision }),
+    /** @param {Named} group @returns {Promise<void>} */
+    deleteGroup: (group) => send('DELETE', named('groups', group), { revision: group.revision }),
+    /** @param {{ limit: number }} query @param {AbortSignal} signal @returns {Promise<Page<Role>>} */
+    roles: (query, signal) => get('/roles', query, signal),
+    /** @param {Named} role @param {RoleRequest} body @returns {Promise<Role>} */
+    putRole: (role, body) => send('PUT', named('roles', role), { body, revision: role.revision }),
+    /** @param {Named} role @returns {Promise<void>} */
+    deleteRole: (role) => send('DELETE', named('roles', role), { revision: role.revision }),
 
     /** @param {WhyQuestion} question @returns {Promise<Explanation>} */
     why: (question) => send('POST', '/why', { body: question }),

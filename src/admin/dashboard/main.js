@@ -14,6 +14,8 @@ import { reasonOf } from './notice.js'
 import { bansPage } from './pages/bans.js'
 import { clientPage } from './pages/client.js'
 import { clientsPage } from './pages/clients.js'
+import { identitiesPage } from './pages/identities.js'
+import { identityPage } from './pages/identity.js'
 import { inspectPage } from './pages/inspect.js'
 import { auditPage, listenersPage, podsPage } from './pages/lists.js'
 import { overviewPage } from './pages/overview.js'
@@ -39,6 +41,8 @@ const pages = new Map(
     topics: { open: topicsPage, title: 'Topics', letter: 't' },
     tunnels: { open: tunnelsPage, title: 'Agents and tunnels', letter: 'a' },
     agent: { open: agentPage, under: 'tunnels' },
+    identities: { open: identitiesPage, title: 'Identities', letter: 'i' },
+    identity: { open: identityPage, under: 'identities' },
     inspect: { open: inspectPage, title: 'Why and trace', letter: 'w' },
     pods: { open: podsPage, title: 'Pods', letter: 'p' },
     listeners: { open: listenersPage, title: 'Listeners', letter: 'l' },

@@ -26,6 +26,7 @@ export class ApiError extends Error {
  * @typedef {object} RequestOptions
  * @property {Record<string, string | number | boolean | undefined>} [query]
  * @property {unknown} [body]  sent as JSON
+ * @property {number | undefined} [revision]  of what is changed: refused (412) when it has another one by now
  * @property {AbortSignal} [signal]
  * @property {number} [waitMs]  for which the broker may hold the answer
  *
@@ -58,7 +59,7 @@ export function createRequester({ keyOf, answered, failed }) {
 }
 
 /** @param {string} key @param {string} method @param {string} path @param {RequestOptions} options */
-async function send(key, method, path, { query = {}, body, signal, waitMs = 0 }) {
+async function send(key, method, path, { query = {}, body, revision, signal, waitMs = 0 }) {
   // Relative, so that the page also works under a path of a proxy.
   const url = new URL(`api/v1${path}`, document.baseURI)
   for (const [name, value] of Object.entries(query)) {
@@ -72,6 +73,7 @@ async function send(key, method, path, { query = {}, body, signal, waitMs = 0 })
         authorization: `Bearer ${key}`,
         accept: 'application/json, application/problem+json',
         ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(revision !== undefined && { 'if-match': `"${revision}"` }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,

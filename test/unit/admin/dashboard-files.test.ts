@@ -21,7 +21,8 @@ describe('the files of the dashboard', () => {
   it('are small, all together', () => {
     expect(texts.size).toBeGreaterThan(20)
     expect([...texts.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0)).toBeLessThan(
-      150 * 1_024,
+      // 150 until there were identities, with forms for three things. Gzip of a proxy makes a third of it.
+      175 * 1_024,
     )
   })
 
