@@ -150,6 +150,8 @@ const allowed: Record<string, readonly string[]> = {
     'config/tunnel-schema.ts',
     'config/network-names.ts',
   ],
+  /** Files for other machines: `tunnelmq gateway init`. */
+  'gateway-init': ['hooks/password-hash.ts', 'config/network-names.ts'],
   /** Other brokers' configurations: they become ours, and are checked by those who read them later. */
   import: ['config/', 'hooks/acl.ts', 'hooks/password-file.ts'],
   doctor: [
@@ -181,6 +183,7 @@ const allowed: Record<string, readonly string[]> = {
     'store/',
     'tunnel/',
     'import/',
+    'gateway-init/',
     'doctor/',
     'admin/api/resources.ts',
     'admin/api/identity-resources.ts',
@@ -210,8 +213,8 @@ const owners: Record<string, string | readonly string[]> = {
   yaml: 'config/yaml.ts',
   jose: 'hooks/jwt/',
   'lru-cache': 'hooks/',
-  pkijs: 'hooks/certificate/',
-  asn1js: 'hooks/certificate/',
+  pkijs: ['hooks/certificate/', 'gateway-init/certificate.ts'],
+  asn1js: ['hooks/certificate/', 'gateway-init/certificate.ts'],
   coap: 'gateway/coap/',
   commander: 'cli/',
   hono: 'admin/',

@@ -15,6 +15,7 @@ const loaders: Readonly<Record<string, LoadCommand>> = {
   passwd: async () => (await import('./passwd.ts')).passwdCommand(),
   'api-key': async (env) => (await import('./api-key.ts')).apiKeyCommand(env),
   identity: async (env) => (await import('./api/identity.ts')).identityCommand(env),
+  gateway: async () => (await import('./gateway.ts')).gatewayCommand(),
   import: async () => (await import('./import.ts')).importCommand(),
   store: async (env) => (await import('./store.ts')).storeCommand(env),
   status: async (env) => (await import('./api/status.ts')).statusCommand(env),

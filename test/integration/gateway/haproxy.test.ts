@@ -1,0 +1,115 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/home-network.ts'
+import { isWithoutNamespaces, machineFault, type MachineProgram } from '../../support/netns-machine.ts'
+import {
+  expectConnectedOnce,
+  initGateway,
+  install,
+  mosquittoUser,
+  startBroker,
+  subscribe,
+  until,
+} from './machines.ts'
+
+/** Of pi0, beside the gateway's: everyone at home may reach it, and nobody out of the tunnel. */
+const OTHER_PORT = 1_999
+
+describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
+  it('has machines for that, or was told that it has not', () => {
+    if (isWithoutNamespaces)
+      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: HAProxy and WireGuard are not run as a gateway')
+    expect(
+      machineFault(),
+      'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1',
+    ).toBeUndefined()
+  })
+
+  describe.skipIf(isWithoutNamespaces)(
+    'with the files of `tunnelmq gateway init`',
+    { timeout: 90_000 },
+    () => {
+      let network: HomeNetwork
+      let broker: MachineProgram
+      let user: Awaited<ReturnType<typeof mosquittoUser>>
+      /** At home: hears what devices say. */
+      let listener: MachineProgram
+
+      beforeAll(async () => {
+        network = await createHomeNetwork()
+        const { vm, pi0, local, folder } = network
+        const out = await initGateway(folder, [
+          ...['haproxy', '--vm-address', addresses.vm, '--local-name', addresses.pi0],
+        ])
+        const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
+        user = await mosquittoUser(out)
+        const inner = ['type=tcp', 'host=0.0.0.0', `port=${OTHER_PORT}`].map(
+          (setting) => `listeners.2.${setting}`,
+        )
+        const tunnelUp = async (): Promise<void> => {
+          for (const [machine, root] of [
+            [vm, atVm],
+            [pi0, atPi0],
+          ] as const) {
+            await machine.run(['mount', '--bind', join(root, 'etc/wireguard'), '/etc/wireguard'])
+            await machine.run(['wg-quick', 'up', 'wg0'])
+          }
+          await vm.run(['nft', '-f', join(out, 'vm/firewall.nft')])
+          await until(vm, "wg show wg0 latest-handshakes | grep -q '[1-9][0-9]*$'")
+        }
+        ;[broker] = await Promise.all([startBroker(pi0, atPi0, inner), tunnelUp()])
+        vm.start(['haproxy', '-db', '-f', join(atVm, 'etc/haproxy/haproxy.cfg')])
+        await until(vm, 'test "$(ss -Hltn "sport = 1883 or sport = 8883" | wc -l)" = 2')
+        listener = await subscribe(local, [...user('garden', addresses.pi0, 1883), '-v', '-t', 'devices/#'])
+      }, 90_000)
+      afterAll(() => network?.end())
+
+      it('brings messages of devices to pi0, with their own addresses in its log', async () => {
+        const { device } = network
+        for (const port of [1883, 8883]) {
+          const id = `pump-${port}`
+          const words = [...user(id, addresses.vm, port), '-t', `devices/${id}`, '-m', `from ${id}`]
+          await device.run(['mosquitto_pub', ...words])
+          await listener.said(new RegExp(`^devices/${id} from ${id}$`, 'm'))
+          const lines = broker.events.filter(({ client, msg }) => client === id && msg === 'client connected')
+          expect(lines).toEqual([expect.objectContaining({ address: addresses.device })])
+        }
+      })
+
+      it('lets devices at home use the same port, without a header, under their own addresses', () => {
+        expectConnectedOnce(broker, 'garden', { address: addresses.local, listener: 'tcp-1883' })
+      })
+
+      it('keeps a device connected while the home gets another address', async () => {
+        const { device, local, changeHomeAddress } = network
+        const valve = await subscribe(device, [...user('valve', addresses.vm, 8883), '-t', 'valves/1'])
+        await changeHomeAddress()
+        await local.run([
+          'mosquitto_pub',
+          ...user('switch', addresses.pi0, 8883),
+          '-t',
+          'valves/1',
+          '-m',
+          'open',
+        ])
+        await valve.said(/^open$/m)
+        expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'tls-8883' })
+      })
+
+      it('shows the cloud VM the ports of the broker, and nothing else of pi0 or the home', async () => {
+        const { vm, local, device } = network
+        const open = (address: string, port: number) => [
+          ...['timeout', '1', 'bash', '-c', `exec 3<>/dev/tcp/${address}/${port}`],
+        ]
+        await local.run(open(addresses.pi0, OTHER_PORT))
+        const tries = await Promise.all([
+          vm.attempt(open('10.200.200.2', 1883)),
+          vm.attempt(open('10.200.200.2', OTHER_PORT)),
+          vm.attempt(open(addresses.pi0, 1883)),
+          device.attempt(open(addresses.homeLater, 1883)),
+        ])
+        expect(tries.map(({ code }) => code === 0)).toEqual([true, false, false, false])
+      })
+    },
+  )
+})
