@@ -42,8 +42,10 @@ table inet home {
   chain forward {
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
+    # Where the kernel shows it what passes the bridge.
+    iifname "br0" oifname "br0" accept
     iifname "br0" ct state new accept
-    iifname "br0" meta l4proto tcp reject with tcp reset
+    iifname "br0" oifname "wan" meta l4proto tcp reject with tcp reset
   }
   chain input {
     type filter hook input priority filter; policy drop;
