@@ -72,7 +72,7 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
       })
 
       it('keeps devices connected, both ways, while the link drops and comes back', async () => {
-        const { device, local, vm, changeHomeAddress } = network
+        const { device, local, vm } = network
         const valve = await subscribe(device, [...user('valve', addresses.vm, 8883), '-t', 'valves/1'])
         const sensor = device.start([
           ...['mosquitto_pub', '-l', ...user('sensor', addresses.vm, 1883), '-t', 'devices/sensor'],
@@ -82,7 +82,7 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
         const sockets = () => vm.run(['ss', '-Htn', 'state', 'established', `dst ${addresses.device}`])
         const socketsBefore = await sockets()
 
-        await changeHomeAddress()
+        await network.changeHomeAddress()
         sensor.write('after\n')
         await local.run([
           'mosquitto_pub',
@@ -98,10 +98,8 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
         const links = linesOf(vmBroker, 'pi0').filter(({ msg }) => msg === 'client connected')
         expect(links.map(({ address }) => address)).toEqual([addresses.home, addresses.homeLater])
         const ports = (text: string) =>
-          [...text.matchAll(new RegExp(`${addresses.device}]?:(\\d+)`, 'g'))]
-            .map(([, port]) => port)
-            .toSorted()
-        expect(ports(socketsBefore)).toHaveLength(2)
+          new Set([...text.matchAll(new RegExp(`${addresses.device}]?:(\\d+)`, 'g'))].map(([, port]) => port))
+        expect(ports(socketsBefore).size).toBe(2)
         expect(ports(await sockets())).toEqual(ports(socketsBefore))
         expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'cloud-tls' })
         expectConnectedOnce(broker, 'sensor', { address: addresses.device, listener: 'cloud' })

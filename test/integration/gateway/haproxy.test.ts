@@ -81,9 +81,9 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
       })
 
       it('keeps a device connected while the home gets another address', async () => {
-        const { device, local, changeHomeAddress } = network
+        const { device, local } = network
         const valve = await subscribe(device, [...user('valve', addresses.vm, 8883), '-t', 'valves/1'])
-        await changeHomeAddress()
+        await network.changeHomeAddress()
         await local.run([
           'mosquitto_pub',
           ...user('switch', addresses.pi0, 8883),

@@ -83,7 +83,7 @@ export async function until(machine: Machine, condition: string): Promise<void> 
 
 /** Of one client in a broker's log, in order: what happened, and from where. */
 export function linesOf(broker: MachineProgram, client: string): Readonly<Record<string, unknown>>[] {
-  return broker.events.filter(({ client: id, msg }) => id === client && /^client /.test(String(msg)))
+  return broker.events.filter(({ client: id, msg }) => id === client && String(msg).startsWith('client '))
 }
 
 /** That it was connected once, from there, and is still. */
