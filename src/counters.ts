@@ -73,9 +73,43 @@ export interface HandlerCounters {
   timedOut: number
 }
 
+/** Why a request of the handler `http` was in vain: a label of tunnelmq_webhook_failures_total. */
+export const webhookFaults = ['connection', 'timeout', 'broken-off', 'status', 'answer'] as const
+export type WebhookFault = (typeof webhookFaults)[number]
+
+/** One endpoint of one handler `http`, of all listeners that have it. */
+export interface WebhookEndpointCounters {
+  readonly handler: string
+  /** Host and port. */
+  readonly endpoint: string
+  requests: number
+  readonly failures: Record<WebhookFault, number>
+  /** Left out by the breaker now, at so many listeners. */
+  leftOut: number
+}
+
+/** The handler `http`, of all listeners that have it. */
+export interface WebhookCounters {
+  readonly handler: string
+  cacheHits: number
+  cacheMisses: number
+  /** Now. */
+  cacheEntries: number
+  /** Notifications that wait now. */
+  queued: number
+  dropped: number
+}
+
+/** Fetches of a key set by the handler `jwt`. */
+export interface KeySetCounters {
+  readonly handler: string
+  fetched: number
+  failed: number
+}
+
 /**
  * What the broker counts, as plain numbers: counting costs an addition, and the rest is paid for when
- * somebody asks (GET /metrics, `$SYS`). All of them only grow, except `open`.
+ * somebody asks (GET /metrics, `$SYS`). All of them only grow, except those that say what is now.
  */
 export interface BrokerCounters {
   readonly listeners: readonly ListenerCounters[]
@@ -95,12 +129,22 @@ export interface BrokerCounters {
   readonly handlers: readonly HandlerCounters[]
   /** As {@link listener}. */
   handler(handler: string, method: string): HandlerCounters
+  readonly webhooks: readonly WebhookCounters[]
+  /** As {@link listener}. */
+  webhook(handler: string): WebhookCounters
+  readonly webhookEndpoints: readonly WebhookEndpointCounters[]
+  webhookEndpoint(handler: string, endpoint: string): WebhookEndpointCounters
+  readonly keySets: readonly KeySetCounters[]
+  keySet(handler: string): KeySetCounters
 }
 
 /** Counters at zero. */
 export function createBrokerCounters(): BrokerCounters {
   const listeners = new Map<string, ListenerCounters>()
   const handlers = new Map<string, HandlerCounters>()
+  const webhooks = new Map<string, WebhookCounters>()
+  const webhookEndpoints = new Map<string, WebhookEndpointCounters>()
+  const keySets = new Map<string, KeySetCounters>()
   return {
     get listeners() {
       return [...listeners.values()]
@@ -136,6 +180,33 @@ export function createBrokerCounters(): BrokerCounters {
         failed: 0,
         timedOut: 0,
       })),
+    get webhooks() {
+      return [...webhooks.values()]
+    },
+    webhook: (handler) =>
+      obtain(webhooks, handler, () => ({
+        handler,
+        cacheHits: 0,
+        cacheMisses: 0,
+        cacheEntries: 0,
+        queued: 0,
+        dropped: 0,
+      })),
+    get webhookEndpoints() {
+      return [...webhookEndpoints.values()]
+    },
+    webhookEndpoint: (handler, endpoint) =>
+      obtain(webhookEndpoints, `${handler} ${endpoint}`, () => ({
+        handler,
+        endpoint,
+        requests: 0,
+        failures: zeros(webhookFaults),
+        leftOut: 0,
+      })),
+    get keySets() {
+      return [...keySets.values()]
+    },
+    keySet: (handler) => obtain(keySets, handler, () => ({ handler, fetched: 0, failed: 0 })),
   }
 }
 

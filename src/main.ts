@@ -204,8 +204,10 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
 
     for (const { profile, handlers } of chains) {
       for (const handler of handlers) {
-        handler.onChange?.(() => {
-          broker.recheck(profile).catch((error: unknown) => log.error({ err: error }, 'recheck failed'))
+        handler.onChange?.((session) => {
+          broker
+            .recheck(profile, session)
+            .catch((error: unknown) => log.error({ err: error }, 'recheck failed'))
         })
       }
     }
@@ -333,7 +335,7 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   const { config, counters, log } = context
   const name = listenerName(listener)
   const configs: readonly HandlerConfig[] = listener.handlers ?? config.handlers
-  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint })
+  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint, counters })
   const chain = createChain([...context.own, ...handlers])
   if (!chain.decidesPublish && !chain.decidesSubscribe) {
     log.info(

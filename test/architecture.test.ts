@@ -65,7 +65,15 @@ const allowed: Record<string, readonly string[]> = {
   /** The rules for topics, which import nothing. */
   config: ['broker/topics.ts'],
   store: ['log.ts', 'hooks/types.ts', 'broker/topics.ts', 'config/schema.ts', 'config/cluster-schema.ts'],
-  hooks: ['log.ts', 'counters.ts', 'broker/topics.ts', 'config/schema.ts'],
+  hooks: [
+    'log.ts',
+    'counters.ts',
+    'broker/topics.ts',
+    'config/schema.ts',
+    'config/jwt-schema.ts',
+    'config/webhook-schema.ts',
+    'config/client-tls-schema.ts',
+  ],
   listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
   admin: [
     'log.ts',

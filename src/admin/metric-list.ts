@@ -3,6 +3,7 @@ import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
 import { bridgeMetrics } from './bridge-metric-list.ts'
 import { clusterMetrics } from './cluster-metric-list.ts'
+import { handlerMetrics } from './handler-metric-list.ts'
 import { processMetrics } from './process-metric-list.ts'
 import { byKey, one, type Sample } from './samples.ts'
 import { limitMetrics, storeMetrics } from './store-metric-list.ts'
@@ -172,6 +173,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...tunnelMetrics,
   ...clusterMetrics,
   ...bridgeMetrics,
+  ...handlerMetrics,
   ...processMetrics,
 ]
 

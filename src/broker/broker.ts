@@ -5,8 +5,9 @@ import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import type { DisconnectReason } from '../hooks/types.ts'
+import type { DisconnectReason, Session } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
+import { sessionIdOf } from '../store/session-id.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { parseStatus } from '../tunnel/router/presence.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
@@ -403,9 +404,9 @@ export class Broker implements PacketHandler {
   /** Sessions that ended because their clients stayed away, since the start. */
   expiredCount = 0
 
-  /** Rights have changed: asks again for every live connection of these listeners. */
-  async recheck(profile: ListenerProfile): Promise<void> {
-    for (const connection of [...this.connections]) {
+  /** Rights have changed: asks again for every live connection of this listener, or for one of them. */
+  async recheck(profile: ListenerProfile, session?: Session): Promise<void> {
+    for (const connection of this.#connectionsOf(profile, session)) {
       if (connection.profile !== profile || connection.phase !== 'open') continue
       const allowed = await profile.guard.stillAllowed(connection.session!)
       if (!allowed) {
@@ -419,6 +420,13 @@ export class Broker implements PacketHandler {
         connection.close({ kind: 'revoked', detail: 'rights have changed' })
       })
     }
+  }
+
+  #connectionsOf({ mountpoint }: ListenerProfile, session: Session | undefined): Connection[] {
+    if (session === undefined) return [...this.connections]
+    // Many may end at once, so each is found without a look at the others.
+    const connection = this.sessions.connectionOf(sessionIdOf(session.id, mountpoint))
+    return connection?.session === session ? [connection] : []
   }
 
   async #recheckSubscriptions(connection: Connection): Promise<void> {

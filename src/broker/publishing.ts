@@ -1,6 +1,6 @@
 import type { BrokerCounters } from '../counters.ts'
 import type { Decision } from '../hooks/decision.ts'
-import { RefuseReason, type PublishRequest } from '../hooks/types.ts'
+import { RefuseReason, type PublishRequest, type QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
 import { parseStatusTopic } from '../tunnel/protocol/names.ts'
@@ -29,6 +29,17 @@ export interface PublishingOptions {
   readonly bytesPerSecond: number
   /** 0: never. */
   readonly messageExpiryMs: number
+}
+
+/** As handlers see it, and may have changed it. */
+interface ReceivedPublish extends PublishRequest {
+  /** What the client has asked for, and is acknowledged by. */
+  readonly packetQos: QoS
+}
+
+/** What a handler has made of it; nothing that is no QoS, and never more than the client's. */
+function lowered(qos: QoS, packetQos: QoS): QoS {
+  return qos === 0 || (qos === 1 && packetQos === 2) ? qos : packetQos
 }
 
 /**
@@ -96,11 +107,12 @@ export class Publishing {
       this.#checkTopic(topic)
       connection.checkedTopic = topic
     }
-    const request: PublishRequest = {
+    const request: ReceivedPublish = {
       topic,
       payload: fields.payload,
       retain: fields.retain,
       qos,
+      packetQos: qos,
       dup: fields.dup,
       isWill: false,
     }
@@ -126,7 +138,7 @@ export class Publishing {
 
   #decideLater(
     connection: Connection,
-    request: PublishRequest,
+    request: ReceivedPublish,
     messageId: number,
     decision: Promise<Decision>,
     span: Span | undefined,
@@ -157,7 +169,7 @@ export class Publishing {
   }
 
   /** A message as others, but its agent's alone, and always the retained one. */
-  #status(connection: Connection, request: PublishRequest, messageId: number, agent: string): void {
+  #status(connection: Connection, request: ReceivedPublish, messageId: number, agent: string): void {
     const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
     const refusal = this.#tunnels!.takeStatus(end, agent, request.payload)
     if (refusal === undefined) this.#accept(connection, { ...request, retain: true }, messageId)
@@ -171,7 +183,7 @@ export class Publishing {
 
   #decided(
     connection: Connection,
-    request: PublishRequest,
+    request: ReceivedPublish,
     messageId: number,
     decision: Decision,
     span: Span | undefined,
@@ -207,14 +219,14 @@ export class Publishing {
     return false
   }
 
-  #accept(connection: Connection, request: PublishRequest, messageId: number, span?: Span): void {
-    const { qos } = request
+  #accept(connection: Connection, request: ReceivedPublish, messageId: number, span?: Span): void {
+    const { packetQos: qos } = request
     const session = connection.clientSession!
     const nowMs = Date.now()
     const message = new Message(
       addMountpoint(request.topic, connection.profile.mountpoint),
       request.payload,
-      qos,
+      lowered(request.qos, qos),
       false,
       session.id,
       nowMs,
@@ -290,7 +302,7 @@ export class Publishing {
 
   #refuse(
     connection: Connection,
-    request: PublishRequest,
+    request: ReceivedPublish,
     messageId: number,
     reason: string,
     by?: Decision,
@@ -304,8 +316,8 @@ export class Publishing {
     }
     if (this.#options.onRefusedPublish === 'disconnect') {
       connection.close({ kind: 'kicked', detail: `publish refused: ${reason}` })
-    } else if (request.qos === 1) this.#acknowledge(connection, PacketType.puback, messageId)
-    else if (request.qos === 2) this.#acknowledge(connection, PacketType.pubrec, messageId)
+    } else if (request.packetQos === 1) this.#acknowledge(connection, PacketType.puback, messageId)
+    else if (request.packetQos === 2) this.#acknowledge(connection, PacketType.pubrec, messageId)
   }
 
   /** PUBREL: the identifier may be used again when that is safe. [MQTT-4.3.3-2] */

@@ -17,3 +17,5 @@ export const clientTls = (peer: string) =>
       .optional()
       .describe('Name that the certificate must have; default: the host.'),
   })
+
+export type ClientTls = z.output<ReturnType<typeof clientTls>>

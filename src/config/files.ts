@@ -3,7 +3,8 @@ import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { ConfigPath, Mistake } from './mistake.ts'
-import type { Config } from './schema.ts'
+import type { ClientTls } from './client-tls-schema.ts'
+import type { Config, HandlerConfig } from './schema.ts'
 import { isRecord, propertiesOf, type SchemaNode } from './schema-tree.ts'
 
 /** A copy with every file path made absolute; `folderOf` says what a relative one starts from. */
@@ -28,13 +29,11 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
       want([...at, 'tls', 'key'], listener.tls.key)
       want([...at, 'tls', 'clientCa'], listener.tls.clientCa)
     }
-    for (const [entry, handler] of (listener.handlers ?? []).entries()) {
-      if (handler.type !== 'anonymous') want([...at, 'handlers', entry, 'file'], handler.file)
-    }
+    for (const [entry, handler] of (listener.handlers ?? []).entries())
+      for (const [keys, file] of handlerFiles(handler)) want([...at, 'handlers', entry, ...keys], file)
   }
-  for (const [index, handler] of config.handlers.entries()) {
-    if (handler.type !== 'anonymous') want(['handlers', index, 'file'], handler.file)
-  }
+  for (const [index, handler] of config.handlers.entries())
+    for (const [keys, file] of handlerFiles(handler)) want(['handlers', index, ...keys], file)
   if (config.store.type === 'redis') {
     const { ca, cert, key } = config.store.redis.tls ?? {}
     want(['store', 'redis', 'tls', 'ca'], ca)
@@ -54,6 +53,36 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
     return problem(['listeners', index, 'path'], await whyNoFolder(dirname(listener.path)))
   })
   return (await Promise.all([...files, ...folders])).flat()
+}
+
+/** Where in a handler's configuration a file is named, and which. */
+function handlerFiles(handler: HandlerConfig): (readonly [ConfigPath, string | undefined])[] {
+  switch (handler.type) {
+    case 'anonymous':
+      return []
+    case 'password-file':
+    case 'acl-file':
+    case 'module':
+      return [[['file'], handler.file]]
+    case 'jwt':
+      return [
+        ...handler.publicKeyFiles.map((file, index) => [['publicKeyFiles', index], file] as const),
+        [['secretFile'], handler.secretFile],
+        ...tlsFiles(handler.tls),
+      ]
+    case 'http':
+      return tlsFiles(handler.tls)
+    default:
+      return handler satisfies never
+  }
+}
+
+function tlsFiles({ ca, cert, key }: ClientTls = {}): (readonly [ConfigPath, string | undefined])[] {
+  return [
+    [['tls', 'ca'], ca],
+    [['tls', 'cert'], cert],
+    [['tls', 'key'], key],
+  ]
 }
 
 /** Certificates of listeners that clients will not take: allowed, as clocks and certificates may be put right. */

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { jwtSchema } from './jwt-schema.ts'
+import { webhookSchema } from './webhook-schema.ts'
 
 const filePath = () => z.string().min(1).meta({ filePath: true })
 
@@ -46,5 +48,7 @@ export const handlerSchema = z
           .describe('Handed to the function. Not printed, as they may hold secrets.'),
       })
       .describe('Your own handler.'),
+    jwtSchema,
+    webhookSchema,
   ])
   .describe('One handler of a chain.')

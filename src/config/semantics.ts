@@ -1,5 +1,6 @@
 import { checkBridges } from './bridge-meaning.ts'
 import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
+import { checkHandlers, decidesOnTopics, warnOfHandlers } from './handler-meaning.ts'
 import { listenerName } from './listener-name.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import { mountpointFault } from './mountpoint.ts'
@@ -33,6 +34,7 @@ export function checkMeaning(config: Config): Findings {
     ...checkTunnel(config.tunnel),
     ...checkCluster(config),
     ...checkBridges(config),
+    ...checkHandlers(config),
   ]
   if (!isHost(config.admin.host))
     mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })
@@ -42,6 +44,7 @@ export function checkMeaning(config: Config): Findings {
     ...warnOfAdmin(config),
     ...warnOfTunnel(config),
     ...warnOfCluster(config),
+    ...warnOfHandlers(config),
   ]
   return { mistakes, warnings }
 }
@@ -151,7 +154,7 @@ function warnOfListener(listener: ListenerConfig, index: number, config: Config)
     })
   const opensToAll =
     listener.allowAnonymous || chain.some((handler) => handler.type === 'anonymous' && handler.allow)
-  const hasRules = chain.some((handler) => handler.type === 'acl-file' || handler.type === 'module')
+  const hasRules = chain.some(decidesOnTopics)
   if (listener.type === 'unix') return warnings
   if (opensToAll && !hasRules && !isLoopback(listener.host)) {
     const message = `everyone who reaches ${listener.host}:${listener.port} may read and write every topic`

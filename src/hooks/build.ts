@@ -1,4 +1,5 @@
 import type { HandlerConfig } from '../config/schema.ts'
+import { createBrokerCounters, type BrokerCounters } from '../counters.ts'
 import { createAclFileHandler } from './acl-file.ts'
 import { createAnonymousHandler } from './anonymous.ts'
 import type { HandlerLog } from './log.ts'
@@ -10,6 +11,7 @@ export interface BuildDependencies {
   readonly log: HandlerLog
   /** Of the listener whose chain this is; for `%m` in access lists. */
   readonly mountpoint: string
+  readonly counters?: Pick<BrokerCounters, 'keySet' | 'webhook' | 'webhookEndpoint'>
 }
 
 /** Makes the handlers of one chain, in order. When one fails, those before it are closed. */
@@ -33,11 +35,11 @@ export async function buildHandlers(
   return handlers
 }
 
-function buildHandler(
+async function buildHandler(
   config: HandlerConfig,
   name: string,
-  { log, mountpoint }: BuildDependencies,
-): ManagedHandler | Promise<ManagedHandler> {
+  { log, mountpoint, counters = createBrokerCounters() }: BuildDependencies,
+): Promise<ManagedHandler> {
   switch (config.type) {
     case 'anonymous':
       return createAnonymousHandler({ allow: config.allow, name })
@@ -47,6 +49,15 @@ function buildHandler(
       return createAclFileHandler({ file: config.file, dialect: config.dialect, mountpoint, log, name })
     case 'module':
       return createModuleHandler({ file: config.file, options: config.options })
+    case 'jwt': {
+      // Only now: who has no tokens has none of its code in memory.
+      const { createJwtHandler } = await import('./jwt/jwt.ts')
+      return createJwtHandler({ config, log, counters, name })
+    }
+    case 'http': {
+      const { createWebhookHandler } = await import('./webhook/webhook.ts')
+      return createWebhookHandler({ config, mountpoint, log, counters, name })
+    }
     default:
       return config satisfies never
   }

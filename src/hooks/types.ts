@@ -66,7 +66,8 @@ export interface PublishRequest {
   topic: string
   payload: Buffer
   retain: boolean
-  readonly qos: QoS
+  /** May be lowered in authPublish, for those who receive it; the packet is acknowledged as it asks. */
+  qos: QoS
   readonly dup: boolean
   readonly isWill: boolean
 }
@@ -176,6 +177,6 @@ export interface ManagedHandler extends Handler {
   /** SIGHUP. Rejects with a TunnelMQError that names file and line; the old rights then stay in force. */
   reload?(): Promise<void>
   close?(): Promise<void>
-  /** Called with a listener that is to be run after each change of rights. */
-  onChange?(listener: () => void): void
+  /** Called with a listener that is to be run after each change of rights: those of one session, or of all. */
+  onChange?(listener: (session?: Session) => void): void
 }

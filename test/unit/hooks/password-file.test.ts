@@ -147,7 +147,7 @@ describe('the password-file handler', () => {
 
   it('notices by itself that the file has changed, or is not usable', async () => {
     const { handler, connect, log } = await open(vmqLine('alice', '1'))
-    const changed = new Promise<void>((resolve) => handler.onChange?.(resolve))
+    const changed = new Promise<void>((resolve) => handler.onChange?.(() => resolve()))
     await writeFile(`${file}.new`, vmqLine('bob', '2'))
     await rename(`${file}.new`, file)
     await changed

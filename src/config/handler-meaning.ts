@@ -1,0 +1,137 @@
+import type { JwtConfig } from './jwt-schema.ts'
+import type { ConfigPath, Mistake } from './mistake.ts'
+import { isLoopback } from './network-names.ts'
+import type { Config, HandlerConfig } from './schema.ts'
+import type { WebhookConfig } from './webhook-schema.ts'
+
+/** What the schema of handlers cannot say. */
+export function checkHandlers(config: Config): Mistake[] {
+  return forEachHandler(config, (handler, path) => {
+    if (handler.type === 'jwt') return checkJwt(handler, path)
+    if (handler.type === 'http') return checkWebhook(handler, path)
+    return []
+  })
+}
+
+export function warnOfHandlers(config: Config): Mistake[] {
+  return forEachHandler(config, (handler, path) => {
+    if (handler.type === 'jwt') return warnOfJwt(handler, path)
+    if (handler.type === 'http') return warnOfWebhook(handler, path, config.auth.timeoutMs)
+    return []
+  })
+}
+
+/** Somebody in the chain says who may publish and subscribe to what. */
+export function decidesOnTopics(handler: HandlerConfig): boolean {
+  switch (handler.type) {
+    case 'acl-file':
+    case 'module':
+      return true
+    case 'jwt':
+      return handler.aclClaim !== undefined
+    case 'http':
+      return handler.hooks.includes('authPublish') && handler.hooks.includes('authSubscribe')
+    default:
+      return false
+  }
+}
+
+function forEachHandler(
+  { handlers, listeners }: Config,
+  look: (handler: HandlerConfig, path: ConfigPath) => Mistake[],
+): Mistake[] {
+  return [
+    ...handlers.flatMap((handler, index) => look(handler, ['handlers', index])),
+    ...listeners.flatMap((listener, index) =>
+      (listener.handlers ?? []).flatMap((handler, entry) =>
+        look(handler, ['listeners', index, 'handlers', entry]),
+      ),
+    ),
+  ]
+}
+
+function checkJwt(jwt: JwtConfig, path: ConfigPath): Mistake[] {
+  const mistakes: Mistake[] = []
+  const add = (key: string, message: string): void => void mistakes.push({ path: [...path, key], message })
+  const hasSecret = jwt.secret !== undefined || jwt.secretFile !== undefined
+  const sources = [
+    jwt.jwksUrl !== undefined && 'jwksUrl',
+    jwt.publicKeyFiles.length > 0 && 'publicKeyFiles',
+    jwt.secret !== undefined && 'secret',
+    jwt.secretFile !== undefined && 'secretFile',
+  ].filter((source) => source !== false)
+  if (sources.length !== 1)
+    mistakes.push({
+      path,
+      message: `needs one of jwksUrl, publicKeyFiles, secret and secretFile, and has ${sources.length === 0 ? 'none' : sources.join(' and ')}`,
+    })
+  // A public key taken for a secret is how tokens are forged: they never stand beside each other.
+  const wrong = jwt.algorithms.filter((algorithm) => algorithm.startsWith('HS') !== hasSecret)
+  if (sources.length === 1 && wrong.length > 0)
+    add(
+      'algorithms',
+      `${wrong.join(', ')}: ${hasSecret ? 'a secret is for HS256, HS384 and HS512' : 'needs a secret, not public keys'}`,
+    )
+  if (jwt.jwksUrl !== undefined && !URL.canParse(jwt.jwksUrl))
+    add('jwksUrl', 'is not a URL such as https://host/jwks.json')
+  if (jwt.tls !== undefined && jwt.jwksUrl?.startsWith('https:') !== true) add('tls', 'is for https:// only')
+  return [...mistakes, ...checkTls(jwt.tls, path)]
+}
+
+function checkWebhook(webhook: WebhookConfig, path: ConfigPath): Mistake[] {
+  const mistakes: Mistake[] = []
+  for (const [index, endpoint] of webhook.endpoints.entries())
+    if (!URL.canParse(endpoint))
+      mistakes.push({
+        path: [...path, 'endpoints', index],
+        message: 'is not a URL such as http://host:8080/path',
+      })
+  if (webhook.format === 'vernemq' && webhook.hooks.includes('authTunnel'))
+    mistakes.push({
+      path: [...path, 'hooks'],
+      message: 'authTunnel is not in the format vernemq: there tunnels are asked about as topics',
+    })
+  const badHeader = Object.keys(webhook.headers).find((name) => !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name))
+  if (badHeader !== undefined)
+    mistakes.push({ path: [...path, 'headers', badHeader], message: 'is not a name of an HTTP header' })
+  if (webhook.tls !== undefined && !webhook.endpoints.some((endpoint) => endpoint.startsWith('https:')))
+    mistakes.push({ path: [...path, 'tls'], message: 'is for https:// only' })
+  return [...mistakes, ...checkTls(webhook.tls, path)]
+}
+
+function checkTls(tls: JwtConfig['tls'], path: ConfigPath): Mistake[] {
+  if ((tls?.cert === undefined) === (tls?.key === undefined)) return []
+  return [{ path: [...path, 'tls'], message: 'needs cert and key together' }]
+}
+
+function warnOfJwt({ jwksUrl }: JwtConfig, path: ConfigPath): Mistake[] {
+  if (jwksUrl === undefined || !isInTheClear(jwksUrl)) return []
+  const message =
+    'the keys come in clear text: who can change them on their way can make tokens; use https://'
+  return [{ path: [...path, 'jwksUrl'], message }]
+}
+
+function warnOfWebhook(webhook: WebhookConfig, path: ConfigPath, authTimeoutMs: number): Mistake[] {
+  const warnings: Mistake[] = webhook.endpoints.flatMap((endpoint, index) =>
+    isInTheClear(endpoint)
+      ? [
+          {
+            path: [...path, 'endpoints', index],
+            message: 'passwords and answers cross the network in clear text; use https://',
+          },
+        ]
+      : [],
+  )
+  if (webhook.timeoutMs >= authTimeoutMs)
+    warnings.push({
+      path: [...path, 'timeoutMs'],
+      message: `is not less than auth.timeoutMs (${authTimeoutMs}), which ends the question first`,
+    })
+  return warnings
+}
+
+function isInTheClear(url: string): boolean {
+  if (!URL.canParse(url)) return false
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))
+}

@@ -1,0 +1,119 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { WebhookConfig } from '../../config/webhook-schema.ts'
+import type { WebhookCounters } from '../../counters.ts'
+import type { Session } from '../types.ts'
+import type { Answer, Question } from './format.ts'
+
+/** Answers that may be given again. */
+export interface AnswerCache {
+  /** What the same question has in common. Of the password it holds nothing that is of use outside this process. */
+  key(session: Session, question: Question): string
+  get(key: string): Answer | undefined
+  /** Without a sign in the metrics. */
+  has(key: string): boolean
+  /** `cacheControl`: of the answer, where it counts. */
+  put(key: string, answer: Answer, cacheControl: string | undefined): void
+  close(): void
+}
+
+export interface AnswerCacheOptions {
+  readonly config: WebhookConfig['cache']
+  readonly counters: WebhookCounters
+  /** Unix time. */
+  readonly now?: () => number
+}
+
+interface Entry {
+  readonly answer: Answer
+  readonly endsAtMs: number
+}
+
+export function createAnswerCache({ config, counters, now = Date.now }: AnswerCacheOptions): AnswerCache {
+  // Whoever gets hold of the keys cannot try passwords on them.
+  const secret = randomBytes(32)
+  const entries =
+    config.maxEntries === 0 ? undefined : new LRUCache<string, Entry>({ max: config.maxEntries })
+
+  function find(key: string): Answer | undefined {
+    const entry = entries?.peek(key)
+    return entry !== undefined && entry.endsAtMs > now() ? entry.answer : undefined
+  }
+
+  /** Other listeners count in the same figure. */
+  function counting(change: () => void): void {
+    const before = entries?.size ?? 0
+    change()
+    counters.cacheEntries += (entries?.size ?? 0) - before
+  }
+
+  function lifeMs(answer: Answer, cacheControl: string | undefined): number {
+    const { allowMs, denyMs, maxMs, honourCacheControl } = config
+    const otherwise = answer.verdict === 'deny' ? denyMs : answer.verdict === 'allow' ? allowMs : 0
+    const said = honourCacheControl ? maxAgeMs(cacheControl) : undefined
+    return Math.min(said ?? otherwise, maxMs)
+  }
+
+  return {
+    key: (session, question) =>
+      createHmac('sha256', secret)
+        .update(JSON.stringify(partsOf(session, question)))
+        .digest('base64'),
+    get(key) {
+      const answer = find(key)
+      if (answer === undefined) {
+        counters.cacheMisses++
+        return undefined
+      }
+      counters.cacheHits++
+      // Used: the last to go.
+      entries?.get(key)
+      return answer
+    },
+    has: (key) => find(key) !== undefined,
+    put(key, answer, cacheControl) {
+      // Another message has another payload.
+      if (answer.verdict === 'allow' && answer.payload !== undefined) return
+      const endsAtMs = now() + lifeMs(answer, cacheControl)
+      const isAllowed = answer.verdict === 'allow'
+      const boundMs = isAllowed ? Math.min(endsAtMs, answer.endsAtMs ?? Infinity) : endsAtMs
+      if (boundMs <= now()) return
+      counting(() => entries?.set(key, { answer, endsAtMs: boundMs }))
+    },
+    close: () => counting(() => entries?.clear()),
+  }
+}
+
+/** All that is sent, but payload and port. */
+function partsOf(session: Session, question: Question): unknown[] {
+  const { id, username, clean, peer } = session
+  const client = [question.hook, id, username ?? null, peer.address, peer.listener]
+  switch (question.hook) {
+    case 'authConnect': {
+      const { password, will, protocolVersion } = session
+      const certificate = peer.certificate?.fingerprint256 ?? null
+      const wanted = will === undefined ? null : [will.topic, will.qos, will.retain]
+      return [...client, password?.toString('base64') ?? null, clean, protocolVersion, certificate, wanted]
+    }
+    case 'authPublish': {
+      const { topic, qos, retain, isWill } = question.message
+      return [...client, topic, qos, retain, isWill]
+    }
+    case 'authSubscribe':
+      return [...client, question.subscriptions.map(({ topic, qos, shareGroup }) => [topic, qos, shareGroup])]
+    case 'authTunnel': {
+      const { action, agent, service } = question.tunnel
+      return [...client, action, agent, service]
+    }
+    default:
+      return question satisfies never
+  }
+}
+
+/** RFC 9111 5.2.2, as far as it is about us; undefined: the header says nothing. */
+export function maxAgeMs(cacheControl: string | undefined): number | undefined {
+  if (cacheControl === undefined) return undefined
+  if (/(^|[\s,])no-(store|cache)\b/i.test(cacheControl)) return 0
+  const [, seconds] = /(?:^|[\s,])max-age\s*=\s*"?(\d{1,10})/i.exec(cacheControl) ?? []
+  return seconds === undefined ? undefined : Number(seconds) * 1_000
+}
