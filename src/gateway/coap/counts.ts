@@ -1,0 +1,28 @@
+/** Why a datagram got no answer. */
+export const dropReasons = ['malformed', 'rate', 'banned', 'unexpected'] as const
+export type DropReason = (typeof dropReasons)[number]
+
+/** What a CoAP listener counts. */
+export interface CoapCounts {
+  /** Requests, without those that came again. */
+  requests: number
+  /** That came again, and were not done again. */
+  duplicates: number
+  notifications: number
+  /** Messages that an observer was not told, as a newer one came before it was ready. */
+  skippedNotifications: number
+  /** Observers that did not answer any more. */
+  lostObservers: number
+  readonly dropped: Record<DropReason, number>
+}
+
+export function createCoapCounts(): CoapCounts {
+  return {
+    requests: 0,
+    duplicates: 0,
+    notifications: 0,
+    skippedNotifications: 0,
+    lostObservers: 0,
+    dropped: { malformed: 0, rate: 0, banned: 0, unexpected: 0 },
+  }
+}

@@ -1,0 +1,103 @@
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { lookup } from 'node:dns/promises'
+import type { OpenDoorClient } from '../../broker/door/contract.ts'
+import type { ListenerProfile } from '../../broker/listener-profile.ts'
+import type { ListenerConfig } from '../../config/schema.ts'
+import type { Admission } from '../../listeners/admission.ts'
+import { listenError, listenerName, listenerUrl } from '../../listeners/bind.ts'
+import { canonicalAddress } from '../../listeners/cidr.ts'
+import type { Listener, ListenerEvents } from '../../listeners/listener.ts'
+import { CoapServer, type CoapFigures } from './server.ts'
+
+export type CoapListenerConfig = Extract<ListenerConfig, { type: 'coap' }>
+
+export interface CoapListenerOptions {
+  readonly profile: ListenerProfile
+  readonly admission: Admission
+  readonly openDoorClient: OpenDoorClient
+  readonly events: Pick<ListenerEvents, 'refused' | 'error'>
+}
+
+export interface CoapListener extends Listener {
+  readonly figures: CoapFigures
+}
+
+/**
+ * Opens a listener for CoAP over UDP. Its connections are the clients that it has in the broker.
+ * @throws {TunnelMQError} TMQ_LISTEN.
+ */
+export async function openCoapListener(
+  config: CoapListenerConfig,
+  options: CoapListenerOptions,
+): Promise<CoapListener> {
+  const { admission, events, profile, openDoorClient } = options
+  let socket = await bind(config, config.port)
+  const { port } = socket.address()
+  const name = listenerName(config, port)
+  let state: 'accepting' | 'stopped' | 'closed' = 'accepting'
+
+  const server = new CoapServer({
+    config: config.coap,
+    profile,
+    openDoorClient,
+    admission,
+    listener: { name, maxConnections: config.maxConnections },
+    // A datagram that cannot be sent is one that is lost: CoAP is made for that.
+    send: (datagram, address, to) => socket.send(datagram, to, address, () => undefined),
+    refused: (address, from, reason) =>
+      events.refused({
+        address,
+        port: from,
+        socketAddress: address,
+        listener: name,
+        transport: 'coap',
+        reason,
+      }),
+    failed: (error) => events.error(error instanceof Error ? error : new Error(String(error))),
+  })
+  serve(socket)
+
+  function serve(opened: Socket): void {
+    opened.on('message', (datagram, { address, port: from }) => {
+      if (state !== 'closed') server.receive(datagram, canonicalAddress(address), from)
+    })
+    opened.on('error', (error) => events.error(error))
+  }
+  return {
+    name,
+    config,
+    port,
+    url: listenerUrl(config, port),
+    get connectionCount() {
+      return server.sessions.size
+    },
+    get figures() {
+      return server.figures
+    },
+    certificateEndsAtMs: undefined,
+    // The socket stays: it is that of the clients which are here, and whose observers are told of the end.
+    stopAccepting() {
+      if (state === 'accepting') state = 'stopped'
+      server.sessions.stop(true)
+      return Promise.resolve()
+    },
+    acceptAgain() {
+      if (state === 'stopped') {
+        state = 'accepting'
+        server.sessions.stop(false)
+      }
+      return Promise.resolve()
+    },
+    reloadCertificates: () => Promise.resolve(),
+    async close() {
+      if (state === 'closed') return
+      state = 'closed'
+      server.sessions.stop(true)
+      server.close()
+      const closed = once(socket, 'close')
+      socket.close()
+      await closed
+    },
+  }
+}

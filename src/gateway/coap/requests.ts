@@ -1,0 +1,165 @@
+import { DoorError, type DoorClient, type DoorMessage } from '../../broker/door/contract.ts'
+import { hasWildcard } from '../../broker/topics.ts'
+import type { CoapConfig } from '../../config/coap-schema.ts'
+import { answerOf, CoapRefusal, plainAnswer, refusalOf, type Answer } from './answer.ts'
+import { blockOption, cutBlock, MAX_BLOCK_BYTES, type Block } from './block.ts'
+import type { Endpoint } from './endpoint.ts'
+import { Code, NO_BYTES, type CoapMessage, type CoapOption } from './message.ts'
+import { bodyOf, Observation } from './observation.ts'
+import { OptionNumber, uintOption } from './options.ts'
+import { readRequest, type CoapRequest } from './request.ts'
+import type { Session } from './session.ts'
+import type { Sessions } from './sessions.ts'
+import { tooLarge, type Body, type Downloads, type Uploads } from './transfers.ts'
+
+export interface RequestsOptions {
+  readonly config: CoapConfig
+  readonly sessions: Sessions
+  readonly uploads: Uploads
+  readonly downloads: Downloads
+  failed(error: unknown): void
+}
+
+/** What each request does in the broker, and what it is answered with. */
+export class Requests {
+  readonly #options: RequestsOptions
+
+  constructor(options: RequestsOptions) {
+    this.#options = options
+  }
+
+  /** Never rejects. */
+  async handle(message: CoapMessage, endpoint: Endpoint): Promise<Answer> {
+    try {
+      return await this.#handle(message, endpoint)
+    } catch (error) {
+      if (error instanceof CoapRefusal) return answerOf(error)
+      if (error instanceof DoorError) return answerOf(refusalOf(error))
+      this.#options.failed(error)
+      return plainAnswer(Code.internalServerError)
+    }
+  }
+
+  async #handle(message: CoapMessage, endpoint: Endpoint): Promise<Answer> {
+    const { config, sessions } = this.#options
+    const request = readRequest(message, config.pathPrefix)
+    if (request.method === 'discover') return this.#discover()
+    // Whom it costs nothing to tell: before a session is opened.
+    const sizeBytes = Math.max(request.size1 ?? 0, request.payload.length)
+    if (request.method === 'publish' && sizeBytes > config.maxPayloadBytes)
+      throw tooLarge(config.maxPayloadBytes)
+    if (request.method === 'forget') this.#forget(message.token, endpoint)
+
+    const session = await sessions.obtain(endpoint, request.credentials)
+    try {
+      switch (request.method) {
+        case 'publish':
+          return await this.#publish(session, request)
+        case 'delete':
+          await session.client.publish({
+            topic: request.topic,
+            payload: NO_BYTES,
+            qos: request.qos,
+            retain: true,
+          })
+          return plainAnswer(Code.deleted)
+        case 'observe':
+          // Further blocks of what was observed are read (RFC 7959, 2.6).
+          return request.block2 === undefined || request.block2.num === 0
+            ? await this.#observe(session, request, message.token)
+            : await this.#read(session, request)
+        case 'read':
+        case 'forget':
+          return await this.#read(session, request)
+        default:
+          return request.method satisfies never
+      }
+    } finally {
+      session.release()
+    }
+  }
+
+  async #publish(session: Session, request: CoapRequest): Promise<Answer> {
+    const { topic, qos, retain, block1 } = request
+    const payload = block1 === undefined ? request.payload : this.#assemble(session, request, block1)
+    if (payload === undefined)
+      return plainAnswer(Code.continue, [blockOption(OptionNumber.block1, block1!)])
+    await session.client.publish({ topic, payload, qos, retain })
+    return plainAnswer(Code.changed, block1 && [blockOption(OptionNumber.block1, block1)])
+  }
+
+  #assemble(session: Session, request: CoapRequest, block: Block): Buffer | undefined {
+    const { topic, qos, retain, requestTag, payload } = request
+    const key = `${session.key} ${requestTag} ${qos} ${retain} ${topic}`
+    return this.#options.uploads.take(key, block, payload, performance.now())
+  }
+
+  async #read(session: Session, request: CoapRequest): Promise<Answer> {
+    const { topic, eTags, method } = request
+    const key = `${session.key} ${topic}`
+    const block = request.block2 ?? { num: 0, hasMore: false, sizeBytes: MAX_BLOCK_BYTES }
+    const isLater = block.num > 0
+    const body =
+      (isLater ? this.#options.downloads.get(key, performance.now()) : undefined) ??
+      (await readBody(session.client, request))
+    // Who ends an observation asks for its state as well, and does not mind if there is none.
+    if (body === undefined && method === 'forget') return plainAnswer(Code.content)
+    if (body === undefined) throw new CoapRefusal(Code.notFound, 'nothing is retained here')
+
+    const eTag: CoapOption = { number: OptionNumber.eTag, value: body.eTag }
+    // Nobody knows how long a retained message will stay.
+    const options = [eTag, uintOption(OptionNumber.maxAge, 0)]
+    if (eTags.some((known) => known.equals(body.eTag))) return plainAnswer(Code.valid, options)
+    if (request.block2 === undefined && body.bytes.length <= MAX_BLOCK_BYTES)
+      return { code: Code.content, options, payload: body.bytes }
+    const cut = cutBlock(body.bytes, block)
+    if (cut === undefined) throw new CoapRefusal(Code.badRequest, 'it has no such block')
+    options.push(cut.option)
+    if (!isLater) {
+      options.push(uintOption(OptionNumber.size2, body.bytes.length))
+      if (cut.payload.length < body.bytes.length)
+        this.#options.downloads.keep(key, body, performance.now())
+    }
+    return { code: Code.content, options, payload: cut.payload }
+  }
+
+  async #observe(session: Session, request: CoapRequest, token: Buffer): Promise<Answer> {
+    const { topic, qos, block2 } = request
+    const observation = new Observation({
+      token: Buffer.from(token),
+      filter: topic,
+      // At 2 there is nothing more to promise: who is slow gets the newest alone.
+      qos: qos === 0 ? 0 : 1,
+      downloadKey: `${session.key} ${topic}`,
+      blockBytes: block2?.sizeBytes ?? MAX_BLOCK_BYTES,
+      maxQueued: this.#options.config.maxQueuedNotifications,
+    })
+    const { code, options, payload } = await session.observe(observation)
+    return { code: code as Code, options, payload }
+  }
+
+  #forget(token: Buffer, endpoint: Endpoint): void {
+    for (const session of this.#options.sessions) {
+      const observation = session.endpoint === endpoint ? session.find(token) : undefined
+      if (observation !== undefined) session.forget(observation)
+    }
+  }
+
+  /** RFC 6690, for tools that ask what is here: no more than the prefix, which is no secret. */
+  #discover(): Answer {
+    const contentFormat = uintOption(OptionNumber.contentFormat, LINK_FORMAT)
+    const payload = Buffer.from(`<${this.#options.config.pathPrefix}/>;rt="tunnelmq.topics"`)
+    return { code: Code.content, options: [contentFormat], payload }
+  }
+}
+
+const LINK_FORMAT = 40
+
+async function readBody(client: DoorClient, { topic, method }: CoapRequest): Promise<Body | undefined> {
+  if (hasWildcard(topic)) {
+    if (method === 'forget') return undefined
+    throw new CoapRefusal(Code.badRequest, 'to read, name one topic; wildcards can be observed')
+  }
+  const message: DoorMessage | undefined = await client.read(topic)
+  return message && bodyOf(message)
+}
