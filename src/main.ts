@@ -12,6 +12,8 @@ import type { Operations } from './admin/operations.ts'
 import { createPodCalls } from './admin/pod-calls.ts'
 import type { RunningBridges } from './bridge/start.ts'
 import { Broker } from './broker/broker.ts'
+import { createDoor } from './broker/door/client.ts'
+import type { OpenDoorClient } from './broker/door/contract.ts'
 import type { LocalPublish } from './broker/local-client.ts'
 import type { ListenerProfile } from './broker/listener-profile.ts'
 import { Draining, type Door } from './broker/operations/draining.ts'
@@ -27,9 +29,10 @@ import { createChain } from './hooks/chain.ts'
 import { createGuard } from './hooks/guard.ts'
 import type { Handler, ManagedHandler } from './hooks/types.ts'
 import { createIdentityOperations } from './identities/administration.ts'
-import { createAdmission } from './listeners/admission.ts'
-import { openListener, type Listener } from './listeners/listener.ts'
+import { createAdmission, type Admission } from './listeners/admission.ts'
+import { openListener, type Listener, type ListenerEvents } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
+import type { Transport } from './listeners/transport.ts'
 import { createSilentLog, type Log } from './log.ts'
 import type { Store, StoreLimits, StoreStats } from './store/contract.ts'
 import type { Tracing } from './tracing/contract.ts'
@@ -243,16 +246,25 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     }
     undo.push(() => bridges?.stop())
 
+    const openDoorClient = createDoor({
+      broker,
+      topics: { maxBytes: config.limits.maxTopicBytes, maxLevels: config.limits.maxTopicLevels },
+      maxPacketBytes: config.limits.maxPacketBytes,
+    })
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {
       const { profile } = chains[index]!
-      const listener = await openListener(listenerConfig, {
+      const events = {
+        connection: (transport: Transport) => void broker.accept(transport, profile),
+        refused: (refusal: RefusedConnection) =>
+          logRefused(refusal, { counters, refusals: broker.refusals, log }),
+        error: (error: Error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
+      }
+      const listener = await openListenerOrDoor(listenerConfig, {
         admission,
-        events: {
-          connection: (transport) => broker.accept(transport, profile),
-          refused: (refusal) => logRefused(refusal, { counters, refusals: broker.refusals, log }),
-          error: (error) => log.error({ err: error, listener: profile.name }, 'listener failed'),
-        },
+        events,
+        profile,
+        openDoorClient,
       })
       listeners.push(listener)
       doors.push(listener)
@@ -283,6 +295,20 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     for (const step of undo.reverse()) await Promise.resolve(step()).catch(() => undefined)
     throw error
   }
+}
+
+interface ListenerContext {
+  readonly admission: Admission
+  readonly events: ListenerEvents
+  readonly profile: ListenerProfile
+  readonly openDoorClient: OpenDoorClient
+}
+
+async function openListenerOrDoor(config: ListenerConfig, context: ListenerContext): Promise<Listener> {
+  if (config.type !== 'coap') return openListener(config, context)
+  // Only now: who has no such door has none of its code in memory.
+  const { openCoapListener } = await import('./gateway/coap/listener.ts')
+  return openCoapListener(config, context)
 }
 
 async function createStoreAndCluster(config: Config, log: Log): Promise<{ store: Store; cluster: Cluster }> {
@@ -359,10 +385,16 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
     name,
     guard,
     allowAnonymous: listener.allowAnonymous,
-    protocolVersions: new Set(listener.protocolVersions.map((served) => (served === '3.1' ? 3 : 4))),
+    protocolVersions: protocolLevels(listener),
     mountpoint: listener.mountpoint,
   }
   return { profile, handlers }
+}
+
+/** 3: MQTT 3.1, 4: MQTT 3.1.1, which is what the clients of doors are taken for. */
+function protocolLevels(listener: ListenerConfig): ReadonlySet<number> {
+  if (!('protocolVersions' in listener)) return new Set([4])
+  return new Set(listener.protocolVersions.map((served) => (served === '3.1' ? 3 : 4)))
 }
 
 function noteStreamRefused(

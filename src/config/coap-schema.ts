@@ -49,7 +49,9 @@ export const coapSchema = z
     ackTimeoutMs: milliseconds
       .max(60_000)
       .default(2_000)
-      .describe('Until a confirmable message is sent again for the first time; then twice as long, four times.'),
+      .describe(
+        'Until a confirmable message is sent again for the first time; then twice as long, four times.',
+      ),
     maxTransfers: positive
       .default(64)
       .describe(

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { coapSchema } from './coap-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
 
 const filePath = () => z.string().min(1).meta({ filePath: true })
@@ -35,7 +36,8 @@ const websocketSchema = z
   })
   .describe('WebSocket settings, for `ws` and `wss`.')
 
-const listenerLimits = {
+/** Of every listener, whatever is spoken there. */
+const doorFields = {
   maxConnections: positive.default(100_000).describe('Connections at once on this listener.'),
   allowAnonymous: z
     .boolean()
@@ -47,17 +49,21 @@ const listenerLimits = {
     .array(handlerSchema)
     .optional()
     .describe('Handler chain of this listener; default: the global `handlers`.'),
-  protocolVersions: z
-    .array(z.union([z.literal('3.1'), z.literal('3.1.1')]))
-    .min(1)
-    .default(['3.1', '3.1.1'])
-    .describe('MQTT versions that are served.'),
   mountpoint: z
     .string()
     .default('')
     .describe(
       'Prefix for every topic of the clients of this listener, which they do not see. `$` topics are exempt.',
     ),
+}
+
+const listenerLimits = {
+  ...doorFields,
+  protocolVersions: z
+    .array(z.union([z.literal('3.1'), z.literal('3.1.1')]))
+    .min(1)
+    .default(['3.1', '3.1.1'])
+    .describe('MQTT versions that are served.'),
 }
 
 const proxyFields = {
@@ -134,6 +140,16 @@ export const listenerSchema = z
         ...listenerLimits,
       })
       .describe('MQTT over a unix socket.'),
+    z
+      .strictObject({
+        type: z.literal('coap'),
+        name,
+        host,
+        port: z.int().min(0).max(65_535).default(5_683).describe('UDP port; 0 lets the system choose.'),
+        coap: coapSchema.prefault({}),
+        ...doorFields,
+      })
+      .describe('CoAP over UDP: publish, read and observe topics (docs/coap.md). Not encrypted.'),
   ])
   .describe('One listener.')
 

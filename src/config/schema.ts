@@ -228,6 +228,8 @@ export type Config = z.output<typeof configSchema>
 /** What a user writes: every key with a default may be left out. */
 export type ConfigInput = z.input<typeof configSchema>
 export type ListenerConfig = Config['listeners'][number]
+/** Those whose clients come by connections of their own; the others are datagrams. */
+export type StreamListenerConfig = Exclude<ListenerConfig, { type: 'coap' }>
 export type HandlerConfig = Config['handlers'][number]
 export type { TlsConfig, WebSocketConfig } from './listener-schema.ts'
 export type Limits = Config['limits']

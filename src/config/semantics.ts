@@ -60,6 +60,7 @@ function checkListener(listener: ListenerConfig, index: number): Mistake[] {
     return mistakes
   }
   if (!isHost(listener.host)) mistakes.push({ path: at('host'), message: notAHost(listener.host) })
+  if (!('proxyProtocol' in listener)) return mistakes
   for (const [entry, proxy] of listener.trustedProxies.entries()) {
     if (isCidrOrAddress(proxy)) continue
     const message = `"${proxy}" is not an address or CIDR, such as 10.0.0.0/8 or fd00::/8`
@@ -95,6 +96,8 @@ function checkNames(listeners: readonly ListenerConfig[]): Mistake[] {
 }
 
 interface Endpoint {
+  /** TCP and UDP do not share their ports. Default: TCP. */
+  readonly protocol?: 'tcp' | 'udp'
   readonly path: ConfigPath
   readonly what: string
   readonly host: string
@@ -105,7 +108,14 @@ function checkPorts(config: Config): Mistake[] {
   const endpoints: Endpoint[] = config.listeners.flatMap((listener, index) =>
     listener.type === 'unix'
       ? []
-      : [{ ...listener, path: ['listeners', index, 'port'], what: `listeners.${index}` }],
+      : [
+          {
+            ...listener,
+            protocol: listener.type === 'coap' ? ('udp' as const) : ('tcp' as const),
+            path: ['listeners', index, 'port'],
+            what: `listeners.${index}`,
+          },
+        ],
   )
   if (config.admin.enabled) endpoints.push({ ...config.admin, path: ['admin', 'port'], what: 'admin' })
   for (const [index, { bind }] of config.tunnel.enabled ? config.tunnel.listen.entries() : []) {
@@ -134,7 +144,10 @@ function checkPorts(config: Config): Mistake[] {
 }
 
 function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
-  return a.port === b.port && a.port !== 0 && hostsOverlap(a.host, b.host)
+  const { protocol = 'tcp' } = a
+  return (
+    protocol === (b.protocol ?? 'tcp') && a.port === b.port && a.port !== 0 && hostsOverlap(a.host, b.host)
+  )
 }
 
 function checkDurations(config: Config): Mistake[] {
@@ -160,6 +173,11 @@ function warnOfListener(listener: ListenerConfig, index: number, config: Config)
     const message = `everyone who reaches ${listener.host}:${listener.port} may read and write every topic`
     warnings.push({ path: at('allowAnonymous'), message })
   }
+  if (listener.type === 'coap' && !isLoopback(listener.host)) {
+    const message = `CoAP is not encrypted: whoever sees the packets to ${listener.host}:${listener.port} reads passwords and messages (docs/coap.md says what to do instead)`
+    warnings.push({ path: at('host'), message })
+  }
+  if (!('proxyProtocol' in listener)) return warnings
   const readsForwardedFor = listener.type === 'ws' || listener.type === 'wss'
   if (listener.trustedProxies.length > 0 && listener.proxyProtocol === 'off' && !readsForwardedFor)
     warnings.push({ path: at('trustedProxies'), message: 'has no effect while proxyProtocol is off' })

@@ -22,9 +22,9 @@ export function checksOfBroker(config: Config, broker: BrokerView | undefined): 
     {
       name: 'broker',
       run: async () => {
-        for (const { port } of places) {
+        for (const { port, protocol } of places) {
           if (pid !== undefined || port === 0) continue
-          const holder = await holderOfPort(port)
+          const holder = await holderOfPort(port, protocol)
           if (holder?.isBroker === true) pid = holder.pid
         }
         return judgeBroker(config, broker, pid !== undefined)

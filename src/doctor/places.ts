@@ -2,20 +2,29 @@ import { listenerName } from '../config/listener-name.ts'
 import { splitHostPort } from '../config/network-names.ts'
 import type { Config } from '../config/schema.ts'
 
-/** A TCP port that the configuration asks for. */
+/** A port that the configuration asks for. */
 export interface Place {
   readonly name: string
   /** As it is bound. */
   readonly host: string
   readonly port: number
+  /** Default: TCP. */
+  readonly protocol?: 'udp'
 }
 
-/** All TCP ports of the broker. Those that the system chooses cannot be looked at before. */
+/** All ports of the broker. Those that the system chooses cannot be looked at before. */
 export function placesOf({ listeners, admin, tunnel }: Config): readonly Place[] {
   const places: Place[] = listeners.flatMap((listener) =>
     listener.type === 'unix'
       ? []
-      : [{ name: listenerName(listener), host: listener.host, port: listener.port }],
+      : [
+          {
+            name: listenerName(listener),
+            host: listener.host,
+            port: listener.port,
+            ...(listener.type === 'coap' && { protocol: 'udp' as const }),
+          },
+        ],
   )
   if (admin.enabled) places.push({ name: 'admin', host: admin.host, port: admin.port })
   for (const { bind, to } of tunnel.enabled ? tunnel.listen : []) {

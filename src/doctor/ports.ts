@@ -1,5 +1,6 @@
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, isIPv6 } from 'node:net'
 import { findingsOf, messageOf, type Finding } from './finding.ts'
 import type { Place } from './places.ts'
 import { holderOfPort, type Holder } from './processes.ts'
@@ -20,7 +21,7 @@ export async function checkPorts(
   const found: Finding[] = []
   for (const place of places) {
     const code = place.port === 0 ? undefined : await tryToListen(place)
-    const holder = code === 'EADDRINUSE' ? await holderOfPort(place.port) : undefined
+    const holder = code === 'EADDRINUSE' ? await holderOfPort(place.port, place.protocol) : undefined
     found.push(judgePort(place, { code, holder }, isBrokerRunning))
   }
   return found
@@ -28,7 +29,8 @@ export async function checkPorts(
 
 /** Pure: what these facts mean. */
 export function judgePort(place: Place, { code, holder }: PortFacts, isBrokerRunning: boolean): Finding {
-  const what = `${place.name}: ${place.host.includes(':') ? `[${place.host}]` : place.host}:${place.port}`
+  const at = `${place.host.includes(':') ? `[${place.host}]` : place.host}:${place.port}`
+  const what = `${place.name}: ${at}${place.protocol === 'udp' ? ' (UDP)' : ''}`
   if (place.port === 0) return skipped(`${what}: the system chooses it at the start`)
   const elsewhere = 'or choose another port in the configuration'
   switch (code) {
@@ -65,7 +67,8 @@ export function judgePort(place: Place, { code, holder }: PortFacts, isBrokerRun
   }
 }
 
-async function tryToListen({ host, port }: Place): Promise<string | undefined> {
+async function tryToListen({ host, port, protocol }: Place): Promise<string | undefined> {
+  if (protocol === 'udp') return tryToBind(host, port)
   const server = createServer()
   try {
     server.listen({ host, port, exclusive: true })
@@ -75,5 +78,18 @@ async function tryToListen({ host, port }: Place): Promise<string | undefined> {
     return (error as NodeJS.ErrnoException).code ?? messageOf(error)
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()))
+  }
+}
+
+async function tryToBind(address: string, port: number): Promise<string | undefined> {
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
+  try {
+    socket.bind({ address, port, exclusive: true })
+    await once(socket, 'listening')
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? messageOf(error)
+  } finally {
+    socket.close()
   }
 }

@@ -9,14 +9,18 @@ export interface Holder {
   readonly isBroker: boolean
 }
 
-/** State of a listening socket in /proc/net/tcp. */
-const LISTEN = '0A'
+/** State of a listening socket in /proc/net/tcp, and of one that is nobody's alone in /proc/net/udp. */
+const STATES = { tcp: '0A', udp: '07' } as const
 const MAX_COMMAND_CHARS = 80
 
-/** Who listens on this TCP port. Undefined: nobody, or somebody who is not ours to see. */
-export async function holderOfPort(port: number): Promise<Holder | undefined> {
-  const tables = await Promise.all(['tcp', 'tcp6'].map((name) => textOf(`/proc/net/${name}`)))
-  const inodes = new Set(tables.flatMap((table) => listeningInodes(table, port)))
+/** Who listens on this port. Undefined: nobody, or somebody who is not ours to see. */
+export async function holderOfPort(
+  port: number,
+  protocol: 'tcp' | 'udp' = 'tcp',
+): Promise<Holder | undefined> {
+  const tableNames = [protocol, `${protocol}6`]
+  const tables = await Promise.all(tableNames.map((name) => textOf(`/proc/net/${name}`)))
+  const inodes = new Set(tables.flatMap((table) => listeningInodes(table, port, STATES[protocol])))
   if (inodes.size === 0) return undefined
   const links = new Set([...inodes].map((inode) => `socket:[${inode}]`))
   for (const pid of await processIds()) {
@@ -49,12 +53,16 @@ export function lockHolder(locks: string, inode: number): number | undefined {
   return undefined
 }
 
-/** Inodes of the sockets that listen on a port, of a table as /proc/net/tcp. */
-export function listeningInodes(table: string, port: number): readonly string[] {
+/** Inodes of the sockets that listen on a port, of a table as /proc/net/tcp or udp. */
+export function listeningInodes(
+  table: string,
+  port: number,
+  wantedState: string = STATES.tcp,
+): readonly string[] {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   return table.split('\n').flatMap((line) => {
     const [, local = '', , state, , , , , , inode] = line.trim().split(/\s+/)
-    return state === LISTEN && local.endsWith(suffix) && inode !== undefined ? [inode] : []
+    return state === wantedState && local.endsWith(suffix) && inode !== undefined ? [inode] : []
   })
 }
 

@@ -15,7 +15,7 @@ const CLAIMED = { address: '192.0.2.77', port: 40_000 }
 const RECORD_WAIT_MS = 100
 const RECORD_LOOKS = 10
 
-type ProxyListener = Exclude<ListenerConfig, { type: 'unix' }>
+type ProxyListener = Extract<ListenerConfig, { proxyProtocol: string }>
 
 /** What the probes have brought. */
 export interface ProxyFacts {
@@ -32,11 +32,11 @@ export async function checkProxies(
   broker: BrokerView | undefined,
 ): Promise<readonly Finding[]> {
   const listeners = config.listeners.filter(
-    (listener): listener is ProxyListener => listener.type !== 'unix' && listener.proxyProtocol !== 'off',
+    (listener): listener is ProxyListener => 'proxyProtocol' in listener && listener.proxyProtocol !== 'off',
   )
   const findings: Finding[] = []
   for (const listener of config.listeners)
-    if (listener.type !== 'unix') findings.push(...judgeTrust(listener))
+    if ('proxyProtocol' in listener) findings.push(...judgeTrust(listener))
   for (const listener of listeners) {
     const name = listenerName(listener)
     if (broker === undefined || listener.port === 0) {

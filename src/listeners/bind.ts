@@ -39,7 +39,7 @@ export function listenerName(config: ListenerConfig, port: number | undefined): 
   return config.type === 'unix' ? `unix-${basename(config.path)}` : `${config.type}-${port}`
 }
 
-/** Where clients find it: `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://` or `unix:/path`. */
+/** Where clients find it: `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `unix:/path` or `coap://`. */
 export function listenerUrl(config: ListenerConfig, port: number | undefined): string {
   switch (config.type) {
     case 'tcp':
@@ -51,6 +51,8 @@ export function listenerUrl(config: ListenerConfig, port: number | undefined): s
       return `${config.type}://${authority(config.host, port)}${config.websocket.path}`
     case 'unix':
       return `unix:${config.path}`
+    case 'coap':
+      return `coap://${authority(config.host, port)}`
     default:
       return config satisfies never
   }
@@ -83,7 +85,8 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
-function listenError(config: ListenerConfig, error: NodeJS.ErrnoException): TunnelMQError {
+/** With the listener, the address, and what to do. */
+export function listenError(config: ListenerConfig, error: NodeJS.ErrnoException): TunnelMQError {
   const where = config.type === 'unix' ? config.path : authority(config.host, config.port)
   const who =
     config.name === undefined ? `listener (${config.type})` : `listener ${config.name} (${config.type})`

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { ListenerConfig } from '../config/schema.ts'
+import type { StreamListenerConfig } from '../config/schema.ts'
 import type { Peer } from '../peer.ts'
 import { peerCertificate, tlsFacts } from './certificate.ts'
 import type { CidrList } from './cidr.ts'
@@ -23,7 +23,7 @@ export interface EntranceBounds {
 }
 
 export interface EntranceOptions {
-  readonly config: ListenerConfig
+  readonly config: StreamListenerConfig
   readonly bounds: EntranceBounds
   readonly lobby: Lobby
   /** `trustedProxies` of the listener. */

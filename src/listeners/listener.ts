@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:net'
-import type { ListenerConfig } from '../config/schema.ts'
+import type { ListenerConfig, StreamListenerConfig } from '../config/schema.ts'
 import type { Admission } from './admission.ts'
 import { bind, listenerName, listenerUrl } from './bind.ts'
 import { createCidrList } from './cidr.ts'
@@ -41,13 +41,16 @@ export interface ListenerOptions {
 export interface Listener {
   readonly name: string
   readonly config: ListenerConfig
-  /** `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://` or `unix:/path`. */
+  /** `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `unix:/path` or `coap://`. */
   readonly url: string
   readonly port: number | undefined
   readonly connectionCount: number
   /** Unix time in ms at which its certificate ends, the one that clients are shown now; undefined without TLS. */
   readonly certificateEndsAtMs: number | undefined
-  /** Frees the address and puts out sockets that are not connections yet; connections stay. */
+  /**
+   * Frees the address and puts out sockets that are not connections yet; connections stay. (UDP has no sockets of
+   * connections: there the address is kept for those that are here, and nobody new is let in.)
+   */
   stopAccepting(): Promise<void>
   /**
    * After {@link stopAccepting}: listens on the same address and port again.
@@ -67,7 +70,10 @@ const TCP_KEEPALIVE_MS = 60_000
  * Opens one listener of the configuration: each socket that comes through becomes a Transport with its true Peer.
  * @throws {TunnelMQError} TMQ_LISTEN (address), TMQ_FILE (certificates) or TMQ_CONFIG (`trustedProxies`).
  */
-export async function openListener(config: ListenerConfig, options: ListenerOptions): Promise<Listener> {
+export async function openListener(
+  config: StreamListenerConfig,
+  options: ListenerOptions,
+): Promise<Listener> {
   const { events, admission } = options
   const bounds = { ...defaultListenerBounds, ...options.bounds }
   const trusted = createCidrList(config.type === 'unix' ? [] : config.trustedProxies)
@@ -155,7 +161,7 @@ function createListeningServer(): Server {
 
 async function bindOrCloseTls(
   server: Server,
-  config: ListenerConfig,
+  config: StreamListenerConfig,
   tls: TlsDoor | undefined,
 ): Promise<number | undefined> {
   try {

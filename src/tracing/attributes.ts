@@ -13,6 +13,8 @@ interface ConnectFacts {
   readonly keepaliveSeconds: number
 }
 
+const NETWORK_TRANSPORTS: Partial<Record<Peer['transport'], string>> = { unix: 'unix', coap: 'udp' }
+
 /** Who is connected: the client's own address, and that of the socket's other end, which may be a proxy's. */
 export function connectAttributes(peer: Peer, connect: ConnectFacts): Attributes {
   return {
@@ -21,7 +23,7 @@ export function connectAttributes(peer: Peer, connect: ConnectFacts): Attributes
     'client.address': peer.address,
     'client.port': peer.port,
     'network.peer.address': peer.socketAddress,
-    'network.transport': peer.transport === 'unix' ? 'unix' : 'tcp',
+    'network.transport': NETWORK_TRANSPORTS[peer.transport] ?? 'tcp',
     'network.protocol.name': 'mqtt',
     'network.protocol.version': connect.protocolVersion === 3 ? '3.1' : '3.1.1',
     'tunnelmq.listener': peer.listener,

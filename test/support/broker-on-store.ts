@@ -1,7 +1,7 @@
 import { Broker } from '../../src/broker/broker.ts'
 import type { ListenerProfile } from '../../src/broker/listener-profile.ts'
 import { createSingleCluster } from '../../src/cluster/single.ts'
-import { configSchema, type ConfigInput } from '../../src/config/schema.ts'
+import { configSchema, type ConfigInput, type StreamListenerConfig } from '../../src/config/schema.ts'
 import { createBrokerCounters } from '../../src/counters.ts'
 import { createChain } from '../../src/hooks/chain.ts'
 import { createGuard } from '../../src/hooks/guard.ts'
@@ -39,7 +39,7 @@ export async function startBrokerOnStore(
     mountpoint: '',
   }
   const failures: unknown[] = []
-  const listener = await openListener(config.listeners[0]!, {
+  const listener = await openListener(config.listeners[0] as StreamListenerConfig, {
     admission,
     events: {
       connection: (transport) => broker.accept(transport, profile),

@@ -134,7 +134,7 @@ function listenerFacts(
   { model, cluster }: OperationsParts,
 ): ListenerFacts {
   const { accepted, bytesIn, bytesOut } = model.counters.listener(name, config.type)
-  const proxyProtocol = config.type === 'unix' || config.proxyProtocol === 'off' ? null : config.proxyProtocol
+  const proxyProtocol = 'proxyProtocol' in config && config.proxyProtocol !== 'off' ? config.proxyProtocol : null
   return {
     name,
     type: config.type,

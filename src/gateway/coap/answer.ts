@@ -43,6 +43,8 @@ export function refusalOf({ failure, message }: DoorError): CoapRefusal {
       return later(Code.serviceUnavailable, message)
     case 'malformed':
       return new CoapRefusal(Code.badRequest, message)
+    case 'too-large':
+      return new CoapRefusal(Code.requestEntityTooLarge, message)
     case 'gone':
       return later(Code.serviceUnavailable, message, 0)
     default:

@@ -7,8 +7,10 @@ export type Outcome = 'acknowledged' | 'reset' | 'lost'
 export type Outgoing = Pick<CoapMessage, 'code' | 'token' | 'options' | 'payload'>
 
 export interface EndpointOptions {
+  /** As people and limits know it. */
   readonly address: string
   readonly port: number
+  readonly key: string
   /** ACK_TIMEOUT. */
   readonly ackTimeoutMs: number
   send(datagram: Buffer): void
@@ -55,7 +57,7 @@ export class Endpoint {
     this.#options = options
     this.address = options.address
     this.port = options.port
-    this.key = endpointKey(options.address, options.port)
+    this.key = options.key
   }
 
   /** NSTART is 1 (RFC 7252, 4.7): who has something new to say waits for the outcome of what was said before. */
@@ -148,8 +150,4 @@ export class Endpoint {
     confirmable.outcome(outcome)
     this.release()
   }
-}
-
-export function endpointKey(address: string, port: number): string {
-  return `${address} ${port}`
 }

@@ -6,7 +6,6 @@ import type { ListenerProfile } from '../../broker/listener-profile.ts'
 import type { ListenerConfig } from '../../config/schema.ts'
 import type { Admission } from '../../listeners/admission.ts'
 import { listenError, listenerName, listenerUrl } from '../../listeners/bind.ts'
-import { canonicalAddress } from '../../listeners/cidr.ts'
 import type { Listener, ListenerEvents } from '../../listeners/listener.ts'
 import { CoapServer, type CoapFigures } from './server.ts'
 
@@ -32,7 +31,7 @@ export async function openCoapListener(
   options: CoapListenerOptions,
 ): Promise<CoapListener> {
   const { admission, events, profile, openDoorClient } = options
-  let socket = await bind(config, config.port)
+  const socket = await bind(config)
   const { port } = socket.address()
   const name = listenerName(config, port)
   let state: 'accepting' | 'stopped' | 'closed' = 'accepting'
@@ -56,14 +55,11 @@ export async function openCoapListener(
       }),
     failed: (error) => events.error(error instanceof Error ? error : new Error(String(error))),
   })
-  serve(socket)
+  socket.on('message', (datagram, { address, port: from }) => {
+    if (state !== 'closed') server.receive(datagram, address, from)
+  })
+  socket.on('error', (error) => events.error(error))
 
-  function serve(opened: Socket): void {
-    opened.on('message', (datagram, { address, port: from }) => {
-      if (state !== 'closed') server.receive(datagram, canonicalAddress(address), from)
-    })
-    opened.on('error', (error) => events.error(error))
-  }
   return {
     name,
     config,
@@ -99,5 +95,22 @@ export async function openCoapListener(
       socket.close()
       await closed
     },
+  }
+}
+
+async function bind(config: CoapListenerConfig): Promise<Socket> {
+  try {
+    const { address, family } = await lookup(config.host)
+    const socket = createSocket(family === 6 ? 'udp6' : 'udp4')
+    try {
+      socket.bind({ address, port: config.port, exclusive: true })
+      await once(socket, 'listening')
+    } catch (error) {
+      socket.close()
+      throw error
+    }
+    return socket
+  } catch (error) {
+    throw listenError(config, error as NodeJS.ErrnoException)
   }
 }

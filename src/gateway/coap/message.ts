@@ -58,7 +58,8 @@ const MAX_OPTION_NUMBER = 65_535
 /** What is in a datagram that is no CoAP message. With a header that could be read, a Reset may answer it. */
 export interface Malformed {
   readonly fault: string
-  readonly header: { readonly type: MessageType; readonly code: number; readonly messageId: number } | undefined
+  readonly header:
+    { readonly type: MessageType; readonly code: number; readonly messageId: number } | undefined
 }
 
 /**
@@ -113,8 +114,7 @@ function extended(
   nibble: number,
 ): { readonly value: number; readonly bytes: number } | undefined {
   if (nibble < 13) return { value: nibble, bytes: 0 }
-  if (nibble === 13)
-    return at < datagram.length ? { value: datagram[at]! + 13, bytes: 1 } : undefined
+  if (nibble === 13) return at < datagram.length ? { value: datagram[at]! + 13, bytes: 1 } : undefined
   if (nibble === 14)
     return at + 1 < datagram.length ? { value: datagram.readUInt16BE(at) + 269, bytes: 2 } : undefined
   return undefined

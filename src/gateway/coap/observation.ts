@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { DoorMessage } from '../../broker/door/contract.ts'
+import { parseShare, topicMatches } from '../../broker/topics.ts'
 import type { QoS } from '../../hooks/types.ts'
 import type { CoapOption } from './message.ts'
 import { OptionNumber } from './options.ts'
@@ -38,6 +39,7 @@ export class Observation {
   /** Until its request is answered, nothing is told. */
   isEstablished = false
   readonly #maxQueued: number
+  readonly #plainFilter: string
   /** By topic; oldest first. */
   readonly #notices = new Map<string, Notice>()
   #sequence = 1
@@ -49,6 +51,12 @@ export class Observation {
     this.downloadKey = options.downloadKey
     this.blockBytes = options.blockBytes
     this.#maxQueued = options.maxQueued
+    const share = parseShare(options.filter)
+    this.#plainFilter = typeof share === 'object' ? share.filter : options.filter
+  }
+
+  matches(topic: string): boolean {
+    return topicMatches(this.#plainFilter, topic)
   }
 
   get hasNotice(): boolean {

@@ -155,4 +155,3 @@ function text(value: Buffer): string {
 export function isAnonymous({ username, password }: DoorCredentials): boolean {
   return username === undefined && password === undefined
 }
-

@@ -82,8 +82,7 @@ export class Requests {
   async #publish(session: Session, request: CoapRequest): Promise<Answer> {
     const { topic, qos, retain, block1 } = request
     const payload = block1 === undefined ? request.payload : this.#assemble(session, request, block1)
-    if (payload === undefined)
-      return plainAnswer(Code.continue, [blockOption(OptionNumber.block1, block1!)])
+    if (payload === undefined) return plainAnswer(Code.continue, [blockOption(OptionNumber.block1, block1!)])
     await session.client.publish({ topic, payload, qos, retain })
     return plainAnswer(Code.changed, block1 && [blockOption(OptionNumber.block1, block1)])
   }
@@ -117,8 +116,7 @@ export class Requests {
     options.push(cut.option)
     if (!isLater) {
       options.push(uintOption(OptionNumber.size2, body.bytes.length))
-      if (cut.payload.length < body.bytes.length)
-        this.#options.downloads.keep(key, body, performance.now())
+      if (cut.payload.length < body.bytes.length) this.#options.downloads.keep(key, body, performance.now())
     }
     return { code: Code.content, options, payload: cut.payload }
   }

@@ -1,13 +1,13 @@
-import { isIP } from 'node:net'
 import type { OpenDoorClient } from '../../broker/door/contract.ts'
 import type { ListenerProfile } from '../../broker/listener-profile.ts'
 import type { CoapConfig } from '../../config/coap-schema.ts'
 import type { Admission, AdmissionListener, AdmissionRefusal } from '../../listeners/admission.ts'
+import { canonicalAddress } from '../../listeners/cidr.ts'
 import { createRateBook } from './address-rates.ts'
 import { answerOf, later, type Answer } from './answer.ts'
 import { createCoapCounts, type CoapCounts } from './counts.ts'
 import { Duplicates } from './duplicates.ts'
-import { Endpoint, endpointKey } from './endpoint.ts'
+import { Endpoint } from './endpoint.ts'
 import { Code, encodeEmpty, encodeMessage, MessageType, parseMessage, type CoapMessage } from './message.ts'
 import { Requests } from './requests.ts'
 import { Sessions } from './sessions.ts'
@@ -24,6 +24,16 @@ export interface CoapServerOptions {
   refused(address: string, port: number, reason: AdmissionRefusal): void
   /** A fault of ours, in the handling of one request. */
   failed(error: unknown): void
+}
+
+/** Where a datagram came from. */
+interface Source {
+  /** As the socket has it, which answers are sent to. */
+  readonly from: string
+  /** One spelling for each host. */
+  readonly address: string
+  readonly port: number
+  readonly key: string
 }
 
 /** What a listener holds now. */
@@ -124,13 +134,15 @@ export class CoapServer {
   }
 
   /** One datagram. Never throws: anybody can send anything. */
-  receive(datagram: Buffer, address: string, port: number): void {
+  receive(datagram: Buffer, from: string, port: number): void {
+    const { admission } = this.#options
     const { dropped } = this.#counts
+    const address = canonicalAddress(from)
     // Port 0 is nobody's, and cannot be answered.
-    if (port === 0 || isIP(address) === 0) dropped.malformed++
+    if (port === 0) dropped.malformed++
     else if (!this.#rates.take(address, performance.now())) dropped.rate++
-    else if (this.#options.admission.isBanned(address)) dropped.banned++
-    else this.#read(datagram, address, port)
+    else if (admission.isBanned(address)) dropped.banned++
+    else this.#read(datagram, { from, address, port, key: `${from} ${port}` })
   }
 
   /** Observers and clients are let go, and nothing is sent any more. */
@@ -140,47 +152,46 @@ export class CoapServer {
     this.#duplicates.clear()
   }
 
-  #read(datagram: Buffer, address: string, port: number): void {
+  #read(datagram: Buffer, source: Source): void {
     const { dropped } = this.#counts
     const message = parseMessage(datagram)
     if ('fault' in message) {
       dropped.malformed++
-      if (message.header !== undefined) this.#reject(message.header, address, port)
+      if (message.header !== undefined) this.#reject(message.header, source)
       return
     }
     const { type, code, messageId } = message
     if (type === MessageType.acknowledgement || type === MessageType.reset) {
       // We ask nothing, so that no Acknowledgement carries a response to us.
-      if (code === Code.empty) this.#endpoints.get(endpointKey(address, port))?.answered(type, messageId)
+      if (code === Code.empty) this.#endpoints.get(source.key)?.answered(type, messageId)
       else dropped.unexpected++
     } else if (code === Code.empty || code >> 5 !== 0) {
       // A ping, or what is no request (RFC 7252, 4.2 and 4.3).
       if (code !== Code.empty) dropped.unexpected++
-      this.#reject(message, address, port)
-    } else this.#request(message, address, port)
+      this.#reject(message, source)
+    } else this.#request(message, source)
   }
 
   #reject(
     { type, messageId }: { readonly type: MessageType; readonly messageId: number },
-    address: string,
-    port: number,
+    { from, port }: Source,
   ): void {
     if (type !== MessageType.confirmable) return
-    this.#options.send(encodeEmpty(MessageType.reset, messageId), address, port)
+    this.#options.send(encodeEmpty(MessageType.reset, messageId), from, port)
   }
 
-  #request(message: CoapMessage, address: string, port: number): void {
-    const key = endpointKey(address, port)
+  #request(message: CoapMessage, source: Source): void {
+    const { key } = source
     const { messageId, type } = message
     const copyOf = this.#duplicates.seen(key, messageId, performance.now())
     if (copyOf !== undefined) {
       this.#counts.duplicates++
       if (copyOf.reply !== undefined && type === MessageType.confirmable)
-        this.#options.send(copyOf.reply, address, port)
+        this.#options.send(copyOf.reply, source.from, source.port)
       return
     }
     this.#counts.requests++
-    const endpoint = this.#endpoint(address, port)
+    const endpoint = this.#endpoint(source)
     endpoint.hold()
     if (this.#workingCount >= this.#options.config.maxRequests) {
       const busy = answerOf(later(Code.serviceUnavailable, 'too many requests at once', 1))
@@ -224,15 +235,15 @@ export class CoapServer {
     endpoint.sendDatagram(reply)
   }
 
-  #endpoint(address: string, port: number): Endpoint {
-    const key = endpointKey(address, port)
+  #endpoint({ from, address, port, key }: Source): Endpoint {
     const known = this.#endpoints.get(key)
     if (known !== undefined) return known
     const endpoint = new Endpoint({
       address,
       port,
+      key,
       ackTimeoutMs: this.#options.config.ackTimeoutMs,
-      send: (datagram) => this.#options.send(datagram, address, port),
+      send: (datagram) => this.#options.send(datagram, from, port),
       unused: () => this.#endpoints.delete(key),
     })
     this.#endpoints.set(key, endpoint)

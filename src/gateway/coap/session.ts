@@ -1,10 +1,5 @@
-import {
-  DoorError,
-  type DoorClient,
-  type DoorEvents,
-  type DoorMessage,
-} from '../../broker/door/contract.ts'
-import { hasWildcard, topicMatches } from '../../broker/topics.ts'
+import { DoorError, type DoorClient, type DoorEvents, type DoorMessage } from '../../broker/door/contract.ts'
+import { hasWildcard } from '../../broker/topics.ts'
 import { answerOf, later, refusalOf } from './answer.ts'
 import { cutBlock } from './block.ts'
 import type { CoapCounts } from './counts.ts'
@@ -97,7 +92,8 @@ export class Session {
 
   /** @throws {DoorError} `gone`, when it has ended. */
   get client(): DoorClient {
-    if (this.#client === undefined || this.#state === 'ended') throw new DoorError('gone', 'the session has ended')
+    if (this.#client === undefined || this.#state === 'ended')
+      throw new DoorError('gone', 'the session has ended')
     return this.#client
   }
 
@@ -125,7 +121,8 @@ export class Session {
       this.#drop(observation)
       throw error
     }
-    if (this.#observations.get(token) !== observation) throw new DoorError('gone', 'it is not observed any more')
+    if (this.#observations.get(token) !== observation)
+      throw new DoorError('gone', 'it is not observed any more')
     observation.isEstablished = true
     const notice = observation.next()
     notice?.taken()
@@ -138,7 +135,9 @@ export class Session {
   /** The client does not want it any more. */
   forget(observation: Observation): void {
     if (!this.#drop(observation)) return
-    const isStillObserved = [...this.#observations.values()].some(({ filter }) => filter === observation.filter)
+    const isStillObserved = [...this.#observations.values()].some(
+      ({ filter }) => filter === observation.filter,
+    )
     // If that fails, the client has been closed, and its subscriptions with it.
     if (!isStillObserved) this.#client?.unsubscribe([observation.filter]).catch(() => undefined)
     this.#watch()
@@ -182,7 +181,7 @@ export class Session {
   #message(message: DoorMessage, taken: () => void): void {
     const all = [...this.#observations.values()]
     // A handler may have rewritten the filter: then it is not told by the topic whose message this is.
-    const observers = all.length === 1 ? all : all.filter(({ filter }) => topicMatches(filter, message.topic))
+    const observers = all.length === 1 ? all : all.filter((observation) => observation.matches(message.topic))
     let left = observers.length
     if (left === 0) {
       taken()

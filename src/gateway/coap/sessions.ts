@@ -95,7 +95,10 @@ export class Sessions {
     })
     this.#sessions.set(key, session)
     session.open((events) =>
-      openDoorClient({ ...credentials, profile, peer: peerOf(endpoint, listener.name) }, events),
+      openDoorClient(
+        { ...credentials, door: 'coap', profile, peer: peerOf(endpoint, listener.name) },
+        events,
+      ),
     )
     return session
   }

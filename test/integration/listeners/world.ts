@@ -44,7 +44,7 @@ export interface WorldOptions {
 export async function openWorld(input: ListenerInput, options: WorldOptions = {}): Promise<World> {
   const config = configSchema.parse({ listeners: [input], limits: options.limits ?? {} })
   const [listenerConfig] = config.listeners
-  if (listenerConfig === undefined) throw new Error('no listener')
+  if (listenerConfig === undefined || listenerConfig.type === 'coap') throw new Error('no listener')
   const admission = createAdmission(config.limits, () => performance.now())
   const waiting = new Set<() => void>()
   const changed = (): void => {
