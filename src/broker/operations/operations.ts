@@ -134,7 +134,8 @@ function listenerFacts(
   { model, cluster }: OperationsParts,
 ): ListenerFacts {
   const { accepted, bytesIn, bytesOut } = model.counters.listener(name, config.type)
-  const proxyProtocol = 'proxyProtocol' in config && config.proxyProtocol !== 'off' ? config.proxyProtocol : null
+  const proxyProtocol =
+    'proxyProtocol' in config && config.proxyProtocol !== 'off' ? config.proxyProtocol : null
   return {
     name,
     type: config.type,

@@ -75,9 +75,9 @@ describe('docker/compose.yaml', () => {
       // They are open to everyone who reaches HAProxy, and the file says so; the API is in their network alone.
       const places = warnings.map(({ path }) => path.join('.'))
       expect(places).toEqual(['listeners.0.allowAnonymous', 'listeners.1.allowAnonymous', 'admin.host'])
-      expect(config.listeners.every((one) => 'proxyProtocol' in one && one.proxyProtocol === 'required')).toBe(
-        true,
-      )
+      expect(
+        config.listeners.every((one) => 'proxyProtocol' in one && one.proxyProtocol === 'required'),
+      ).toBe(true)
     }
     expect(names.size).toBe(brokers.length)
   })
