@@ -1,6 +1,7 @@
 /** TunnelMQ as a library: the broker inside your program. See docs/library.md. */
 import { defaultConfig, parseConfig } from './config/load.ts'
 import type { ConfigInput } from './config/schema.ts'
+import type { InterceptorEntry } from './hooks/interceptor.ts'
 import type { Handler } from './hooks/types.ts'
 import type { Log } from './log.ts'
 import { startBroker as start, type RunningBroker } from './main.ts'
@@ -18,6 +19,19 @@ export type {
   TunnelRequest,
   Will,
 } from './hooks/types.ts'
+export type {
+  Direction,
+  InterceptedConnect,
+  InterceptedControl,
+  InterceptedPacket,
+  InterceptedPublish,
+  InterceptedSubscribe,
+  InterceptedUnsubscribe,
+  Interception,
+  Interceptor,
+  InterceptorEntry,
+  InterceptorPlace,
+} from './hooks/interceptor.ts'
 export type { Peer } from './peer.ts'
 export type { ConfigInput } from './config/schema.ts'
 export type { Log } from './log.ts'
@@ -29,6 +43,8 @@ export interface BrokerOptions {
   readonly config?: ConfigInput
   /** Asked first, in this order, on every listener; see docs/handlers.md. */
   readonly handlers?: readonly Handler[]
+  /** They see, change or drop packets, before those of the configuration; see docs/interceptors.md. */
+  readonly interceptors?: readonly InterceptorEntry[]
   /** A pino logger, or anything with its methods. Default: silent. */
   readonly log?: Log
 }
@@ -42,6 +58,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<RunningB
   return start({
     config,
     ...(options.handlers && { handlers: options.handlers }),
+    ...(options.interceptors && { interceptors: options.interceptors }),
     ...(options.log && { log: options.log }),
   })
 }

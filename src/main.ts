@@ -24,9 +24,12 @@ import { publishSysTopics } from './broker/sys-publisher.ts'
 import { createTraces, type Traces } from './broker/trace/traces.ts'
 import { createWhy } from './broker/why/why.ts'
 import { startGateway, type Gateway } from './gateway/gateway.ts'
+import { Interceptors } from './broker/interceptors/interceptors.ts'
 import { buildHandlers } from './hooks/build.ts'
 import { createChain } from './hooks/chain.ts'
 import { createGuard } from './hooks/guard.ts'
+import type { Interceptor, InterceptorEntry, InterceptorPlace } from './hooks/interceptor.ts'
+import { buildInterceptors, type PlacedInterceptor } from './hooks/interceptor-module.ts'
 import type { Handler, ManagedHandler } from './hooks/types.ts'
 import { createIdentityOperations } from './identities/administration.ts'
 import { createAdmission, type Admission } from './listeners/admission.ts'
@@ -47,6 +50,8 @@ export interface StartOptions {
   readonly config: Config
   /** Asked before the handlers of the configuration, on every listener. */
   readonly handlers?: readonly Handler[]
+  /** Asked before the interceptors of the configuration. */
+  readonly interceptors?: readonly InterceptorEntry[]
   /** Default: silent. */
   readonly log?: Log
 }
@@ -89,6 +94,7 @@ export interface RunningBroker {
 interface Chain {
   readonly profile: ListenerProfile
   readonly handlers: readonly ManagedHandler[]
+  readonly interceptors: readonly PlacedInterceptor[]
 }
 
 const FAREWELL_MS = 2_000
@@ -109,7 +115,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     const chains: Chain[] = []
     undo.push(() => closeHandlers(chains))
     for (const listener of config.listeners) {
-      chains.push(await createListenerChain(listener, { config, own: options.handlers ?? [], counters, log }))
+      const { handlers: own = [], interceptors: ownInterceptors = [] } = options
+      chains.push(await createListenerChain(listener, { config, own, ownInterceptors, counters, log }))
     }
 
     const { store, cluster } = await createStoreAndCluster(config, log)
@@ -353,6 +360,7 @@ async function createTracing(
 interface ChainContext {
   readonly config: Config
   readonly own: readonly Handler[]
+  readonly ownInterceptors: readonly InterceptorEntry[]
   readonly counters: BrokerCounters
   readonly log: Log
 }
@@ -362,6 +370,10 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   const name = listenerName(listener)
   const configs: readonly HandlerConfig[] = listener.handlers ?? config.handlers
   const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint, counters })
+  const placed = await buildInterceptors(listener.interceptors).catch(async (error: unknown) => {
+    await Promise.allSettled(handlers.map(async (handler) => handler.close?.()))
+    throw error
+  })
   const chain = createChain([...context.own, ...handlers])
   if (!chain.decidesPublish && !chain.decidesSubscribe) {
     log.info(
@@ -387,8 +399,37 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
     allowAnonymous: listener.allowAnonymous,
     protocolVersions: protocolLevels(listener),
     mountpoint: listener.mountpoint,
+    interceptors: createInterceptors(name, placed, context),
   }
-  return { profile, handlers }
+  return { profile, handlers, interceptors: placed }
+}
+
+/** Undefined: the listener has none. */
+function createInterceptors(
+  listener: string,
+  placed: readonly PlacedInterceptor[],
+  { config, ownInterceptors, counters, log }: ChainContext,
+): Interceptors | undefined {
+  const own = ownInterceptors.filter((entry) => entry.listener === undefined || entry.listener === listener)
+  if (own.length + placed.length === 0) return undefined
+  const at = (place: InterceptorPlace): Interceptor[] =>
+    [...own, ...placed].filter((one) => (one.at ?? 'before') === place).map(({ interceptor }) => interceptor)
+  return new Interceptors({
+    before: at('before'),
+    after: at('after'),
+    limits: {
+      topics: { maxBytes: config.limits.maxTopicBytes, maxLevels: config.limits.maxTopicLevels },
+      maxPacketBytes: config.limits.maxPacketBytes,
+    },
+    timeoutMs: config.auth.timeoutMs,
+    onFailure: ({ handler, kind, cause, session }) => {
+      const figures = counters.handler(handler, 'intercept')
+      if (kind === 'timed-out') figures.timedOut++
+      else figures.failed++
+      log.error({ interceptor: handler, kind, err: cause, client: session.id }, 'interceptor failed')
+    },
+    onRefused: (handler) => void counters.handler(handler, 'intercept').refused++,
+  })
 }
 
 /** 3: MQTT 3.1, 4: MQTT 3.1.1, which is what the clients of doors are taken for. */
@@ -509,7 +550,10 @@ function createRunning(parts: RunningParts): RunningBroker {
     operations,
     disconnect: (clientId, mountpoint = '') => cluster.kick(sessionIdOf(clientId, mountpoint)),
     async reload() {
-      const handlers = chains.flatMap((chain) => chain.handlers.map((handler) => handler.reload?.()))
+      const handlers = chains.flatMap((chain) => [
+        ...chain.handlers.map((handler) => handler.reload?.()),
+        ...chain.interceptors.map(({ interceptor }) => interceptor.reload?.()),
+      ])
       const results = await Promise.allSettled([
         ...handlers,
         ...listeners.map((listener) => listener.reloadCertificates()),
@@ -532,7 +576,11 @@ function createRunning(parts: RunningParts): RunningBroker {
 }
 
 async function closeHandlers(chains: readonly Chain[]): Promise<void> {
-  await Promise.all(chains.flatMap(({ handlers }) => handlers.map(async (handler) => handler.close?.())))
+  const closing = chains.flatMap(({ handlers, interceptors }) => [
+    ...handlers.map(async (handler) => handler.close?.()),
+    ...interceptors.map(async ({ interceptor }) => interceptor.close?.()),
+  ])
+  await Promise.all(closing)
 }
 
 /** What was written to clients last is on its way: a moment for it, before sockets are destroyed. */

@@ -20,11 +20,14 @@ import { Connection, type PacketHandler } from './connection.ts'
 import { Dispatcher } from './dispatch.ts'
 import { Engine } from './engine.ts'
 import { EnginePersistence } from './engine-persistence.ts'
+import { Downward } from './interceptors/downward.ts'
+import { InterceptedPackets, type InterceptedBroker } from './interceptors/upward.ts'
+import type { Interceptors } from './interceptors/interceptors.ts'
 import type { ListenerProfile } from './listener-profile.ts'
 import { LocalClient } from './local-client.ts'
 import { Message } from './message.ts'
 import type { ConnectPacket } from './packets/connect.ts'
-import type { PublishFields } from './packets/publish.ts'
+import type { PublishInput } from './packets/publish.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import type { PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
@@ -58,7 +61,7 @@ const SWEEP_MS = { least: 250, most: 10_000 } as const
  * The parts of the broker, put together: transports in, packets to the part that knows them.
  * No sockets are opened here, and no files read.
  */
-export class Broker implements PacketHandler {
+export class Broker implements InterceptedBroker {
   readonly connections = new Set<Connection>()
   /** Of connections to come (broker/trace/). */
   tap: Tap | undefined
@@ -78,6 +81,7 @@ export class Broker implements PacketHandler {
   readonly #subscribing: Subscribing
   readonly #connecting: Connecting
   readonly #wills: Wills
+  readonly #interceptedBy = new Map<Interceptors, PacketHandler>()
   #engine: Engine | undefined
   #timers: NodeJS.Timeout[] = []
   #sysRetained: (filter: string) => readonly Message[] = () => []
@@ -263,17 +267,28 @@ export class Broker implements PacketHandler {
     const { listener, transport: kind } = transport.peer
     const traffic = counters.listener(listener, kind)
     traffic.open++
+    const { interceptors } = profile
     const connection = new Connection(transport, profile, {
-      handler: this,
+      handler: interceptors === undefined ? this : this.#intercepted(interceptors),
       limits: config.limits,
       traffic,
       nowMs: Date.now(),
     })
     connection.tap = this.tap
+    if (interceptors !== undefined) connection.downward = new Downward(connection, interceptors)
     this.connections.add(connection)
     // It may have ended before it was handed over.
     if (connection.phase === 'closed') this.gone(connection, connection.reason!)
     return connection
+  }
+
+  #intercepted(interceptors: Interceptors): PacketHandler {
+    let packets = this.#interceptedBy.get(interceptors)
+    if (packets === undefined) {
+      packets = new InterceptedPackets(this, interceptors, this.refusals)
+      this.#interceptedBy.set(interceptors, packets)
+    }
+    return packets
   }
 
   connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
@@ -338,8 +353,12 @@ export class Broker implements PacketHandler {
 
   // --- packets
 
-  publish(connection: Connection, fields: PublishFields): void {
+  publish(connection: Connection, fields: PublishInput): void {
     this.#publishing.receive(connection, fields)
+  }
+
+  publishDropped(connection: Connection, packet: PublishInput, by: string): void {
+    this.#publishing.dropped(connection, packet, by)
   }
 
   acknowledge(connection: Connection, type: PacketType, messageId: number): void {

@@ -84,14 +84,17 @@ export class ClientSession {
     this.#recheckedTopic = undefined
   }
 
-  /** Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses. */
-  mayReceive(message: Message, seq: number): boolean {
+  /**
+   * Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses.
+   * `subscribedTopic`: as it was published, where an interceptor has given it another.
+   */
+  mayReceive(message: Message, seq: number, subscribedTopic = message.topic): boolean {
     const dropped = this.#context.counters.dropped
     if (message.expiresAtMs > 0 && message.expiresAtMs <= Date.now()) {
       dropped.expired++
       return false
     }
-    if (seq > 0 && seq <= this.#recheckUpToSeq && !this.#stillSubscribed(message.topic)) {
+    if (seq > 0 && seq <= this.#recheckUpToSeq && !this.#stillSubscribed(subscribedTopic)) {
       dropped['not-delivered']++
       return false
     }
@@ -127,7 +130,14 @@ export class ClientSession {
       this.#context.counters.dropped['slow-reader']++
       return
     }
-    if (this.mayReceive(message, 0)) this.transmit(message, 0, 0, false)
+    if (connection.downward !== undefined) {
+      connection.downward.deliver({ message, qos: 0, messageId: 0, dup: false, seq: 0, withheld: ignore })
+    } else if (this.mayReceive(message, 0)) this.transmit(message, 0, 0, false)
+  }
+
+  /** An interceptor has dropped what was for this client. */
+  countWithheld(): void {
+    this.#context.counters.dropped['not-delivered']++
   }
 
   /** Writes one PUBLISH. */
@@ -193,3 +203,5 @@ export function stripMountpoint(topic: string, mountpoint: string): string {
   if (topic.startsWith(mountpoint)) return topic.slice(mountpoint.length)
   return reservedNamespace(topic) === 'tunnel' ? withoutTunnelMountpoint(topic, mountpoint) : topic
 }
+
+function ignore(): void {}

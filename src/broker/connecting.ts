@@ -7,6 +7,7 @@ import type { Log } from '../log.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
+import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
 import { RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ConnackCode } from './packets/types.ts'
@@ -34,6 +35,11 @@ const CONNACK_OF: Record<RefuseReason, ConnackCode> = {
   [RefuseReason.unavailable]: ConnackCode.unavailable,
   [RefuseReason.badCredentials]: ConnackCode.badCredentials,
   [RefuseReason.notAuthorized]: ConnackCode.notAuthorized,
+}
+
+/** Of a refusal; for devices, what is not said is that they may not. */
+export function connackOf(reason: RefuseReason = RefuseReason.notAuthorized): ConnackCode {
+  return CONNACK_OF[reason]
 }
 
 function reservedIdFault(clientId: string): string | undefined {
@@ -103,7 +109,19 @@ export class Connecting {
     }
     connection.keepaliveMs = packet.keepaliveSeconds * 1_000
     const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
-    connection.session = new ConnectionSession(id, packet, connection.transport.peer, connection.acceptedAtMs)
+    const { session } = connection
+    if (session === undefined) {
+      connection.session = new ConnectionSession(
+        id,
+        packet,
+        connection.transport.peer,
+        connection.acceptedAtMs,
+      )
+    } else {
+      // An interceptor has seen it already.
+      const { username, password, will } = packet
+      Object.assign(session, { id, username, password, will })
+    }
     return true
   }
 
@@ -147,11 +165,44 @@ export class Connecting {
         return ConnackCode.identifierRejected
       }
     }
+    if (profile.interceptors?.hasAny('after') === true) {
+      const code = await this.#intercept(profile.interceptors, connection, session)
+      if (code !== undefined) return code
+    }
     if (!this.#countUser(connection, session)) {
       this.#refused(connection, 'max-connections', 'too many connections of this user')
       return ConnackCode.unavailable
     }
     return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
+  }
+
+  /** What the handlers have made of the CONNECT is shown once more. Resolves to the CONNACK code of a refusal. */
+  async #intercept(
+    interceptors: Interceptors,
+    connection: Connection,
+    session: Session,
+  ): Promise<ConnackCode | undefined> {
+    const { id: clientId, username, will, clean, keepalive, protocolVersion } = session
+    const made = await interceptors.ask(
+      'after',
+      session,
+      Object.freeze({
+        cmd: 'connect' as const,
+        clientId,
+        username,
+        password: undefined,
+        will: will && Object.freeze({ ...will }),
+        clean,
+        keepalive,
+        protocolVersion,
+      }),
+      'up',
+    )
+    if (made instanceof Dropped) {
+      this.#refused(connection, RefuseReason.notAuthorized, 'dropped by an interceptor', made.by)
+      return ConnackCode.notAuthorized
+    }
+    return made instanceof Ended ? this.#refuse(connection, made.decision) : undefined
   }
 
   #isBanned(connection: Connection): boolean {
@@ -161,7 +212,7 @@ export class Connecting {
   #refuse(connection: Connection, decision: Decision): ConnackCode {
     const reason = decision.refuse ?? RefuseReason.notAuthorized
     this.#refused(connection, reason, decision.reason ?? '', decision.handler)
-    return CONNACK_OF[reason]
+    return connackOf(reason)
   }
 
   #rewrittenIdFault(session: Session): string | undefined {

@@ -9,7 +9,7 @@ import type { ClientSession } from './client-session.ts'
 import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
 import { malformed } from './packets/fault.ts'
 import { Framer, type PacketSink } from './packets/framer.ts'
-import { PublishFields } from './packets/publish.ts'
+import { PublishFields, type PublishInput } from './packets/publish.ts'
 import {
   decodeSubscribe,
   decodeUnsubscribe,
@@ -23,6 +23,7 @@ import { PendingAcks } from './pending-acks.ts'
 import type { Span } from '../tracing/contract.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
+import type { Downward } from './interceptors/downward.ts'
 import type { ListenerProfile } from './listener-profile.ts'
 import type { Tap } from './trace/tap.ts'
 import type { ConnectionEnd } from './tunnel-end.ts'
@@ -32,11 +33,13 @@ export interface PacketHandler {
   /** `bytes` is the same packet, for Aedes. */
   connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void
   /** `fields` is valid during the call only. */
-  publish(connection: Connection, fields: PublishFields): void
+  publish(connection: Connection, fields: PublishInput): void
   acknowledge(connection: Connection, type: PacketType, messageId: number): void
   release(connection: Connection, messageId: number): void
   subscribe(connection: Connection, packet: SubscribePacket): void
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void
+  /** Of what goes on to Aedes; `go` sends it there. Without it, it goes at once. */
+  control?(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void
   refused(connection: Connection, reason: string, detail: string): void
   gone(connection: Connection, reason: DisconnectReason): void
   /** Something of ours threw: a bug, which costs this connection and no other. */
@@ -116,6 +119,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   byteRate: TokenBucket | undefined
   /** Somebody looks at its packets (broker/trace/); else they cost the test of this field. */
   tap: Tap | undefined
+  /** Its listener has interceptors: what goes to the client goes through here. */
+  downward: Downward | undefined
   /** Set when it has subscribed to tunnel frames. */
   tunnelEnd: ConnectionEnd | undefined
   /** Packet identifiers in the order in which they must be acknowledged. */
@@ -178,7 +183,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
         throw malformed(notConnect(chunk))
       this.#framer.receive(chunk)
     } catch (error) {
-      this.#fault(error)
+      this.fault(error)
       return
     }
     if (this.#packets !== packetsBefore) this.#receivedAtMs = nowMs
@@ -245,14 +250,23 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       case PacketType.pingreq:
       case PacketType.disconnect:
         if (end !== bodyStart) throw malformed('bytes where none are allowed')
-        if (type === PacketType.disconnect) this.#setReason({ kind: 'client' })
-        this.#feedEngine(bytes.subarray(packetStart, end))
+        this.#control(type, bytes.subarray(packetStart, end))
         return
       case PacketType.connect:
         throw malformed('second CONNECT') // [MQTT-3.1.0-2]
       default:
         throw malformed(`packet type ${type} does not come from a client`)
     }
+  }
+
+  #control(type: PacketType, packet: Buffer): void {
+    const isDisconnect = type === PacketType.disconnect
+    const go = (): void => {
+      if (isDisconnect) this.#setReason({ kind: 'client' })
+      this.#feedEngine(packet)
+    }
+    if (this.#handler.control === undefined) go()
+    else this.#handler.control(this, isDisconnect ? 'disconnect' : 'pingreq', go)
   }
 
   #connect(packet: Buffer, bodyStart: number): void {
@@ -321,7 +335,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     try {
       this.#framer.resume()
     } catch (error) {
-      this.#fault(error)
+      this.fault(error)
       return
     }
     this.#partialSinceMs = this.#framer.waitingBytes === 0 ? 0 : Date.now()
@@ -350,7 +364,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   /** Tunnels have a bound of their own, and take no room from messages. */
   get #messageBytes(): number {
-    return Math.max(0, this.outbound.pendingBytes - this.#tunnelBytes)
+    const waitingBytes = this.downward === undefined ? 0 : this.downward.pendingBytes
+    return Math.max(0, this.outbound.pendingBytes - this.#tunnelBytes) + waitingBytes
   }
 
   /** A frame of a tunnel for this client, in a whole PUBLISH. */
@@ -378,6 +393,12 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   #send(packet: Buffer): void {
+    if (this.downward === undefined) this.writeControl(packet)
+    else this.downward.control(packet)
+  }
+
+  /** A whole packet that is no PUBLISH, past the interceptors. */
+  writeControl(packet: Buffer): void {
     if (this.tap !== undefined) this.tap.sent(this, packet)
     this.#write(packet)
   }
@@ -416,7 +437,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.reason ??= reason
   }
 
-  #fault(error: unknown): void {
+  /** What the client has sent is wrong, or something of ours threw over it. */
+  fault(error: unknown): void {
     if (!(error instanceof PeerError)) {
       this.#handler.failed(this, error)
       this.close({ kind: 'error', detail: 'internal error' })
@@ -483,6 +505,10 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   engineWrite(bytes: Buffer): void {
+    if (this.downward !== undefined) {
+      this.downward.engine(bytes)
+      return
+    }
     if (this.tap !== undefined) this.tap.sentPiece(this, bytes)
     this.#write(bytes)
   }

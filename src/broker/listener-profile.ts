@@ -1,4 +1,5 @@
 import type { Guard } from '../hooks/guard.ts'
+import type { Interceptors } from './interceptors/interceptors.ts'
 
 /** Client ids that begin so are the broker's own. */
 export const RESERVED_ID_PREFIX = '$bridge/'
@@ -8,6 +9,8 @@ export interface ListenerProfile {
   readonly name: string
   /** The listener's handler chain, with deadline and cap. */
   readonly guard: Guard
+  /** Undefined: it has none. */
+  readonly interceptors?: Interceptors | undefined
   readonly allowAnonymous: boolean
   /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
   readonly protocolVersions: ReadonlySet<number>

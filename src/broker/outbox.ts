@@ -238,19 +238,40 @@ export class Outbox {
       return
     }
     // Retained messages at QoS 0 wait without a number: as old as the oldest.
-    if (!this.#session.mayReceive(message, entry.seq === 0 ? 1 : entry.seq)) {
+    const seq = entry.seq === 0 ? 1 : entry.seq
+    if (connection.downward !== undefined) {
+      if (entry.qos > 0) this.#takeOff(entry, messageId)
+      const { qos, dup } = entry
+      const withheld = (): void => this.#withholdInFlight(entry, messageId)
+      connection.downward.deliver({ message, qos, messageId, dup, seq, withheld })
+      return
+    }
+    if (!this.#session.mayReceive(message, seq)) {
       this.#withhold(entry, messageId)
       return
     }
-    if (entry.qos > 0) {
-      entry.messageId = messageId
-      this.#inflight.set(messageId, entry)
-      if (entry.lease === undefined && entry.seq > this.#sentSeq) this.#sentSeq = entry.seq
-      if (entry.dup) this.#context.counters.redelivered++
-      // What is lent may have to go to somebody else.
-      if (entry.lease === undefined) entry.message = undefined
-    }
+    if (entry.qos > 0) this.#takeOff(entry, messageId)
     this.#session.transmit(message, entry.qos, messageId, entry.dup)
+  }
+
+  /** It is in flight from now on. */
+  #takeOff(entry: Entry, messageId: number): void {
+    entry.messageId = messageId
+    this.#inflight.set(messageId, entry)
+    if (entry.lease === undefined && entry.seq > this.#sentSeq) this.#sentSeq = entry.seq
+    if (entry.dup) this.#context.counters.redelivered++
+    // What is lent may have to go to somebody else.
+    if (entry.lease === undefined) entry.message = undefined
+  }
+
+  /** What was asked of an interceptor is not sent, after all: as if it were acknowledged, so that the queue goes on. */
+  #withholdInFlight(entry: Entry, messageId: number): void {
+    if (entry.qos > 0) {
+      if (this.#inflight.get(messageId) !== entry) return
+      this.#inflight.delete(messageId)
+      this.#withhold(entry, messageId)
+    }
+    this.pump()
   }
 
   /** It may not be delivered, or not any more. */

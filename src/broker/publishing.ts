@@ -1,5 +1,6 @@
 import type { BrokerCounters } from '../counters.ts'
 import type { Decision } from '../hooks/decision.ts'
+import type { InterceptedPublish } from '../hooks/interceptor.ts'
 import { RefuseReason, type PublishRequest, type QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
@@ -11,8 +12,10 @@ import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { ending, type Dispatcher, type DispatchDone } from './dispatch.ts'
 import { Message } from './message.ts'
+import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors/interceptors.ts'
+import { endConnection } from './interceptors/ending.ts'
 import { malformed } from './packets/fault.ts'
-import type { PublishFields } from './packets/publish.ts'
+import type { PublishInput } from './packets/publish.ts'
 import { PacketType } from './packets/types.ts'
 import type { PendingAck } from './pending-acks.ts'
 import { TokenBucket } from './rate.ts'
@@ -79,7 +82,7 @@ export class Publishing {
     this.#options = options
   }
 
-  receive(connection: Connection, fields: PublishFields): void {
+  receive(connection: Connection, fields: PublishInput): void {
     const { topic, qos, messageId } = fields
     this.#counters.messagesIn[qos]++
     connection.messagesIn++
@@ -155,7 +158,7 @@ export class Publishing {
   }
 
   /** Past the store, the handlers for topics and their rates: the router has rules of its own, and asks once a stream. */
-  #frame(connection: Connection, fields: PublishFields, tunnels: TunnelRouter): void {
+  #frame(connection: Connection, fields: PublishInput, tunnels: TunnelRouter): void {
     const { topic, qos, retain, messageId, payload } = fields
     if (topic !== connection.checkedTopic) {
       this.#checkTopic(topic)
@@ -204,7 +207,62 @@ export class Publishing {
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
-    this.#accept(connection, request, messageId, span)
+    const { interceptors } = connection.profile
+    if (interceptors === undefined) this.#accept(connection, request, messageId, span)
+    else this.#intercept(interceptors, connection, request, messageId, span)
+  }
+
+  /** What the handlers have allowed is shown once more, before it is stored and goes to anybody. */
+  #intercept(
+    interceptors: Interceptors,
+    connection: Connection,
+    request: ReceivedPublish,
+    messageId: number,
+    span: Span | undefined,
+  ): void {
+    const { topic, payload, packetQos, retain, dup } = request
+    const qos = lowered(request.qos, packetQos)
+    const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
+    const take = (made: Outcome<InterceptedPublish>): void => {
+      if (connection.phase !== 'open' || made instanceof Ended) {
+        span?.end('the connection has ended')
+        if (made instanceof Ended) endConnection(connection, made)
+      } else if (made instanceof Dropped) {
+        this.#drop(connection, { topic, qos: packetQos, messageId }, made.by)
+        if (span !== undefined) endRefused(span, DROPPED, made.by)
+      } else {
+        request.topic = made.topic
+        request.payload = made.payload
+        request.retain = made.retain
+        this.#accept(connection, request, messageId, span)
+      }
+    }
+    const made = interceptors.ask('after', connection.session!, Object.freeze(shown), 'up')
+    if (!(made instanceof Promise)) {
+      take(made)
+      return
+    }
+    connection.hold()
+    void made.then(take).finally(() => connection.release())
+  }
+
+  /** An interceptor has dropped it before anybody else has seen it. */
+  dropped(connection: Connection, packet: PublishInput, by: string): void {
+    this.#counters.messagesIn[packet.qos]++
+    connection.messagesIn++
+    this.#throttle(connection, packet.topic.length + packet.payload.length)
+    this.#drop(connection, packet, by)
+  }
+
+  #drop(
+    connection: Connection,
+    { topic, qos, messageId }: Pick<PublishInput, 'topic' | 'qos' | 'messageId'>,
+    handler: string,
+  ): void {
+    this.#counters.dropped.refused++
+    this.#refusals.note({ point: 'publish', ...whoOf(connection), topic, handler, reason: DROPPED })
+    if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
+    else connection.sideChannel?.published(0, undefined)
   }
 
   #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {
@@ -370,6 +428,8 @@ function endRefused(span: Span, reason: string, handler: string): void {
   span.set(refusalAttributes('refused', handler))
   span.end(reason)
 }
+
+const DROPPED = 'dropped by an interceptor'
 
 /** Payload of one client that waits for the store; with more its connection is not read. */
 const MAX_UNACKNOWLEDGED_BYTES = 1_048_576

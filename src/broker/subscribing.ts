@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/contract.ts'
 import type { Decision } from '../hooks/decision.ts'
+import type { InterceptedSubscribe } from '../hooks/interceptor.ts'
 import { RefuseReason, type QoS, type SubscribeRequest } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
@@ -12,6 +13,8 @@ import { addMountpoint, type ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { isOwn, type Dispatcher } from './dispatch.ts'
 import { Message } from './message.ts'
+import { Dropped, Ended } from './interceptors/interceptors.ts'
+import { endConnection } from './interceptors/ending.ts'
 import { malformed } from './packets/fault.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
@@ -140,6 +143,10 @@ export class Subscribing {
     for (const { request } of serving) request.refused = !(served !== false && served.allowed)
     asking?.end()
     if (connection.phase !== 'open') return
+    if (made !== false && made.allowed && connection.profile.interceptors !== undefined) {
+      await this.#intercept(connection, messageId, requests)
+      if (!isOpen(connection)) return
+    }
     const allowed = made !== false && made.allowed
     const refuse = (one: Asked, reason: string, by?: Decision | false): void => {
       codes.push(SUBACK_FAILURE)
@@ -211,18 +218,54 @@ export class Subscribing {
       this.#noteRefused(connection, one, reason, by)
       return { refused: by?.refuse ?? RefuseReason.notAuthorized }
     }
+    const { interceptors } = connection.profile
+    if (interceptors !== undefined) {
+      const shown = subscribeOf(0, [{ topic, qos: 0 }])
+      const made = await interceptors.ask('before', connection.session!, shown, 'up')
+      if (made instanceof Ended) {
+        endConnection(connection, made)
+        return undefined
+      }
+      if (made instanceof Dropped) {
+        const asked: Asked = { filter: topic, request: { topic, qos: 0 }, kind: 'refused' }
+        return refused(asked, `dropped by interceptor ${made.by}`)
+      }
+      topic = made.subscriptions[0]!.topic
+    }
     const isShared = reservedNamespace(topic) === 'share'
     const kind = reservedNamespace(topic) === 'tunnel' ? this.#tunnelKind(connection, topic) : 'messages'
     const asked: Asked = { filter: topic, request: { topic, qos: 0 }, kind: isShared ? 'refused' : kind }
     if (asked.kind !== 'messages') return refused(asked, RESERVED)
     const decision = await connection.profile.guard.authSubscribe(connection.session!, [asked.request])
+    if (decision.allowed && interceptors !== undefined) await this.#intercept(connection, 0, [asked.request])
     if (connection.phase !== 'open') return undefined
     if (!decision.allowed || asked.request.refused) return refused(asked, reasonOf(asked.request), decision)
     if (!this.#rewriteIsLegal(asked) || hasWildcard(asked.request.topic)) {
       return refused(asked, 'the handler rewrote the filter to one that is not allowed', decision)
     }
     const matchFilter = addMountpoint(asked.request.topic, connection.profile.mountpoint)
-    return this.#retained(matchFilter).find((message) => connection.clientSession!.mayReceive(message, 0))
+    const [found] = this.#retained(matchFilter)
+    if (found === undefined) return undefined
+    if (connection.downward !== undefined) return await connection.downward.read(found)
+    return connection.clientSession!.mayReceive(found, 0) ? found : undefined
+  }
+
+  /** What the handlers have granted is shown once more, and may be rewritten, lowered or dropped. */
+  async #intercept(
+    connection: Connection,
+    messageId: number,
+    requests: readonly SubscribeRequest[],
+  ): Promise<void> {
+    const granted = requests.filter(({ refused }) => !refused)
+    if (granted.length === 0) return
+    const shown = subscribeOf(messageId, granted)
+    const made = await connection.profile.interceptors!.ask('after', connection.session!, shown, 'up')
+    if (made instanceof Ended) endConnection(connection, made)
+    else if (made instanceof Dropped) {
+      for (const request of granted) request.refused = `dropped by interceptor ${made.by}`
+    } else {
+      for (const [index, request] of granted.entries()) Object.assign(request, made.subscriptions[index])
+    }
   }
 
   #retainedFor(session: ClientSession, filter: string, matchFilter: string): readonly Message[] {
@@ -330,6 +373,17 @@ export class Subscribing {
     const detail = error instanceof Error ? error.message : String(error)
     connection.close({ kind: 'error', detail })
   }
+}
+
+/** As interceptors see it. */
+function subscribeOf(messageId: number, subscriptions: readonly SubscribeRequest[]): InterceptedSubscribe {
+  const shown = subscriptions.map(({ topic, qos }) => Object.freeze({ topic, qos }))
+  return Object.freeze({ cmd: 'subscribe', messageId, subscriptions: Object.freeze(shown) })
+}
+
+/** It may have ended meanwhile, which the compiler does not see. */
+function isOpen({ phase }: Connection): boolean {
+  return phase === 'open'
 }
 
 const RESERVED = 'reserved topic'

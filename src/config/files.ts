@@ -31,6 +31,8 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
     }
     for (const [entry, handler] of (listener.handlers ?? []).entries())
       for (const [keys, file] of handlerFiles(handler)) want([...at, 'handlers', entry, ...keys], file)
+    for (const [entry, { file }] of listener.interceptors.entries())
+      want([...at, 'interceptors', entry, 'file'], file)
   }
   for (const [index, handler] of config.handlers.entries())
     for (const [keys, file] of handlerFiles(handler)) want(['handlers', index, ...keys], file)

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { coapSchema } from './coap-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
+import { interceptorSchema } from './interceptor-schema.ts'
 
 const filePath = () => z.string().min(1).meta({ filePath: true })
 
@@ -49,6 +50,10 @@ const doorFields = {
     .array(handlerSchema)
     .optional()
     .describe('Handler chain of this listener; default: the global `handlers`.'),
+  interceptors: z
+    .array(interceptorSchema)
+    .default([])
+    .describe('Modules that see, change or drop the packets of its clients (docs/interceptors.md).'),
   mountpoint: z
     .string()
     .default('')

@@ -1,4 +1,5 @@
 import { configSchema, type ConfigInput } from '../../src/config/schema.ts'
+import type { InterceptorEntry } from '../../src/hooks/interceptor.ts'
 import type { Handler } from '../../src/hooks/types.ts'
 import { createLog, type Log } from '../../src/log.ts'
 import { startBroker, type RunningBroker } from '../../src/main.ts'
@@ -16,7 +17,7 @@ type Overrides = Omit<ConfigInput, 'listeners'> & { listeners?: ConfigInput['lis
 /** A broker on free loopback ports, open to anonymous clients, with the memory store unless told otherwise. */
 export async function startTestBroker(
   overrides: Overrides = {},
-  options: { handlers?: readonly Handler[] } = {},
+  options: { handlers?: readonly Handler[]; interceptors?: readonly InterceptorEntry[] } = {},
 ): Promise<TestBroker> {
   const config = configSchema.parse({
     listeners: [{ type: 'tcp', port: 0, allowAnonymous: options.handlers === undefined }],

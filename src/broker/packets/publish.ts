@@ -1,6 +1,11 @@
 import { malformed } from './fault.ts'
 import { decodeString } from './strings.ts'
 
+/** A PUBLISH, as the broker takes it. */
+export type PublishInput = Readonly<
+  Pick<PublishFields, 'topic' | 'qos' | 'retain' | 'dup' | 'messageId' | 'payload' | 'packet'>
+>
+
 /** Fields of a PUBLISH (MQTT 3.1.1, 3.3). One object is used again and again: read it, do not keep it. */
 export class PublishFields {
   topic = ''

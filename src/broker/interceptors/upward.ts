@@ -1,0 +1,210 @@
+import mqttPacket from 'mqtt-packet'
+import type {
+  InterceptedConnect,
+  InterceptedControl,
+  InterceptedPacket,
+  InterceptedPublish,
+} from '../../hooks/interceptor.ts'
+import type { DisconnectReason } from '../../hooks/types.ts'
+import { ConnectionSession } from '../connection-session.ts'
+import type { Connection, PacketHandler } from '../connection.ts'
+import { connackOf } from '../connecting.ts'
+import type { ConnectPacket } from '../packets/connect.ts'
+import type { PublishInput } from '../packets/publish.ts'
+import type { SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
+import { ConnackCode, PacketType, SUBACK_FAILURE } from '../packets/types.ts'
+import { whoOf, type Refusals } from '../refusals.ts'
+import { TUNNEL_ROOT } from '../topics.ts'
+import { endConnection } from './ending.ts'
+import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors.ts'
+
+/** The broker, and what becomes of a PUBLISH that goes no further. */
+export interface InterceptedBroker extends PacketHandler {
+  publishDropped(connection: Connection, packet: PublishInput, by: string): void
+}
+
+/**
+ * Between the packets of a listener's clients and the broker: what comes from a client is shown first, and the broker
+ * takes what becomes of it as if the client had sent that. Listeners without interceptors have nothing of this.
+ */
+export class InterceptedPackets implements PacketHandler {
+  readonly #broker: InterceptedBroker
+  readonly #interceptors: Interceptors
+  readonly #refusals: Refusals
+
+  constructor(broker: InterceptedBroker, interceptors: Interceptors, refusals: Refusals) {
+    this.#broker = broker
+    this.#interceptors = interceptors
+    this.#refusals = refusals
+  }
+
+  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
+    const { peer } = connection.transport
+    connection.session = new ConnectionSession(packet.clientId, packet, peer, connection.acceptedAtMs)
+    const { clientId, username, password, will, clean, protocolVersion, keepaliveSeconds: keepalive } = packet
+    const shown: InterceptedConnect = Object.freeze({
+      ...{ cmd: 'connect' as const, clientId, username, password, will, clean, keepalive, protocolVersion },
+    })
+    this.#ask(connection, this.#interceptors.ask('before', connection.session, shown, 'up'), {
+      go: (made) => {
+        if (made === shown) this.#broker.connect(connection, packet, bytes)
+        else this.#broker.connect(connection, rewritten(packet, made), engineBytes(made))
+      },
+      dropped: (by) => this.#refuse(connection, `dropped by interceptor ${by}`),
+    })
+  }
+
+  publish(connection: Connection, fields: PublishInput): void {
+    const { topic, payload, qos, retain, dup, messageId } = fields
+    // Frames of tunnels, which have a router and rules of their own.
+    if (topic.startsWith(TUNNEL_ROOT)) {
+      this.#broker.publish(connection, fields)
+      return
+    }
+    const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
+    this.#ask(connection, this.#before(connection, Object.freeze(shown)), {
+      go: (made) => this.#broker.publish(connection, { ...made, packet: NO_FRAME }),
+      dropped: (by) => this.#broker.publishDropped(connection, { ...shown, packet: NO_FRAME }, by),
+    })
+  }
+
+  subscribe(connection: Connection, { messageId, subscriptions }: SubscribePacket): void {
+    const asked = subscriptions.map(({ filter, qos }) => Object.freeze({ topic: filter, qos }))
+    const shown = Object.freeze({ cmd: 'subscribe' as const, messageId, subscriptions: Object.freeze(asked) })
+    this.#ask(connection, this.#before(connection, shown), {
+      go: (made) =>
+        this.#broker.subscribe(connection, {
+          messageId,
+          subscriptions: made.subscriptions.map(({ topic, qos }) => ({ filter: topic, qos })),
+        }),
+      dropped: (by) => {
+        for (const { topic } of asked) this.#note(connection, 'subscribe', topic, by)
+        connection.sendSuback(
+          messageId,
+          asked.map(() => SUBACK_FAILURE),
+        )
+      },
+    })
+  }
+
+  unsubscribe(connection: Connection, { messageId, filters }: UnsubscribePacket): void {
+    const unsubscriptions = Object.freeze([...filters])
+    const shown = Object.freeze({ cmd: 'unsubscribe' as const, messageId, unsubscriptions })
+    this.#ask(connection, this.#both(connection, shown), {
+      go: (made) => this.#broker.unsubscribe(connection, { messageId, filters: [...made.unsubscriptions] }),
+      dropped: () => connection.sendAck(PacketType.unsuback, messageId), // [MQTT-3.10.4-5]
+    })
+  }
+
+  acknowledge(connection: Connection, type: PacketType, messageId: number): void {
+    this.#show(connection, { cmd: ACKS[type]!, messageId }, () =>
+      this.#broker.acknowledge(connection, type, messageId),
+    )
+  }
+
+  release(connection: Connection, messageId: number): void {
+    this.#show(connection, { cmd: 'pubrel', messageId }, () => this.#broker.release(connection, messageId))
+  }
+
+  control(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void {
+    this.#show(connection, { cmd }, go)
+  }
+
+  refused(connection: Connection, reason: string, detail: string): void {
+    this.#broker.refused(connection, reason, detail)
+  }
+
+  gone(connection: Connection, reason: DisconnectReason): void {
+    this.#broker.gone(connection, reason)
+  }
+
+  failed(connection: Connection, error: unknown): void {
+    this.#broker.failed(connection, error)
+  }
+
+  #show(connection: Connection, packet: InterceptedControl, go: () => void): void {
+    this.#ask(connection, this.#both(connection, Object.freeze(packet)), { go, dropped: go })
+  }
+
+  #before<P extends InterceptedPacket>(connection: Connection, packet: P): Outcome<P> | Promise<Outcome<P>> {
+    return this.#interceptors.ask('before', connection.session!, packet, 'up')
+  }
+
+  #both<P extends InterceptedPacket>(connection: Connection, packet: P): Outcome<P> | Promise<Outcome<P>> {
+    return this.#interceptors.askBoth(connection.session!, packet, 'up')
+  }
+
+  /** While the answer is not there, what the client has sent behind it waits. */
+  #ask<P extends InterceptedPacket>(
+    connection: Connection,
+    outcome: Outcome<P> | Promise<Outcome<P>>,
+    ways: { go(packet: P): void; dropped(by: string): void },
+  ): void {
+    const take = (settled: Outcome<P>): void => {
+      if (connection.phase === 'closed') return
+      if (settled instanceof Ended) this.#end(connection, settled)
+      else if (settled instanceof Dropped) ways.dropped(settled.by)
+      else ways.go(settled)
+    }
+    if (!(outcome instanceof Promise)) {
+      take(outcome)
+      return
+    }
+    connection.hold()
+    void outcome
+      .then(take)
+      // What the broker finds malformed behind it: the client's fault, as ever.
+      .catch((error: unknown) => connection.fault(error))
+      .finally(() => connection.release())
+  }
+
+  #end(connection: Connection, ended: Ended): void {
+    if (connection.phase !== 'connecting') {
+      endConnection(connection, ended)
+      return
+    }
+    const { refuse, reason = '', handler } = ended.decision
+    connection.refuse(connackOf(refuse), refuse!, `${reason} (interceptor ${handler})`)
+  }
+
+  #refuse(connection: Connection, detail: string): void {
+    connection.refuse(ConnackCode.notAuthorized, 'not-authorized', detail)
+  }
+
+  #note(connection: Connection, point: 'subscribe', topic: string, handler: string): void {
+    const reason = 'dropped by an interceptor'
+    this.#refusals.note({ point, ...whoOf(connection), topic, handler, reason })
+  }
+}
+
+const NO_FRAME = Buffer.alloc(0)
+
+const ACKS: Partial<Record<PacketType, 'puback' | 'pubrec' | 'pubcomp'>> = {
+  [PacketType.puback]: 'puback',
+  [PacketType.pubrec]: 'pubrec',
+  [PacketType.pubcomp]: 'pubcomp',
+}
+
+function rewritten(
+  packet: ConnectPacket,
+  { clientId, username, password, will }: InterceptedConnect,
+): ConnectPacket {
+  const isNew = password !== packet.password
+  const own = isNew && password !== undefined ? Buffer.from(password) : password
+  // It is wiped where it is used, and is used no more here.
+  if (isNew) packet.password?.fill(0)
+  return { ...packet, clientId, username, password: own, will: will && { ...will } }
+}
+
+/** What Aedes reads of a CONNECT; the rest it is told by us (engine.ts). */
+function engineBytes({ clientId, clean, protocolVersion }: InterceptedConnect): Buffer {
+  const isOld = protocolVersion === 3
+  return mqttPacket.generate({
+    cmd: 'connect',
+    protocolId: isOld ? 'MQIsdp' : 'MQTT',
+    protocolVersion: isOld ? 3 : 4,
+    clientId,
+    clean,
+    keepalive: 0,
+  })
+}

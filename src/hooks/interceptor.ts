@@ -1,0 +1,91 @@
+import type { Awaitable, QoS, Session, Will } from './types.ts'
+
+/** `up`: from the client. `down`: to it. */
+export type Direction = 'up' | 'down'
+
+/** Password and user name are here before authConnect has been asked, and in no packet after it. */
+export interface InterceptedConnect {
+  readonly cmd: 'connect'
+  readonly clientId: string
+  readonly username: string | undefined
+  readonly password: Buffer | undefined
+  readonly will: Readonly<Will> | undefined
+  readonly clean: boolean
+  /** Seconds. */
+  readonly keepalive: number
+  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
+  readonly protocolVersion: number
+}
+
+export interface InterceptedPublish {
+  readonly cmd: 'publish'
+  /** As the client names it: without the mountpoint. */
+  readonly topic: string
+  /** Others may hold the same bytes: never change them in place. */
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly dup: boolean
+  /** 0 at QoS 0. */
+  readonly messageId: number
+}
+
+export interface InterceptedSubscribe {
+  readonly cmd: 'subscribe'
+  readonly messageId: number
+  readonly subscriptions: readonly { readonly topic: string; readonly qos: QoS }[]
+}
+
+export interface InterceptedUnsubscribe {
+  readonly cmd: 'unsubscribe'
+  readonly messageId: number
+  readonly unsubscriptions: readonly string[]
+}
+
+/** To be looked at: these can be neither changed nor dropped. */
+export type InterceptedControl =
+  | { readonly cmd: 'connack'; readonly sessionPresent: boolean; readonly returnCode: number }
+  | { readonly cmd: 'suback'; readonly messageId: number; readonly granted: readonly number[] }
+  | {
+      readonly cmd: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp' | 'unsuback'
+      readonly messageId: number
+    }
+  | { readonly cmd: 'pingreq' | 'pingresp' | 'disconnect' }
+
+export type InterceptedPacket =
+  InterceptedConnect | InterceptedPublish | InterceptedSubscribe | InterceptedUnsubscribe | InterceptedControl
+
+/** Nothing, or the same packet: it goes on. Another one: that takes its place. Null: it is dropped. */
+export type Interception = void | InterceptedPacket | null
+
+/**
+ * Sees the packets of a listener's clients, and may change, drop or end: docs/interceptors.md. As mGate's `Interceptor`.
+ *
+ * Packets of one direction of a connection are shown in their order; an answer may be a promise, with the deadline of
+ * the handlers (`auth.timeoutMs`), and the packets behind it wait. A throw ends the connection: an AuthError on purpose,
+ * anything else (and an answer that is not allowed, and none in time) as a failure that is reported.
+ */
+export interface Interceptor {
+  readonly name?: string
+  intercept(session: Session, packet: InterceptedPacket, direction: Direction): Awaitable<Interception>
+}
+
+/** An interceptor with a life of its own, as a handler has it. */
+export interface ManagedInterceptor extends Interceptor {
+  readonly name: string
+  /** SIGHUP. Rejects with what is wrong; the old state then stays in force. */
+  reload?(): Promise<void>
+  close?(): Promise<void>
+}
+
+/** Before the handlers are asked about a packet, or after them: what they allowed, as they have rewritten it. */
+export type InterceptorPlace = 'before' | 'after'
+
+/** For programs that embed the broker. */
+export interface InterceptorEntry {
+  readonly interceptor: Interceptor
+  /** Default: `before`. */
+  readonly at?: InterceptorPlace
+  /** Name of a listener; default: all. */
+  readonly listener?: string
+}
