@@ -34,7 +34,8 @@ const quiet = ['log.level=debug', 'log.format=json', 'shutdown.drainMs=0', 'sysI
 
 /** With the configuration that was installed there; resolves when it is ready. */
 export async function startBroker(machine: Machine, root: string, more: readonly string[] = []) {
-  const settings = [...quiet, ...more].flatMap((setting) => ['--set', setting])
+  const key = `admin.localKeyFile=${join(root, 'admin.key')}`
+  const settings = [...quiet, key, ...more].flatMap((setting) => ['--set', setting])
   const config = join(root, 'etc/tunnelmq/tunnelmq.yaml')
   const broker = machine.start([process.execPath, program, 'broker', '--config', config, ...settings], {
     folder: root,
