@@ -25,7 +25,7 @@ interface MigrateFlags extends PrintFlags {
   readonly merge?: boolean
 }
 
-/** `tunnelmq store migrate`: sessions, queues, retained messages and wills, from one store into another. */
+/** `tunnelmq store migrate`: sessions, queues, retained messages, wills and identities, from one store into another. */
 export function migrateCommand(env: Environment): Command {
   return new Command('migrate')
     .description('copy everything from one store into another, and from aedes-persistence-redis')

@@ -30,6 +30,7 @@ export function printStats(found: Inspection, flags: PrintFlags): void {
     retainedMessages: found.retainedMessages,
     retainedBytes: found.retainedBytes,
     wills: found.wills,
+    identities: found.identities,
     setAside: found.quarantined,
     ...found.size,
     problems: found.problems.length,

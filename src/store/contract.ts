@@ -105,6 +105,47 @@ export interface PublishWrite {
  */
 export type PublishDone = (error: Error | undefined, seqs: readonly number[], duplicate: boolean) => void
 
+export type IdentityKind = 'identity' | 'group' | 'role'
+
+/** An identity, group or role: JSON that src/identities writes and reads, and the store does not look into. */
+export interface StoredIdentity {
+  readonly kind: IdentityKind
+  readonly name: string
+  /** Number of the write that it is of. */
+  readonly revision: number
+  readonly json: string
+}
+
+/** One record of a write. `json` undefined: it is deleted. */
+export interface IdentityWrite {
+  readonly kind: IdentityKind
+  readonly name: string
+  readonly json: string | undefined
+  /** As it is stored; undefined: it is not. */
+  readonly before: Pick<StoredIdentity, 'json' | 'revision'> | undefined
+}
+
+export interface IdentityListener {
+  /** At `open`, and when all of it was read again (Redis): what is not among them is gone. */
+  loaded(records: readonly StoredIdentity[], revision: number): void
+  /** One write, by this broker or another, in their order. Records that `loaded` has told already may come again. */
+  changed(
+    records: readonly (Omit<StoredIdentity, 'json'> & { json: string | undefined })[],
+    revision: number,
+  ): void
+}
+
+/** Identities, groups and roles. They are few and change seldom; the listener keeps them in memory, not the store. */
+export interface IdentityStore {
+  /** Set before `open`. */
+  listen(listener: IdentityListener): void
+  /**
+   * All of it or nothing, if the last write is the one of `atRevision`. Resolves to its number when it is durable and the
+   * listener has been told; to undefined when somebody was faster, and the listener has been told of that.
+   */
+  write(writes: readonly IdentityWrite[], atRevision: number): Promise<number | undefined>
+}
+
 export interface StoreLimits {
   readonly queueMaxMessages: number
   readonly queueMaxBytes: number
@@ -231,6 +272,8 @@ export interface Store {
   putWill(will: StoredWill): Promise<void>
   deleteWill(clientId: string): Promise<void>
   readonly wills: ReadonlyMap<string, StoredWill>
+
+  readonly identities: IdentityStore
 
   /** The retained message of one topic. */
   retained(topic: string): StoredMessage | undefined

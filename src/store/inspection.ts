@@ -27,6 +27,8 @@ export interface Inspection {
   readonly retainedMessages: number
   readonly retainedBytes: number
   readonly wills: number
+  /** With groups and roles. */
+  readonly identities: number
   /** Values that were set aside earlier. */
   readonly quarantined: number
   /** What it takes: of the disk, or of the memory of Redis. */

@@ -1,4 +1,12 @@
-import type { Store, QueueEntry, StoredMessage, StoredSubscription, StoredWill } from './contract.ts'
+import type {
+  IdentityKind,
+  QueueEntry,
+  Store,
+  StoredIdentity,
+  StoredMessage,
+  StoredSubscription,
+  StoredWill,
+} from './contract.ts'
 import type { SessionHandle } from './session-index.ts'
 import type { StoreState } from './state.ts'
 
@@ -19,6 +27,10 @@ export interface Records {
   deleteRetained(topic: string): void
   putWill(will: StoredWill): void
   deleteWill(clientId: string): void
+  putIdentity(record: StoredIdentity): void
+  deleteIdentity(kind: IdentityKind, name: string): void
+  /** Of the last write of identities. */
+  putIdentityRevision(revision: number): void
 }
 
 /**

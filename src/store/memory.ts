@@ -116,5 +116,8 @@ function createMemoryRecords(queues: Queues): Records {
     deleteRetained: nothing,
     putWill: nothing,
     deleteWill: nothing,
+    putIdentity: nothing,
+    deleteIdentity: nothing,
+    putIdentityRevision: nothing,
   }
 }

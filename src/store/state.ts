@@ -1,4 +1,4 @@
-import type { StoreLimits, StoredWill } from './contract.ts'
+import type { StoredIdentity, StoreLimits, StoredWill } from './contract.ts'
 import { RetainedIndex } from './retained-index.ts'
 import { SessionIndex } from './session-index.ts'
 
@@ -8,6 +8,9 @@ export interface StoreState {
   readonly sessions: SessionIndex
   readonly retained: RetainedIndex
   readonly wills: Map<string, StoredWill>
+  /** As they were read; taken by whoever keeps them. */
+  readonly identities: StoredIdentity[]
+  identityRevision: number
   droppedMessages: number
   droppedRetained: number
 }
@@ -18,6 +21,8 @@ export function createState(limits: StoreLimits): StoreState {
     sessions: new SessionIndex(),
     retained: new RetainedIndex(limits),
     wills: new Map(),
+    identities: [],
+    identityRevision: 0,
     droppedMessages: 0,
     droppedRetained: 0,
   }

@@ -10,6 +10,7 @@ import type {
   StoreLimits,
   StoreStats,
 } from './contract.ts'
+import { LocalIdentities } from './identities.ts'
 import type { Journal, JournalWrite } from './journal.ts'
 import { PendingPublish, withOwnPayload } from './pending-publish.ts'
 import { createSessionQueues } from './session-queues.ts'
@@ -24,6 +25,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
   const state = createState(limits)
   const { sessions, retained, wills } = state
   const queues = createSessionQueues(journal, sessions)
+  const identities = new LocalIdentities(journal)
 
   function commit(change: Change): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -250,7 +252,10 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
 
   return {
     kind: journal.kind,
-    open: () => journal.open(state),
+    async open() {
+      await journal.open(state)
+      identities.loaded(state.identities.splice(0), state.identityRevision)
+    },
     close: () => journal.close(),
     get failure() {
       return journal.failure
@@ -275,6 +280,7 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     putWill: (will) => changeWill(will.clientId, { ...will, message: withOwnPayload(will.message) }),
     deleteWill: (clientId) => changeWill(clientId, undefined),
     wills,
+    identities,
     retained: retainedMessage,
     retainedMatching: (filter) => retained.matching(filter, now()),
     allRetained: () => retained.values(),

@@ -50,13 +50,14 @@ async function inspectStore(level: Level): Promise<LevelInspection> {
   for await (const portion of walk(level)) for (const walked of portion) inspector.take(walked)
   const quarantined = await countQuarantined(level)
   await findUnknownKeys(level, inspector)
-  const { sessions, retainedMessages, retainedBytes, wills, problems } = inspector
+  const { sessions, retainedMessages, retainedBytes, wills, identities, problems } = inspector
   const diskBytes = await level.approximateBytes(EVERYTHING)
   return {
     sessions: [...sessions.values()],
     retainedMessages,
     retainedBytes,
     wills,
+    identities,
     quarantined,
     size: { diskBytes },
     problems,
@@ -92,6 +93,7 @@ class Inspector {
   retainedMessages = 0
   retainedBytes = 0
   wills = 0
+  identities = 0
 
   report(key: Buffer, what: string, repair: Repair, value: Buffer = Buffer.alloc(0)): void {
     this.problems.push({ what: `${describeKey(key)}: ${what}`, repair, key, value })
@@ -112,6 +114,7 @@ class Inspector {
       this.retainedMessages++
       this.retainedBytes += record.message.payload.length
     } else if (record.kind === 'will') this.wills++
+    else if (record.kind === 'identity') this.identities++
     if (owner === undefined) return
     if (record.kind === 'subscription') owner.subscriptions++
     else if (record.kind === 'incoming') owner.incomingIds++

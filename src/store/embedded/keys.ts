@@ -8,6 +8,8 @@
  *   i <n: u48> <messageId: u16>  its incoming QoS 2 id     value: version
  *   r <topic>                    retained message          value: message
  *   w <clientId>                 will                      value: message
+ *   u <kind: i|g|r> <name>       identity, group or role   value: identity
+ *   m identities                 revision of the last write of these, in digits
  *   m version                    layout of the store       value: one byte
  *   m probe                      written after a failure   value: one byte
  *   x <key>                      a value that could not be decoded, under its former key
@@ -19,12 +21,14 @@ export const KeyKind = {
   incoming: 0x69,
   retained: 0x72,
   will: 0x77,
+  identity: 0x75,
   meta: 0x6d,
   quarantine: 0x78,
 } as const
 export type KeyKind = (typeof KeyKind)[keyof typeof KeyKind]
 
 export const versionKey = Buffer.from('mversion')
+export const identityRevisionKey = Buffer.from('midentities')
 export const probeKey = Buffer.from('mprobe')
 
 const NUMBER_BYTES = 6
@@ -74,6 +78,11 @@ export function willKey(clientId: string): Buffer {
   return textKey(KeyKind.will, clientId)
 }
 
+/** `field`: see store/identities.ts. */
+export function identityKey(field: string): Buffer {
+  return textKey(KeyKind.identity, field)
+}
+
 export function quarantineKey(key: Buffer): Buffer {
   return Buffer.concat([Buffer.of(KeyKind.quarantine), key])
 }
@@ -109,7 +118,7 @@ export type ParsedKey =
   | { readonly kind: 'subscription'; readonly session: number; readonly filter: string }
   | { readonly kind: 'queue'; readonly session: number; readonly seq: number }
   | { readonly kind: 'incoming'; readonly session: number; readonly messageId: number }
-  | { readonly kind: 'retained' | 'will' | 'meta' | 'quarantine'; readonly name: string }
+  | { readonly kind: 'retained' | 'will' | 'identity' | 'meta' | 'quarantine'; readonly name: string }
 
 /** Takes a key apart; undefined for one that is none of ours. */
 export function parseKey(key: Buffer): ParsedKey | undefined {
@@ -132,6 +141,8 @@ export function parseKey(key: Buffer): ParsedKey | undefined {
       return { kind: 'retained', name: key.toString('utf8', 1) }
     case KeyKind.will:
       return { kind: 'will', name: key.toString('utf8', 1) }
+    case KeyKind.identity:
+      return { kind: 'identity', name: key.toString('utf8', 1) }
     case KeyKind.meta:
       return { kind: 'meta', name: key.toString('utf8', 1) }
     case KeyKind.quarantine:

@@ -4,7 +4,7 @@ import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import { SessionHandle } from '../session-index.ts'
 import type { StoreState } from '../state.ts'
 import { VERSION } from '../codec.ts'
-import { damagedSessions, describeKey, quarantineKey, versionKey } from './keys.ts'
+import { damagedSessions, describeKey, identityRevisionKey, quarantineKey, versionKey } from './keys.ts'
 import type { Level } from './level.ts'
 import { RecordBatch } from './record-batch.ts'
 import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
@@ -51,6 +51,7 @@ export async function loadStore(level: Level, state: StoreState, log: Log): Prom
     await setAside(level, loader.corrupt.splice(0), log)
   }
   await writeSessions(level, loader.finish())
+  state.identityRevision = Number((await level.get(identityRevisionKey)) ?? 0) || 0
   if (loader.orphans.length > 0) await removeOrphans(level, loader.orphans, log)
   return { corruptValues: loader.corruptValues, orphans: loader.orphans.length }
 }
@@ -152,6 +153,9 @@ class Loader {
         return
       case 'will':
         wills.set(record.will.clientId, record.will)
+        return
+      case 'identity':
+        this.#state.identities.push(record.identity)
         return
       case 'corrupt':
         this.corruptValues++

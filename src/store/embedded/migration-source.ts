@@ -1,4 +1,10 @@
-import type { QueueEntry, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
+import type {
+  QueueEntry,
+  StoredIdentity,
+  StoredMessage,
+  StoredSubscription,
+  StoredWill,
+} from '../contract.ts'
 import type { MovedSession, StoreSource } from '../migration/contract.ts'
 import { allOf, KeyKind, type KeyRange, ownedBy, queueRange } from './keys.ts'
 import { checkVersion } from './load.ts'
@@ -95,12 +101,19 @@ export function readEmbedded(level: Level, path: string): StoreSource {
     for await (const portion of records(allOf(KeyKind.will), 'will')) yield portion.map(({ will }) => will)
   }
 
+  async function* identities(): AsyncGenerator<readonly StoredIdentity[]> {
+    for await (const portion of records(allOf(KeyKind.identity), 'identity')) {
+      yield portion.map(({ identity }) => identity)
+    }
+  }
+
   return {
     name: path,
     sessions,
     queue,
     retained,
     wills,
+    identities,
     get unreadable() {
       return counts.unreadable
     },

@@ -1,5 +1,12 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import type { QueueEntry, SessionKind, StoredMessage, StoredWill } from '../contract.ts'
+import type {
+  IdentityKind,
+  QueueEntry,
+  SessionKind,
+  StoredIdentity,
+  StoredMessage,
+  StoredWill,
+} from '../contract.ts'
 import {
   decodeSession,
   encodeEntry,
@@ -9,8 +16,11 @@ import {
   releasedEntry,
   VERSION,
 } from '../codec.ts'
+import { encodeIdentity, identityField } from '../identities.ts'
 import type { MovedSession, PlacedSession, StoreTarget } from '../migration/contract.ts'
 import {
+  identityKey,
+  identityRevisionKey,
   incomingKey,
   parseKey,
   queueKey,
@@ -39,8 +49,9 @@ class EmbeddedTarget implements StoreTarget {
   readonly name: string
   readonly #level: Level
   readonly #path: string
-  /** Sessions as `c<id>` and `g<key>`, retained as `r<topic>`, wills as `w<client id>`. */
+  /** Sessions as `c<id>` and `g<key>`, retained as `r<topic>`, wills as `w<client id>`, identities as `u<field>`. */
   readonly #there = new Set<string>()
+  #identityRevision = 0
   readonly #numbers = new Map<string, number>()
   #nextNumber = 1
   #batch: LevelBatch
@@ -83,6 +94,10 @@ class EmbeddedTarget implements StoreTarget {
     return this.#there.has(`w${clientId}`)
   }
 
+  hasIdentity(kind: IdentityKind, name: string): boolean {
+    return this.#there.has(`u${identityField(kind, name)}`)
+  }
+
   async putEntries(session: MovedSession, entries: readonly QueueEntry[]): Promise<void> {
     const number = this.#numberOf(session)
     for (const { seq, qos, message } of entries) {
@@ -118,6 +133,12 @@ class EmbeddedTarget implements StoreTarget {
     await this.#flushIfFull()
   }
 
+  async putIdentity({ kind, name, revision, json }: StoredIdentity): Promise<void> {
+    this.#identityRevision = Math.max(this.#identityRevision, revision)
+    this.#batch.put(identityKey(identityField(kind, name)), encodeIdentity(revision, json))
+    await this.#flushIfFull()
+  }
+
   async flush(): Promise<void> {
     const batch = this.#batch
     this.#batch = this.#level.begin()
@@ -125,6 +146,9 @@ class EmbeddedTarget implements StoreTarget {
   }
 
   async finish(): Promise<void> {
+    const revision = Number((await this.#level.get(identityRevisionKey)) ?? 0) || 0
+    if (this.#identityRevision > revision)
+      this.#batch.put(identityRevisionKey, Buffer.from(String(this.#identityRevision)))
     this.#batch.put(versionKey, Buffer.of(VERSION))
     await this.flush()
   }
@@ -158,6 +182,9 @@ class EmbeddedTarget implements StoreTarget {
           case 'retained':
           case 'will':
             this.#there.add(`${parsed.kind === 'will' ? 'w' : 'r'}${parsed.name}`)
+            break
+          case 'identity':
+            this.#there.add(`u${parsed.name}`)
             break
           case 'subscription':
           case 'queue':

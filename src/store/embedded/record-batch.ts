@@ -1,4 +1,11 @@
-import type { StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
+import type {
+  IdentityKind,
+  StoredIdentity,
+  StoredMessage,
+  StoredSubscription,
+  StoredWill,
+} from '../contract.ts'
+import { encodeIdentity, identityField } from '../identities.ts'
 import type { Records } from '../journal.ts'
 import type { SessionHandle } from '../session-index.ts'
 import {
@@ -11,7 +18,16 @@ import {
   VERSION,
 } from '../codec.ts'
 import type { CommitBatch } from './group-commit.ts'
-import { incomingKey, queueKey, retainedKey, sessionKey, subscriptionKey, willKey } from './keys.ts'
+import {
+  identityKey,
+  identityRevisionKey,
+  incomingKey,
+  queueKey,
+  retainedKey,
+  sessionKey,
+  subscriptionKey,
+  willKey,
+} from './keys.ts'
 import type { LevelBatch } from './level.ts'
 
 const present = Buffer.of(VERSION)
@@ -99,5 +115,17 @@ export class RecordBatch implements Records, CommitBatch {
 
   deleteWill(clientId: string): void {
     this.raw.del(willKey(clientId))
+  }
+
+  putIdentity({ kind, name, revision, json }: StoredIdentity): void {
+    this.raw.put(identityKey(identityField(kind, name)), encodeIdentity(revision, json))
+  }
+
+  deleteIdentity(kind: IdentityKind, name: string): void {
+    this.raw.del(identityKey(identityField(kind, name)))
+  }
+
+  putIdentityRevision(revision: number): void {
+    this.raw.put(identityRevisionKey, Buffer.from(String(revision)))
   }
 }

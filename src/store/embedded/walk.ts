@@ -1,4 +1,11 @@
-import type { QueueEntry, SessionKind, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
+import type {
+  QueueEntry,
+  SessionKind,
+  StoredIdentity,
+  StoredMessage,
+  StoredSubscription,
+  StoredWill,
+} from '../contract.ts'
 import {
   decodeEntry,
   decodeMessage,
@@ -7,6 +14,7 @@ import {
   type SessionRecord,
   VERSION,
 } from '../codec.ts'
+import { decodeIdentity } from '../identities.ts'
 import { allOf, KeyKind, parseKey } from './keys.ts'
 import type { Level, LevelEntry } from './level.ts'
 
@@ -22,6 +30,7 @@ export type StoredRecord =
   | { readonly kind: 'entry'; readonly owner: number; readonly entry: QueueEntry }
   | { readonly kind: 'retained'; readonly message: StoredMessage }
   | { readonly kind: 'will'; readonly will: StoredWill }
+  | { readonly kind: 'identity'; readonly identity: StoredIdentity }
   /** The value, or the key, is none that we would have written. */
   | { readonly kind: 'corrupt' }
 
@@ -41,6 +50,7 @@ const order = [
   KeyKind.queue,
   KeyKind.retained,
   KeyKind.will,
+  KeyKind.identity,
 ] as const
 
 /** Every record of the store, in portions. */
@@ -81,6 +91,10 @@ export function decodeRecord(key: Buffer, value: Buffer): StoredRecord | undefin
     case 'will': {
       const message = decodeMessage(value)
       return message && { kind: 'will', will: { clientId: parsed.name, message } }
+    }
+    case 'identity': {
+      const identity = decodeIdentity(parsed.name, value)
+      return identity && { kind: 'identity', identity }
     }
     default:
       return undefined

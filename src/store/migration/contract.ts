@@ -1,4 +1,12 @@
-import type { QueueEntry, SessionKind, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
+import type {
+  IdentityKind,
+  QueueEntry,
+  SessionKind,
+  StoredIdentity,
+  StoredMessage,
+  StoredSubscription,
+  StoredWill,
+} from '../contract.ts'
 
 /** A session as it is moved between stores; its queue comes by itself, in portions. */
 export interface MovedSession {
@@ -25,6 +33,7 @@ export interface StoreSource {
   queue(session: MovedSession): AsyncIterable<readonly QueueEntry[]>
   retained(): AsyncIterable<readonly StoredMessage[]>
   wills(): AsyncIterable<readonly StoredWill[]>
+  identities(): AsyncIterable<readonly StoredIdentity[]>
   /** Values that could not be read, and are not given. */
   readonly unreadable: number
   close(): Promise<void>
@@ -51,10 +60,12 @@ export interface StoreTarget {
   hasSession(kind: SessionKind, id: string): boolean
   hasRetained(topic: string): boolean
   hasWill(clientId: string): boolean
+  hasIdentity(kind: IdentityKind, name: string): boolean
   putEntries(session: MovedSession, entries: readonly QueueEntry[]): Promise<void>
   putSession(session: PlacedSession): Promise<void>
   putRetained(message: StoredMessage): Promise<void>
   putWill(will: StoredWill): Promise<void>
+  putIdentity(record: StoredIdentity): Promise<void>
   /** Everything put is durable, as far as the store can tell. */
   flush(): Promise<void>
   /** Reads back what it holds. */

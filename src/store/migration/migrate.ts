@@ -23,7 +23,9 @@ export interface MovedCounts {
   queuedBytes: number
   retainedMessages: number
   wills: number
-  /** Sessions, retained messages and wills that were there already. */
+  /** With groups and roles. */
+  identities: number
+  /** Sessions, retained messages, wills and identities that were there already. */
   skipped: number
   /** Values of the source that could not be read. */
   unreadable: number
@@ -58,6 +60,7 @@ class Migration {
     queuedBytes: 0,
     retainedMessages: 0,
     wills: 0,
+    identities: 0,
     skipped: 0,
     unreadable: 0,
   }
@@ -103,6 +106,19 @@ class Migration {
         this.counts.wills++
       }
     }
+    for await (const records of this.#source.identities()) {
+      for (const record of records) {
+        const { kind, name, json } = record
+        if (this.#target.hasIdentity(kind, name)) {
+          this.counts.skipped++
+          continue
+        }
+        await this.#target.putIdentity(record)
+        this.#put.set(`${kind} record ${name}`, json)
+        this.counts.identities++
+      }
+      this.#progress()
+    }
     this.counts.unreadable = this.#source.unreadable
   }
 
@@ -129,6 +145,9 @@ class Migration {
     }
     for await (const wills of written.wills()) {
       for (const { clientId, message } of wills) compare(`will ${clientId}`, () => digestOfMessage(message))
+    }
+    for await (const records of written.identities()) {
+      for (const { kind, name, json } of records) compare(`${kind} record ${name}`, () => json)
     }
     for (const name of missing.keys()) throw notTheSame(name, 'is missing')
   }

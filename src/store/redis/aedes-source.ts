@@ -100,6 +100,9 @@ class AedesSource implements StoreSource {
     })
   }
 
+  /** Aedes has none. */
+  async *identities(): AsyncGenerator<never> {}
+
   close(): Promise<void> {
     this.#redis.close()
     return Promise.resolve()

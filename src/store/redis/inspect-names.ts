@@ -22,6 +22,8 @@ const singles = new Set([
   'inboxpos',
   'inboxbytes',
   'bans',
+  'identities',
+  'identityrev',
   'dying',
   'lastbeat',
   'graceuntil',

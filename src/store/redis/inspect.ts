@@ -1,5 +1,6 @@
 import type { RedisConfig } from '../../config/cluster-schema.ts'
 import type { QueueEntry } from '../contract.ts'
+import { decodeIdentity } from '../identities.ts'
 import type { Inspection, SessionFacts, StoreInspector } from '../inspection.ts'
 import { type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT, UNFINISHED } from './format.ts'
@@ -75,12 +76,14 @@ async function inspectRedis(inspecting: Inspecting): Promise<Inspection> {
   }
   const retained = await inspectRetained(redis, found, isLive)
   const wills = await inspectOwners(redis, found, isLive)
+  const identities = await inspectIdentities(redis, found)
   await inspectNames(redis, found, kids, isLive)
   return {
     sessions,
     retainedMessages: retained.count,
     retainedBytes: retained.bytes,
     wills,
+    identities,
     quarantined: Number(aside),
     size: { memoryBytes: Number(/^used_memory:(\d+)/m.exec(String(info))?.[1] ?? 0) },
     problems: found.problems,
@@ -202,6 +205,25 @@ async function inspectEnd(inspecting: Inspecting, records: StoredRecords, name: 
     const what = `${name}: ends at ${new Date(expiresAtMs).toISOString()}, and nobody looks`
     found.add(what, 'correct', ['zadd', redis.key('expiry'), expiresAtMs, kid])
   }
+}
+
+async function inspectIdentities(redis: DirectRedis, found: Findings): Promise<number> {
+  const fields = new Set<string>()
+  for await (const portion of redis.hashes(redis.key('identities'))) {
+    for (const [bytes, value] of portion) {
+      const field = bytes.toString()
+      if (fields.has(field)) continue
+      fields.add(field)
+      if (decodeIdentity(field, value) !== undefined) continue
+      const remove = ['hdel', redis.key('identities'), bytes] as const
+      found.add(`identity ${JSON.stringify(field.slice(1))}: is damaged`, 'set aside', remove, {
+        name: 'identities',
+        field: bytes,
+        value,
+      })
+    }
+  }
+  return fields.size
 }
 
 async function inspectRetained(

@@ -1,6 +1,7 @@
 import type { RedisConfig } from '../../config/cluster-schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import type { QueueEntry, StoredMessage, StoredWill } from '../contract.ts'
+import type { QueueEntry, StoredIdentity, StoredMessage, StoredWill } from '../contract.ts'
+import { decodeIdentity } from '../identities.ts'
 import type { MovedSession, StoreSource } from '../migration/contract.ts'
 import { type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT } from './format.ts'
@@ -78,6 +79,8 @@ export function readRedis(redis: DirectRedis): StoreSource {
     queue,
     retained: (): AsyncGenerator<readonly StoredMessage[]> => decoded('retained', decodeRetained),
     wills: (): AsyncGenerator<readonly StoredWill[]> => decoded('wills', decodeWill),
+    identities: (): AsyncGenerator<readonly StoredIdentity[]> =>
+      decoded('identities', (field, value) => decodeIdentity(field.toString(), value)),
     get unreadable() {
       return unreadable
     },

@@ -1,8 +1,16 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import type { RedisConfig } from '../../config/cluster-schema.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import type { QueueEntry, SessionKind, StoredMessage, StoredWill } from '../contract.ts'
+import type {
+  IdentityKind,
+  QueueEntry,
+  SessionKind,
+  StoredIdentity,
+  StoredMessage,
+  StoredWill,
+} from '../contract.ts'
 import { encodeEntry, encodeMessage, encodeSubscription } from '../codec.ts'
+import { encodeIdentity, identityField } from '../identities.ts'
 import type { MovedSession, PlacedSession, StoreSource, StoreTarget } from '../migration/contract.ts'
 import { type DirectCommand, type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT, UNFINISHED } from './format.ts'
@@ -33,8 +41,9 @@ class RedisTarget implements StoreTarget {
   readonly name: string
   readonly written: StoreSource
   readonly #redis: DirectRedis
-  /** Sessions as kid, retained as `r<topic>`, wills as `w<client id>`. */
+  /** Sessions as kid, retained as `r<topic>`, wills as `w<client id>`, identities as `u<field>`. */
   readonly #there = new Set<string>()
+  #identityRevision = 0
   /** Sessions whose remains of an interrupted run are gone. */
   readonly #begun = new Set<string>()
   #waiting: DirectCommand[] = []
@@ -77,6 +86,10 @@ class RedisTarget implements StoreTarget {
 
   hasWill(clientId: string): boolean {
     return this.#there.has(`w${clientId}`)
+  }
+
+  hasIdentity(kind: IdentityKind, name: string): boolean {
+    return this.#there.has(`u${identityField(kind, name)}`)
   }
 
   async putEntries(session: MovedSession, entries: readonly QueueEntry[]): Promise<void> {
@@ -132,6 +145,13 @@ class RedisTarget implements StoreTarget {
     await this.#flushIfFull()
   }
 
+  async putIdentity({ kind, name, revision, json }: StoredIdentity): Promise<void> {
+    this.#identityRevision = Math.max(this.#identityRevision, revision)
+    const field = identityField(kind, name)
+    this.#put('hset', this.#redis.key('identities'), field, encodeIdentity(revision, json))
+    await this.#flushIfFull()
+  }
+
   async flush(): Promise<void> {
     const commands = this.#waiting
     this.#waiting = []
@@ -149,7 +169,9 @@ class RedisTarget implements StoreTarget {
         bytes += decodeRetained(topic, value)?.payload.length ?? 0
       }
     }
+    const revision = Number(await this.#redis.command('get', this.#redis.key('identityrev')))
     await this.#redis.commands([
+      ['set', this.#redis.key('identityrev'), Math.max(this.#identityRevision, revision)],
       ['set', this.#redis.key('retainedbytes'), bytes],
       ['set', this.#redis.key('format'), FORMAT],
     ])
@@ -165,6 +187,7 @@ class RedisTarget implements StoreTarget {
       ['sessions', ''],
       ['retained', 'r'],
       ['wills', 'w'],
+      ['identities', 'u'],
     ] as const) {
       for await (const found of this.#redis.hashes(this.#redis.key(name))) {
         for (const [field] of found) this.#there.add(`${mark}${field.toString()}`)

@@ -4,6 +4,7 @@ import { encodeSubscription } from '../codec.ts'
 import { isExpired } from '../retained-index.ts'
 import { Claims } from './claims.ts'
 import type { RedisLink, RedisStore, ScriptArgument } from './contract.ts'
+import { RedisIdentities } from './identities.ts'
 import { loadSessions } from './load.ts'
 import { Publishes } from './publishes.ts'
 import { RedisQueues } from './queues.ts'
@@ -37,6 +38,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
   const retained = new RetainedReplica(link, limits)
   const queues = new RedisQueues(link, requests, replica)
   const wills = new Wills(requests)
+  const identities = new RedisIdentities(link, requests)
   const claims = new Claims({ requests, wills, replica, queues, limits, now })
   const publishes = new Publishes({ requests, replica, retained, queues, claims, wills, limits })
   const sweeper = new Sweep(link, requests, replica)
@@ -48,6 +50,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
     const startedMs = performance.now()
     corruptValues += await loadSessions(requests, replica, position, !isLoaded)
     await retained.load()
+    await identities.load()
     isLoaded = true
     const tookMs = Math.round(performance.now() - startedMs)
     log.info({ sessions: replica.index.size, retained: retained.index.size, tookMs }, 'loaded from redis')
@@ -148,7 +151,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
       wills: wills.of.size,
       droppedMessages: publishes.droppedMessages,
       droppedRetained: publishes.droppedRetained,
-      corruptValues: corruptValues + queues.corruptValues + retained.corruptValues,
+      corruptValues: corruptValues + queues.corruptValues + retained.corruptValues + identities.corruptValues,
       pendingWrites: link.writer.pendingWrites,
       pendingBytes: link.writer.pendingBytes,
       commits: link.writer.commits,
@@ -196,6 +199,7 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
     putWill: (will) => wills.put(will, claims.numberOf(will.clientId) ?? 0),
     deleteWill: (clientId) => wills.delete(clientId),
     wills: wills.of,
+    identities,
     retained(topic) {
       const message = retained.index.get(topic)
       return message !== undefined && isExpired(message, now()) ? undefined : message
