@@ -32,6 +32,7 @@ import type { Interceptor, InterceptorEntry, InterceptorPlace } from './hooks/in
 import { buildInterceptors, type PlacedInterceptor } from './hooks/interceptor-module.ts'
 import type { Handler, ManagedHandler } from './hooks/types.ts'
 import { createIdentityOperations } from './identities/administration.ts'
+import { Directory } from './identities/directory.ts'
 import { createAdmission, type Admission } from './listeners/admission.ts'
 import { openListener, type Listener, type ListenerEvents } from './listeners/listener.ts'
 import type { RefusedConnection } from './listeners/lobby.ts'
@@ -93,6 +94,7 @@ export interface RunningBroker {
 
 interface Chain {
   readonly profile: ListenerProfile
+  readonly configs: readonly HandlerConfig[]
   readonly handlers: readonly ManagedHandler[]
   readonly interceptors: readonly PlacedInterceptor[]
 }
@@ -112,11 +114,14 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
   const undo: (() => Promise<unknown> | undefined)[] = []
   const notReady = new Set(['starting'])
   try {
+    const directory = new Directory(log)
+    undo.push(() => Promise.resolve(directory.close()))
     const chains: Chain[] = []
     undo.push(() => closeHandlers(chains))
     for (const listener of config.listeners) {
       const { handlers: own = [], interceptors: ownInterceptors = [] } = options
-      chains.push(await createListenerChain(listener, { config, own, ownInterceptors, counters, log }))
+      const context = { config, own, ownInterceptors, counters, directory, log }
+      chains.push(await createListenerChain(listener, context))
     }
 
     const { store, cluster } = await createStoreAndCluster(config, log)
@@ -152,6 +157,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tracing,
       listeners,
       bridges: () => bridges?.figures() ?? [],
+      identities: () => directory.figures(),
     })
     const doors: Door[] = []
     const draining = new Draining({ broker, doors, notReady, log })
@@ -174,7 +180,12 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tunnels,
       draining,
       listeners: () => listeners,
-      identities: createIdentityOperations(),
+      identities: createIdentityOperations({
+        directory,
+        store: store.identities,
+        limits: config.identities,
+        isInForce: chains.some((chain) => chain.configs.some(({ type }) => type === 'dynamic')),
+      }),
       isStarted: () => !notReady.has('starting'),
       log,
       why: createWhy({
@@ -206,6 +217,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     undo.push(() => admin?.close())
 
     undo.push(() => store.close())
+    store.identities.listen(directory)
     await store.open()
     undo.push(() => broker.close())
     await broker.start()
@@ -214,9 +226,9 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
 
     for (const { profile, handlers } of chains) {
       for (const handler of handlers) {
-        handler.onChange?.((session) => {
+        handler.onChange?.((concerned) => {
           broker
-            .recheck(profile, session)
+            .recheck(profile, concerned)
             .catch((error: unknown) => log.error({ err: error }, 'recheck failed'))
         })
       }
@@ -292,6 +304,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       bridges,
       listeners,
       chains,
+      directory,
       notReady,
       draining,
       operations,
@@ -362,14 +375,15 @@ interface ChainContext {
   readonly own: readonly Handler[]
   readonly ownInterceptors: readonly InterceptorEntry[]
   readonly counters: BrokerCounters
+  readonly directory: Directory
   readonly log: Log
 }
 
 async function createListenerChain(listener: ListenerConfig, context: ChainContext): Promise<Chain> {
-  const { config, counters, log } = context
+  const { config, counters, directory, log } = context
   const name = listenerName(listener)
   const configs: readonly HandlerConfig[] = listener.handlers ?? config.handlers
-  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint, counters })
+  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint, counters, directory })
   const placed = await buildInterceptors(listener.interceptors).catch(async (error: unknown) => {
     await Promise.allSettled(handlers.map(async (handler) => handler.close?.()))
     throw error
@@ -401,7 +415,7 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
     mountpoint: listener.mountpoint,
     interceptors: createInterceptors(name, placed, context),
   }
-  return { profile, handlers, interceptors: placed }
+  return { profile, configs, handlers, interceptors: placed }
 }
 
 /** Undefined: the listener has none. */
@@ -479,6 +493,7 @@ interface RunningParts {
   readonly bridges: RunningBridges | undefined
   readonly listeners: readonly Listener[]
   readonly chains: readonly Chain[]
+  readonly directory: Directory
   readonly notReady: Set<string>
   readonly draining: Draining
   readonly operations: Operations
@@ -500,6 +515,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     bridges,
     listeners,
     chains,
+    directory,
     notReady,
     draining,
     operations,
@@ -530,6 +546,7 @@ function createRunning(parts: RunningParts): RunningBroker {
     await cluster.leave()
     await store.close()
     await closeHandlers(chains)
+    directory.close()
     await tracing?.close()
     await admin?.close()
     log.info('broker stopped')

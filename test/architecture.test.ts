@@ -69,6 +69,7 @@ const allowed: Record<string, readonly string[]> = {
     'log.ts',
     'counters.ts',
     'broker/topics.ts',
+    'identities/',
     'config/schema.ts',
     'config/jwt-schema.ts',
     'config/webhook-schema.ts',
@@ -138,6 +139,7 @@ const allowed: Record<string, readonly string[]> = {
   identities: [
     'log.ts',
     'hooks/types.ts',
+    'hooks/log.ts',
     'hooks/password-hash.ts',
     'broker/topics.ts',
     'store/contract.ts',

@@ -6,6 +6,7 @@ import { clusterMetrics } from './cluster-metric-list.ts'
 import { handlerMetrics } from './handler-metric-list.ts'
 import { processMetrics } from './process-metric-list.ts'
 import { byKey, one, type Sample } from './samples.ts'
+import { identityMetrics } from './identity-metric-list.ts'
 import { limitMetrics, storeMetrics } from './store-metric-list.ts'
 import { tunnelMetrics } from './tunnel-metric-list.ts'
 
@@ -169,6 +170,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...messageMetrics,
   ...sessionMetrics,
   ...storeMetrics,
+  ...identityMetrics,
   ...limitMetrics,
   ...tunnelMetrics,
   ...clusterMetrics,

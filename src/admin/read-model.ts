@@ -46,6 +46,18 @@ export interface ClusterFigures {
   readonly pendingBytes: number
 }
 
+/** Of the dynamic handler, now and since the start. */
+export interface IdentityFigures {
+  readonly identities: number
+  readonly groups: number
+  readonly roles: number
+  /** Writes, of all pods. */
+  readonly changes: number
+  readonly unreadable: number
+  /** CONNECTs that were refused, by why. */
+  readonly refused: Readonly<Record<string, number>>
+}
+
 /** What the configuration allows; counters and gauges are looked at beside it. */
 export interface LimitFigures {
   readonly maxConnections: number
@@ -85,6 +97,8 @@ export interface BrokerReadModel {
   /** Undefined: `$tunnel/` is not routed. */
   tunnels(): TunnelFigures | undefined
   bridges(): readonly BridgeFigures[]
+  /** Undefined: there are none that could be known. */
+  identities(): IdentityFigures | undefined
   /** Undefined: it is alone. */
   cluster(): ClusterFigures | undefined
 }

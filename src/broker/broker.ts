@@ -83,6 +83,8 @@ export class Broker implements InterceptedBroker {
   readonly #wills: Wills
   readonly #interceptedBy = new Map<Interceptors, PacketHandler>()
   #engine: Engine | undefined
+  /** How often rights have changed. */
+  #rechecks = 0
   #timers: NodeJS.Timeout[] = []
   #sysRetained: (filter: string) => readonly Message[] = () => []
 
@@ -211,7 +213,10 @@ export class Broker implements InterceptedBroker {
     await this.sessions.restore(Date.now())
     this.#engine = await Engine.start(
       {
-        authenticate: (connection) => this.#connecting.authenticate(connection),
+        authenticate: (connection) => {
+          connection.rechecksSeen = this.#rechecks
+          return this.#connecting.authenticate(connection)
+        },
         attach: (connection) => this.#connecting.attach(connection),
         ready: (connection) => this.#ready(connection),
         will: (connection) => this.#publishWill(connection),
@@ -309,6 +314,11 @@ export class Broker implements InterceptedBroker {
     connection.profile.guard.connect(connection.session!)
     connection.opened()
     connection.clientSession?.outbox.resume()
+    // Rights have changed since authConnect was asked, when it was not among the live ones.
+    if (connection.rechecksSeen !== this.#rechecks)
+      this.#recheckOne(connection).catch((error: unknown) =>
+        this.#context.log.error({ err: error }, 'recheck failed'),
+      )
   }
 
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
@@ -423,26 +433,38 @@ export class Broker implements InterceptedBroker {
   /** Sessions that ended because their clients stayed away, since the start. */
   expiredCount = 0
 
-  /** Rights have changed: asks again for every live connection of this listener, or for one of them. */
-  async recheck(profile: ListenerProfile, session?: Session): Promise<void> {
-    for (const connection of this.#connectionsOf(profile, session)) {
+  /** Rights have changed: asks again for live connections of this listener; `concerned`: one, or those; undefined: all. */
+  async recheck(
+    profile: ListenerProfile,
+    concerned?: Session | ((session: Session) => boolean),
+  ): Promise<void> {
+    this.#rechecks++
+    for (const connection of this.#connectionsOf(profile, concerned)) {
       if (connection.profile !== profile || connection.phase !== 'open') continue
-      const allowed = await profile.guard.stillAllowed(connection.session!)
-      if (!allowed) {
-        connection.close({ kind: 'revoked', detail: 'rights have changed' })
-        continue
-      }
-      if (connection.tunnelEnd !== undefined) await this.#context.tunnels?.recheck(connection.tunnelEnd)
-      await this.#recheckSubscriptions(connection).catch((error: unknown) => {
-        this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
-        // What was taken away is stored still, and may be heard of again: it is asked for when the client is back.
-        connection.close({ kind: 'revoked', detail: 'rights have changed' })
-      })
+      await this.#recheckOne(connection)
     }
   }
 
-  #connectionsOf({ mountpoint }: ListenerProfile, session: Session | undefined): Connection[] {
-    if (session === undefined) return [...this.connections]
+  async #recheckOne(connection: Connection): Promise<void> {
+    const allowed = await connection.profile.guard.stillAllowed(connection.session!)
+    if (!allowed) return connection.close({ kind: 'revoked', detail: 'rights have changed' })
+    if (connection.tunnelEnd !== undefined) await this.#context.tunnels?.recheck(connection.tunnelEnd)
+    await this.#recheckSubscriptions(connection).catch((error: unknown) => {
+      this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
+      // What was taken away is stored still, and may be heard of again: it is asked for when the client is back.
+      connection.close({ kind: 'revoked', detail: 'rights have changed' })
+    })
+  }
+
+  #connectionsOf(
+    { mountpoint }: ListenerProfile,
+    concerned: Session | ((session: Session) => boolean) | undefined,
+  ): Connection[] {
+    if (concerned === undefined) return [...this.connections]
+    // Here and now: what comes later is about what is so then.
+    if (typeof concerned === 'function')
+      return [...this.connections].filter(({ session, phase }) => phase === 'open' && concerned(session!))
+    const session = concerned
     // Many may end at once, so each is found without a look at the others.
     const connection = this.sessions.connectionOf(sessionIdOf(session.id, mountpoint))
     return connection?.session === session ? [connection] : []

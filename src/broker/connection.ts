@@ -109,6 +109,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   willSettled: Promise<void> | undefined
   /** Said so in its CONNECT: not sent what it has published itself, and RETAIN as it was published. */
   isBridge = false
+  /** How often rights had changed when authConnect was asked. */
+  rechecksSeen = 0
   /** It counts towards the limit of this user. */
   countedUser: string | undefined
   /** The last topic that was found legal: publishers repeat theirs. */

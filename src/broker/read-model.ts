@@ -3,6 +3,7 @@ import type {
   BrokerReadModel,
   CertificateFigures,
   ClusterFigures,
+  IdentityFigures,
 } from '../admin/read-model.ts'
 import type { Cluster } from '../cluster/contract.ts'
 import type { Config } from '../config/schema.ts'
@@ -27,6 +28,7 @@ export interface ReadModelParts {
   readonly broker: () => Broker | undefined
   readonly tunnels: () => TunnelRouter | undefined
   readonly bridges: () => readonly BridgeFigures[]
+  readonly identities?: () => IdentityFigures
   readonly tracing?: Tracing | undefined
   /** Listeners that are open, as far as they have certificates. */
   readonly listeners: readonly { readonly name: string; readonly certificateEndsAtMs: number | undefined }[]
@@ -61,6 +63,7 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
       return tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() }
     },
     bridges: parts.bridges,
+    identities: () => parts.identities?.(),
     cluster: () => clusterFigures(parts.cluster()),
   }
 }

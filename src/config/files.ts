@@ -61,6 +61,7 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
 function handlerFiles(handler: HandlerConfig): (readonly [ConfigPath, string | undefined])[] {
   switch (handler.type) {
     case 'anonymous':
+    case 'dynamic':
       return []
     case 'password-file':
     case 'acl-file':

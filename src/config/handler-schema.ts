@@ -36,6 +36,11 @@ export const handlerSchema = z
       })
       .describe('Who may publish and subscribe to what.'),
     z
+      .strictObject({ type: z.literal('dynamic') })
+      .describe(
+        'Identities, groups and roles in the store, managed by the API, the dashboard and `tunnelmq identity`.',
+      ),
+    z
       .strictObject({
         type: z.literal('module'),
         file: filePath().describe(

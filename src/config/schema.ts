@@ -3,6 +3,7 @@ import { adminSchema } from './admin-schema.ts'
 import { bridgeSchema } from './bridge-schema.ts'
 import { clusterSchema, redisSchema } from './cluster-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
+import { identitySchema } from './identity-schema.ts'
 import { listenerSchema } from './listener-schema.ts'
 import { tracingSchema } from './tracing-schema.ts'
 import { tunnelSchema } from './tunnel-schema.ts'
@@ -207,6 +208,7 @@ export const configSchema = z
     retained: retainedSchema.prefault({}),
     limits: limitsSchema.prefault({}),
     auth: authSchema.prefault({}),
+    identities: identitySchema.prefault({}),
     tunnel: tunnelSchema.prefault({}),
     bridges: z.array(bridgeSchema).default([]).describe('Bridges to other MQTT brokers.'),
     admin: adminSchema.prefault({}),

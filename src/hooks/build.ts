@@ -1,6 +1,8 @@
 import type { HandlerConfig } from '../config/schema.ts'
 import { createBrokerCounters, type BrokerCounters } from '../counters.ts'
 import { createAclFileHandler } from './acl-file.ts'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import type { Directory } from '../identities/directory.ts'
 import { createAnonymousHandler } from './anonymous.ts'
 import type { HandlerLog } from './log.ts'
 import { createModuleHandler } from './module.ts'
@@ -12,6 +14,8 @@ export interface BuildDependencies {
   /** Of the listener whose chain this is; for `%m` in access lists. */
   readonly mountpoint: string
   readonly counters?: Pick<BrokerCounters, 'keySet' | 'webhook' | 'webhookEndpoint'>
+  /** Identities, for `dynamic`; read when the store is open. */
+  readonly directory?: Directory
 }
 
 /** Makes the handlers of one chain, in order. When one fails, those before it are closed. */
@@ -38,7 +42,7 @@ export async function buildHandlers(
 async function buildHandler(
   config: HandlerConfig,
   name: string,
-  { log, mountpoint, counters = createBrokerCounters() }: BuildDependencies,
+  { log, mountpoint, counters = createBrokerCounters(), directory }: BuildDependencies,
 ): Promise<ManagedHandler> {
   switch (config.type) {
     case 'anonymous':
@@ -47,6 +51,12 @@ async function buildHandler(
       return createPasswordFileHandler({ file: config.file, log, name })
     case 'acl-file':
       return createAclFileHandler({ file: config.file, dialect: config.dialect, mountpoint, log, name })
+    case 'dynamic': {
+      if (directory === undefined)
+        throw new TunnelMQError(ErrorCode.handler, 'There are no identities for a handler `type: dynamic`')
+      const { createDynamicHandler } = await import('./dynamic/handler.ts')
+      return createDynamicHandler({ directory, name })
+    }
     case 'module':
       return createModuleHandler({ file: config.file, options: config.options })
     case 'jwt': {

@@ -132,6 +132,16 @@ export function decoyOf(hash: PasswordHash): PasswordHash {
   return { ...hash, digest: randomBytes(hash.digest.length) }
 }
 
+/** A hash that costs as much as one of {@link hashPassword}, and that no password has. */
+export function createDecoy(): PasswordHash {
+  return {
+    scheme: 'scrypt',
+    ...scryptCost,
+    salt: randomBytes(saltBytes),
+    digest: randomBytes(scryptDigestBytes),
+  }
+}
+
 function scryptOptions(cost: { log2N: number; r: number; p: number }) {
   const { log2N, r, p } = cost
   const N = 2 ** log2N

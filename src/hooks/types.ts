@@ -177,6 +177,9 @@ export interface ManagedHandler extends Handler {
   /** SIGHUP. Rejects with a TunnelMQError that names file and line; the old rights then stay in force. */
   reload?(): Promise<void>
   close?(): Promise<void>
-  /** Called with a listener that is to be run after each change of rights: those of one session, or of all. */
-  onChange?(listener: (session?: Session) => void): void
+  /**
+   * Called with a listener that is to be run after each change of rights: those of one session, of those for which the
+   * function says so (at once), or of all.
+   */
+  onChange?(listener: (concerned?: Session | ((session: Session) => boolean)) => void): void
 }

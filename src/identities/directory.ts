@@ -53,6 +53,18 @@ export class Directory implements IdentityListener {
     this.#log = log
   }
 
+  figures() {
+    const { identities, groups, roles, changes, unreadable, refused } = this
+    return {
+      identities: identities.size,
+      groups: groups.size,
+      roles: roles.size,
+      changes,
+      unreadable,
+      refused,
+    }
+  }
+
   /** After each change, and when a key has ended. */
   onChange(listener: (touched: Touched) => void): void {
     this.#listeners.push(listener)

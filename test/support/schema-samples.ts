@@ -9,6 +9,9 @@ export interface Schema {
   readonly maximum?: number
   readonly minLength?: number
   readonly maxLength?: number
+  readonly items?: Schema
+  readonly minItems?: number
+  readonly maxItems?: number
   readonly properties?: Readonly<Record<string, Schema>>
   readonly required?: readonly string[]
   readonly additionalProperties?: unknown
@@ -19,7 +22,11 @@ export interface Samples {
   readonly invalid: readonly unknown[]
 }
 
-const formats: Readonly<Record<string, string>> = { ipv4: '192.0.2.7', ipv6: '2001:db8::7' }
+const formats: Readonly<Record<string, string>> = {
+  ipv4: '192.0.2.7',
+  ipv6: '2001:db8::7',
+  'date-time': '2099-01-01T00:00:00Z',
+}
 /** A longer one is a matter of the size of the request, and not of its form. */
 const LONGEST = 5_000
 
@@ -30,7 +37,12 @@ export function samplesOf(schema: Schema): Samples {
     const all = schema.anyOf.map(samplesOf)
     return { valid: all.flatMap(({ valid }) => valid), invalid: ['nonsense', 7, null] }
   }
+  if (Array.isArray(schema.type)) return samplesOfTypes(schema, schema.type as readonly string[])
   switch (schema.type) {
+    case 'null':
+      return { valid: [null], invalid: ['nonsense', 7] }
+    case 'array':
+      return arraySamples(schema)
     case 'boolean':
       return { valid: [true, false], invalid: ['yes', 1, null] }
     case 'integer': {
@@ -54,6 +66,30 @@ export function samplesOf(schema: Schema): Samples {
       return objectSamples(schema)
     default:
       throw new Error(`no samples for ${JSON.stringify(schema)}`)
+  }
+}
+
+/** Of what may be null: everything else that is wrong still is. */
+function samplesOfTypes(schema: Schema, types: readonly string[]): Samples {
+  const all = types.map((type) => samplesOf({ ...schema, type }))
+  const invalid = (all[0]?.invalid ?? []).filter((value) => !(value === null && types.includes('null')))
+  return { valid: all.flatMap(({ valid }) => valid), invalid }
+}
+
+function arraySamples({ items = {}, minItems = 0, maxItems = Infinity }: Schema): Samples {
+  const { valid, invalid } = samplesOf(items)
+  const tooMany = maxItems < LONGEST ? [Array.from({ length: maxItems + 1 }, () => valid[0])] : []
+  return {
+    valid: [minItems > 0 ? [valid[0]] : []],
+    invalid: [
+      7,
+      null,
+      'x',
+      {},
+      ...(minItems > 0 ? [[]] : []),
+      ...tooMany,
+      ...invalid.map((value) => [value]),
+    ],
   }
 }
 

@@ -10,6 +10,7 @@ import { clientEndpoints } from './client-endpoints.ts'
 import { createDocument, MISSING_PODS } from './document.ts'
 import type { Endpoint } from './endpoint.ts'
 import { demandScope, type Guard } from './guard.ts'
+import { identityEndpoints } from './identity-endpoints.ts'
 import { insightEndpoints } from './insight-endpoints.ts'
 import { ApiError, asApiError, problemResponse } from './problem.ts'
 import { readJsonBody } from './request-body.ts'
@@ -39,6 +40,7 @@ export const endpoints: readonly Endpoint[] = [
   ...retainedEndpoints,
   ...tunnelEndpoints,
   ...insightEndpoints,
+  ...identityEndpoints,
 ]
 
 /** Answers a request to it. */

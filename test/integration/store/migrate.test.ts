@@ -61,6 +61,9 @@ async function fill(store: Store): Promise<void> {
   await store.readQueue(pump, 0, 100, 1_000_000)
   for (const seq of [1, 2, 5]) store.acknowledge(pump, seq, 2)
   await release(store, pump, 13, 4)
+  const role = { kind: 'role', name: 'ü/%{} "b"', json: '{"name":"ü"}', before: undefined } as const
+  await store.identities.write([role, { ...role, kind: 'group' }], 0)
+  await store.identities.write([{ ...role, kind: 'identity', name: 'pump' }], 1)
   await store.putWill({ clientId: 'pump', message: message('gone', 'pump') })
   await store.sessionDisconnected(pump, { expiresAtMs: 5_000_000_000_000, sentUpToSeq: 9 })
   for (const session of [idle, odd]) {
@@ -94,6 +97,7 @@ describe('tunnelmq store migrate', () => {
       queuedBytes: expect.any(Number) as number,
       retainedMessages: 2,
       wills: 1,
+      identities: 3,
       skipped: 0,
       unreadable: 0,
     })
@@ -101,6 +105,11 @@ describe('tunnelmq store migrate', () => {
     expect(await askStore('migrate', '--from', url, '--to', pathOf('new'))).toEqual(there)
     expect(await contentOf('new')).toEqual(before)
     expect(await contentOf('old')).toEqual(before)
+    const store = await open('new')
+    // Revisions go on where they were.
+    expect(await store.identities.write([], 1)).toBeUndefined()
+    expect(await store.identities.write([], 2)).toBe(3)
+    await store.close()
   })
 
   it('keeps what may have been sent: it comes again with DUP', async () => {

@@ -35,6 +35,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     fullestQueueRatio: () => 0,
     certificates: () => [],
     tracing: () => undefined,
+    identities: () => undefined,
     bannedCount: () => 0,
     tunnels: () => undefined,
     bridges: () => [],
