@@ -143,7 +143,7 @@ export class Directory implements IdentityListener {
 
   #kindOf(kind: IdentityKind): Kind<RecordOf[IdentityKind]> {
     const kinds = { identity: this.identities, group: this.groups, role: this.roles }
-    return kinds[kind] as Kind<RecordOf[IdentityKind]>
+    return kinds[kind]
   }
 
   #index(name: string, after: Identity | undefined): void {

@@ -83,7 +83,7 @@ export function parseRecord<Kind extends IdentityKind>(
     return undefined
   }
   const isRight = shapes[kind](value) && value.name === name
-  return isRight ? (value as unknown as RecordOf[Kind]) : undefined
+  return isRight ? (value as RecordOf[Kind]) : undefined
 }
 
 type Check = (value: unknown) => boolean

@@ -13,8 +13,8 @@ import type { CompiledRights, SessionRights } from './session-rights.ts'
 export interface Explaining {
   readonly directory: Directory
   readonly rights: SessionRights
-  faultOf(session: Session, identity: Identity | undefined): IdentityRefusal | undefined
-  nameOf(session: Session): string | undefined
+  readonly faultOf: (session: Session, identity: Identity | undefined) => IdentityRefusal | undefined
+  readonly nameOf: (session: Session) => string | undefined
 }
 
 const faults: Readonly<Record<IdentityRefusal, string>> = {

@@ -75,8 +75,8 @@ export class SessionRights {
   constructor(
     directory: Directory,
     of: {
-      nameOf(session: Session): string | undefined
-      isOut(session: Session, identity: Identity): boolean
+      readonly nameOf: (session: Session) => string | undefined
+      readonly isOut: (session: Session, identity: Identity) => boolean
     },
   ) {
     this.#directory = directory
