@@ -11,7 +11,7 @@ export interface CoapRequest {
   readonly method: 'read' | 'observe' | 'forget' | 'publish' | 'delete' | 'discover'
   /** A filter, where it is observed. */
   readonly topic: string
-  /** As asked for by `?qos=`; else 1 for a confirmable message, and 0 for one that is not. */
+  /** As asked for by `?qos=`; else 1 for what is published by a confirmable message, and 0 for the rest. */
   readonly qos: QoS
   readonly retain: boolean
   readonly credentials: DoorCredentials
@@ -45,7 +45,7 @@ export function readRequest(message: CoapMessage, pathPrefix: string): CoapReque
   return {
     method,
     topic: method === 'discover' ? '' : topicOf(path, pathPrefix),
-    qos: query.has('qos') ? qosOf(query.get('qos')!) : isSafe ? 1 : 0,
+    qos: query.has('qos') ? qosOf(query.get('qos')!) : isSafe && method !== 'observe' ? 1 : 0,
     retain: query.has('retain') && booleanOf('retain', query.get('retain')!),
     credentials: credentialsOf(query, first(OptionNumber.username), first(OptionNumber.password)),
     payload: message.payload,

@@ -89,8 +89,8 @@ export class Requests {
 
   #assemble(session: Session, request: CoapRequest, block: Block): Buffer | undefined {
     const { topic, qos, retain, requestTag, payload } = request
-    const key = `${session.key} ${requestTag} ${qos} ${retain} ${topic}`
-    return this.#options.uploads.take(key, block, payload, performance.now())
+    const name = `${requestTag} ${qos} ${retain} ${topic}`
+    return this.#options.uploads.take(session.key, name, block, payload, performance.now())
   }
 
   async #read(session: Session, request: CoapRequest): Promise<Answer> {

@@ -106,8 +106,8 @@ export class CoapServer {
         if (this.#refusalRate.take('', performance.now())) options.refused(address, port, reason)
       },
       gone: ({ key }) => {
-        this.#uploads.deleteOf(`${key} `)
-        this.#downloads.deleteOf(`${key} `)
+        this.#uploads.deleteOf(key)
+        this.#downloads.deleteOf(key)
       },
     })
     this.#requests = new Requests({

@@ -12,6 +12,9 @@ export interface TransferLimits {
   readonly timeoutMs: number
 }
 
+/** Nobody takes the places of all. */
+const MAX_UPLOADS_PER_CLIENT = 4
+
 interface Upload {
   readonly blocks: Buffer[]
   bytes: number
@@ -37,15 +40,17 @@ export class Uploads {
 
   /**
    * Takes one block. The whole body, when it was the last one; undefined: more are to come.
-   * @throws {CoapRefusal} 4.13 (too large), 4.08 (not the next block), 4.00 (not of its size) or 5.03 (too many uploads).
+   * @throws {CoapRefusal} 4.13 (too large), 4.08 (not the next block), 4.00 (not of its size) or 5.03 or 4.29 (too many
+   * uploads).
    */
-  take(key: string, block: Block, payload: Buffer, nowMs: number): Buffer | undefined {
+  take(client: string, name: string, block: Block, payload: Buffer, nowMs: number): Buffer | undefined {
     this.#forget(nowMs)
+    const key = `${client} ${name}`
     if (block.hasMore && payload.length !== block.sizeBytes) {
       this.#uploads.delete(key)
       throw new CoapRefusal(Code.badRequest, 'a block that is not the last has its full size')
     }
-    const upload = block.num === 0 ? this.#begin(key) : this.#uploads.get(key)
+    const upload = block.num === 0 ? this.#begin(client, key) : this.#uploads.get(key)
     const from = block.num * block.sizeBytes
     if (upload === undefined || from !== upload.bytes) {
       // The block before this one again, in a message of its own: its 2.31 was lost.
@@ -69,11 +74,14 @@ export class Uploads {
 
   /** All of one client, which is gone. */
   deleteOf(client: string): void {
-    for (const key of this.#uploads.keys()) if (key.startsWith(client)) this.#uploads.delete(key)
+    for (const key of this.#uploads.keys()) if (key.startsWith(`${client} `)) this.#uploads.delete(key)
   }
 
-  #begin(key: string): Upload {
+  #begin(client: string, key: string): Upload {
     this.#uploads.delete(key)
+    const own = [...this.#uploads.keys()].filter((other) => other.startsWith(`${client} `))
+    if (own.length >= MAX_UPLOADS_PER_CLIENT)
+      throw later(Code.tooManyRequests, 'too many uploads of this client at once')
     if (this.#uploads.size >= this.#limits.maxTransfers)
       throw later(Code.serviceUnavailable, 'too many uploads at once')
     return { blocks: [], bytes: 0, expiresAtMs: 0 }
@@ -130,6 +138,6 @@ export class Downloads {
   }
 
   deleteOf(client: string): void {
-    for (const key of this.#bodies.keys()) if (key.startsWith(client)) this.#bodies.delete(key)
+    for (const key of this.#bodies.keys()) if (key.startsWith(`${client} `)) this.#bodies.delete(key)
   }
 }
