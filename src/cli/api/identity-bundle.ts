@@ -11,7 +11,8 @@ export interface BundleFacts {
   readonly name: string
   readonly clientId: string
   readonly secret: string
-  readonly services: Readonly<Record<string, object>>
+  /** As they are written: a target alone, or with its settings. */
+  readonly services: Readonly<Record<string, string | object>>
   readonly broker: BundleBroker
 }
 

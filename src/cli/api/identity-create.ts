@@ -49,39 +49,25 @@ export function createCommand(command: Command, env: Environment): Command {
 }
 
 async function create(api: ApiClient, flags: CreateFlags, name = ''): Promise<void> {
-  const { group: groups = [], description, bundle } = flags
-  if (flags.passwordStdin === true && !flags.password)
-    throw new TunnelMQError(ErrorCode.usage, 'only one of --password-stdin and --no-password')
+  const { bundle, group: groups = [], description } = flags
+  const isDevice = bundle !== undefined && flags.role === undefined && flags.group === undefined
+  check(flags, name, isDevice)
+  const password = await passwordOf(flags)
   const clientId = flags.clientId ?? (bundle === undefined ? undefined : name)
+  const body: Partial<IdentityRequest> = {
+    name,
+    groups: [...groups],
+    roles: [...(flags.role ?? (isDevice ? [DEVICE_ROLE] : []))],
+    ...(description !== undefined && { description }),
+    ...(clientId !== undefined && { clientId }),
+    ...(password !== undefined && { password }),
+  }
   const prepared = await prepareBundle(api, flags, { name, clientId: clientId ?? name })
   let made: IdentityDetail | undefined
-  let secret: string | undefined
   try {
-    const isDevice = bundle !== undefined && flags.role === undefined && flags.group === undefined
-    if (isDevice && (await ensureDeviceRole(api)))
-      process.stderr.write(
-        `the role ${DEVICE_ROLE} is made, the first time; look: tunnelmq identity role show device\n`,
-      )
-    const password = !flags.password
-      ? undefined
-      : flags.passwordStdin === true
-        ? await askPassword()
-        : makePassword()
-    const roles = flags.role ?? (isDevice ? [DEVICE_ROLE] : [])
-    const body: Partial<IdentityRequest> = {
-      name,
-      groups: [...groups],
-      roles: [...roles],
-      ...(description !== undefined && { description }),
-      ...(clientId !== undefined && { clientId }),
-      ...(password !== undefined && { password }),
-    }
+    if (isDevice) await ensureDeviceRole(api)
     made = await api.ask<IdentityDetail>('POST', '/identities', { body })
-    secret = password
-    if (prepared !== undefined) {
-      secret ??= await makeKey(api, name)
-      await prepared.write(secret)
-    }
+    await prepared?.write(password ?? (await makeKey(api, name)))
   } catch (error) {
     await prepared?.abandon()
     // Without its bundle nobody would have its secret.
@@ -89,13 +75,27 @@ async function create(api: ApiClient, flags: CreateFlags, name = ''): Promise<vo
     throw error
   }
   warn(made.warning)
-  const isSaid = prepared !== undefined || flags.passwordStdin === true || secret === undefined
-  if (isSaid) printDone(`${name} is made`, flags, made)
-  else
-    printSecret(`${printable(name)} is made; this is its password`, secret!, flags, {
-      ...made,
-      password: secret,
-    })
+  // The bundle itself is what is printed.
+  if (bundle === '-') return
+  const isNews = password !== undefined && flags.passwordStdin !== true && prepared === undefined
+  if (!isNews) printDone(`${name} is made`, flags, made)
+  else printSecret(`${printable(name)} is made; this is its password`, password, flags, { ...made, password })
+}
+
+function check(flags: CreateFlags, name: string, isDevice: boolean): void {
+  if (flags.passwordStdin === true && !flags.password)
+    throw new TunnelMQError(ErrorCode.usage, 'only one of --password-stdin and --no-password')
+  // A name that could mean more than one level of a topic is given nothing by %u.
+  if (isDevice && /[+#/]/.test(name))
+    throw new TunnelMQError(
+      ErrorCode.usage,
+      `${printable(name)} has one of + # / in it, for which the role ${DEVICE_ROLE} allows nothing: another name, or --role`,
+    )
+}
+
+async function passwordOf({ password, passwordStdin }: CreateFlags): Promise<string | undefined> {
+  if (!password) return undefined
+  return passwordStdin === true ? askPassword() : makePassword()
 }
 
 async function makeKey(api: ApiClient, name: string): Promise<string> {

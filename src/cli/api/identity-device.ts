@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import type { Role, RoleRequest } from '../../admin/api/identity-resources.ts'
-import { servicesByName } from '../../config/tunnel-endpoint-environment.ts'
 import { nameFault, readServices, readTarget } from '../../config/tunnel-endpoint-syntax.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { collect } from '../config-flags.ts'
@@ -42,11 +41,13 @@ const deviceRole: RoleRequest = {
   ],
 }
 
-/** Makes the role if there is none; one that was changed stays as it is. True: it was made. */
-export async function ensureDeviceRole(api: ApiClient): Promise<boolean> {
-  if ((await api.find<Role>(`/roles/${DEVICE_ROLE}`)) !== undefined) return false
+/** Makes the role if there is none; one that was changed stays as it is. */
+export async function ensureDeviceRole(api: ApiClient): Promise<void> {
+  if ((await api.find<Role>(`/roles/${DEVICE_ROLE}`)) !== undefined) return
   await api.ask<Role>('PUT', `/roles/${DEVICE_ROLE}`, { body: deviceRole })
-  return true
+  process.stderr.write(
+    `the role ${DEVICE_ROLE} is made; what it allows: tunnelmq identity role show ${DEVICE_ROLE}\n`,
+  )
 }
 
 /** A bundle that is not written yet: all that can be wrong with it has been looked at. */
@@ -93,7 +94,7 @@ function say({ file }: BundlePlace, { url, warnings }: BundleBroker): void {
   process.stderr.write(`its bundle, for ${url}, is in ${file}; on the device: tunnelmq agent --config FILE\n`)
 }
 
-function servicesOf(words: readonly string[]): Record<string, object> {
+function servicesOf(words: readonly string[]): Record<string, string | object> {
   const read = words.map((word) => {
     const services = readServices(word, /,/)
     if (typeof services === 'string') throw usage(`--service ${services}`)
@@ -103,7 +104,10 @@ function servicesOf(words: readonly string[]): Record<string, object> {
     const place = readTarget(target)
     if (typeof place === 'string') throw usage(`--service ${place}`)
   }
-  return servicesByName(read.flat())
+  const named = read.flat().map(({ name, ...service }) => [name, service] as const)
+  return Object.fromEntries(
+    named.map(([name, service]) => [name, service.proxyProtocol === undefined ? service.target : service]),
+  )
 }
 
 function usage(message: string): TunnelMQError {

@@ -15,14 +15,13 @@ export function trustNeeded(chain: string, further = ''): TrustNeeded {
   const walked = new Set([leaf])
   let top = leaf
   for (;;) {
-    if (isIssuedBy(top, top)) return { kind: 'private', pem: pemOf(top) }
     const above = candidates.find((one) => !walked.has(one) && isIssuedBy(top, one))
     if (above === undefined) break
     walked.add(above)
     top = above
   }
-  const isPublic = rootCertificates.some((pem) => isIssuedBy(top, new X509Certificate(pem)))
-  return { kind: isPublic ? 'public' : 'unknown' }
+  if (rootCertificates.some((pem) => isIssuedBy(top, new X509Certificate(pem)))) return { kind: 'public' }
+  return isIssuedBy(top, top) ? { kind: 'private', pem: top.toString() } : { kind: 'unknown' }
 }
 
 /** The names of the first certificate, those for devices elsewhere first: names before addresses. */
@@ -41,8 +40,4 @@ function certificatesIn(pem: string): X509Certificate[] {
 
 function isIssuedBy(one: X509Certificate, issuer: X509Certificate): boolean {
   return one.checkIssued(issuer) && one.verify(issuer.publicKey)
-}
-
-function pemOf(certificate: X509Certificate): string {
-  return certificate.toString()
 }
