@@ -62,7 +62,7 @@ export async function createDashboardWorld({
   await storeSessions(join(folder, 'store'), storedSessions)
   const broker = await startTestBroker({
     listeners: [{ name: 'mqtt', type: 'tcp', port: 0, allowAnonymous: true }],
-    handlers: [{ type: 'acl-file', file: join(folder, 'acl') }],
+    handlers: [{ type: 'acl-file', file: join(folder, 'acl') }, { type: 'dynamic' }],
     store: { type: 'embedded', path: join(folder, 'store') },
     admin: { port: 0, keysFile, localKey: false },
   })

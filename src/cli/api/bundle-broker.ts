@@ -5,7 +5,7 @@ import { isLoopback } from '../../config/network-names.ts'
 import { brokerFault, isEncrypted } from '../../config/tunnel-endpoint-syntax.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { ApiClient } from './client.ts'
-import { namesOf, trustNeeded } from './private-ca.ts'
+import { isForHost, namesOf, trustNeeded } from './private-ca.ts'
 
 export interface BrokerWishes {
   /** A whole URL, or a host, with a port or without. */
@@ -71,12 +71,14 @@ export async function bundleBroker(api: ApiClient, wishes: BrokerWishes): Promis
   const url = said?.includes('://')
     ? said
     : placed(way!, said ?? hostOf(way!, api, namesOf(chain.text ?? '')))
+  if (wishes.ca !== undefined && !isEncrypted(url))
+    throw usage(`--ca has no effect with ${url}, which has no TLS`)
   const trust = isEncrypted(url) ? await trustOf(url, way, chain, wishes) : {}
   return {
     url,
     caPem: trust.pem,
     others: said === undefined ? othersOf(ways, way, url) : [],
-    warnings: [...placeWarnings(url, way), ...(trust.warning === undefined ? [] : [trust.warning])],
+    warnings: [...placeWarnings(url, way, chain), ...(trust.warning === undefined ? [] : [trust.warning])],
   }
 }
 
@@ -205,13 +207,17 @@ function wantsCertificate(config: ListenerConfig | undefined): boolean {
   return config?.tls?.clientCa !== undefined && config.tls.requireClientCertificate !== false
 }
 
-function placeWarnings(url: string, way: Way | undefined): string[] {
+function placeWarnings(url: string, way: Way | undefined, { text }: Chain): string[] {
   const host = bare(new URL(url).hostname)
   const isHere = isLoopback(host)
   return [
     isHere &&
       `${url} is this machine for everyone who reads it: the device finds the broker only if it is this one. Elsewhere: --url, with the name by which devices reach it`,
     !isHere && !isEncrypted(url) && `${url} is not encrypted: everyone on the way can read the secret`,
+    text !== undefined &&
+      isEncrypted(url) &&
+      !isForHost(text, host) &&
+      `the certificate of ${way?.listener.name ?? url} is not for ${host}, but for ${namesOf(text).join(', ') || 'no name'}: the device will not take it there; --url with one of these, or tls.servername in the bundle`,
     wantsCertificate(way?.config) &&
       `${way?.listener.name ?? url} wants a certificate of its clients, which a bundle has not: tls.cert and tls.key have to be added`,
   ].filter((warning) => warning !== false)

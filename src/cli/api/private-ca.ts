@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { rootCertificates } from 'node:tls'
 
 /** What has to be trusted for a certificate: nothing more than the system's CAs, these, or something that is not known here. */
@@ -31,6 +32,12 @@ export function namesOf(chain: string): readonly string[] {
   const of = (prefix: string): string[] =>
     words.filter((word) => word.startsWith(prefix)).map((word) => word.slice(prefix.length))
   return [...of('DNS:').filter((name) => !name.includes('*')), ...of('IP Address:')]
+}
+
+/** Whether clients that come to this host take the certificate for its own. */
+export function isForHost(chain: string, host: string): boolean {
+  const leaf = certificatesIn(chain)[0]
+  return (isIP(host) === 0 ? leaf?.checkHost(host) : leaf?.checkIP(host)) !== undefined
 }
 
 function certificatesIn(pem: string): X509Certificate[] {

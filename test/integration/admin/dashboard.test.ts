@@ -6,6 +6,7 @@ import { createDashboardWorld, startEchoAgent, type DashboardWorld } from '../..
 import { eventually } from '../../support/eventually.ts'
 
 const HOSTILE = '<img src=x onerror="globalThis.hit=1">'
+const LONG_NAME = `${'long'.repeat(20)} ${HOSTILE}`
 const SESSIONS = 10_000
 
 let world: DashboardWorld
@@ -235,6 +236,46 @@ describe('agents and tunnels', () => {
   })
 })
 
+describe('identities', () => {
+  it('are made with a role, shown as text with a secret once, kept out, and deleted', async () => {
+    const dialog = page.getByRole('dialog')
+    await go('#/identities')
+    await page.getByRole('button', { name: 'New role' }).click()
+    await dialog.getByLabel('Name').fill('operator')
+    await dialog.getByLabel('Rules').fill('permit publish x')
+    await dialog.getByRole('button', { name: 'Create' }).click()
+    await dialog.getByRole('alert').filter({ hasText: 'Line 1 is not' }).waitFor()
+    await dialog.getByLabel('Rules').fill('deny publish x/secret\nallow publish,subscribe x/%u/#')
+    await dialog.getByRole('button', { name: 'Create' }).click()
+    await row('operator').getByText('allow publish,subscribe x/%u/#').waitFor()
+
+    await page.getByRole('button', { name: 'New identity' }).click()
+    await dialog.getByLabel('Name').fill(HOSTILE)
+    await dialog.getByLabel('Roles').fill('operator')
+    await dialog.getByRole('button', { name: 'Create' }).click()
+    const password = (await dialog.locator('code').textContent()) ?? ''
+    await page.keyboard.press('Escape')
+    const client = await connect('theirs', { username: HOSTILE, password })
+    const closed = new Promise<void>((resolve) => client.once('close', () => resolve()))
+    await row(HOSTILE).getByRole('link').click()
+    await page.getByRole('heading', { name: HOSTILE }).waitFor()
+    await page.getByRole('button', { name: 'New key' }).click()
+    expect(await dialog.locator('code').textContent()).toMatch(/^tmqi_/)
+    await page.keyboard.press('Escape')
+    await page.getByRole('table', { name: 'Keys' }).getByText('never').waitFor()
+    expect(await page.content()).not.toContain(password)
+
+    await page.getByRole('button', { name: 'Disable' }).click()
+    await dialog.getByRole('button', { name: 'Disable' }).click()
+    await closed
+    await page.locator('.badge', { hasText: 'disabled' }).waitFor()
+    await page.locator('.row').getByRole('button', { name: 'Delete' }).click()
+    await dialog.getByRole('button', { name: 'Delete' }).click()
+    await page.getByText('No identity is like that.').waitFor()
+    expect(await page.evaluate("'hit' in globalThis")).toBe(false)
+  })
+})
+
 describe('the other pages', () => {
   it('ban an address and lift it, and say so in the audit', async () => {
     await go('#/bans')
@@ -270,11 +311,21 @@ describe('a key that may only read', () => {
     await world.enter(own, clientHash('pi7'), world.keys.viewer)
     await own.getByText('This key only shows: changes need scope write.').waitFor()
     await own.getByText('both need scope trace').waitFor()
-    for (const hash of [clientHash('pi7'), '#/tunnels', '#/bans', '#/settings', '#/inspect', '#/audit']) {
+    for (const hash of [
+      clientHash('pi7'),
+      '#/tunnels',
+      '#/identities',
+      '#/bans',
+      '#/settings',
+      '#/inspect',
+      '#/audit',
+    ]) {
       await go(hash, own)
       await own.waitForLoadState('networkidle')
       expect(await own.locator('button.danger').count()).toBe(0)
-      expect(await own.getByRole('button', { name: /Start trace|Why\?|^Set$|Accept again/ }).count()).toBe(0)
+      expect(
+        await own.getByRole('button', { name: /Start trace|Why\?|^Set$|Accept again|^New / }).count(),
+      ).toBe(0)
     }
     await own.context().close()
   })
@@ -289,6 +340,8 @@ describe('every page', () => {
     '#/tunnels',
     '#/agent?name=pi7',
     '#/inspect',
+    '#/identities',
+    `#/identity?name=${encodeURIComponent(LONG_NAME)}`,
     '#/pods',
     '#/listeners',
     '#/refusals',
@@ -303,6 +356,12 @@ describe('every page', () => {
       qos: 1,
       retain: true,
     })
+    const made = await fetch(`${world.broker.adminUrl}/api/v1/identities`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${world.keys.boss}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ name: LONG_NAME, clientId: 'c'.repeat(200), description: 'd'.repeat(500) }),
+    })
+    expect(made.status).toBe(201)
     const own = await world.open({ viewport: { width: 360, height: 740 }, colorScheme: 'dark' })
     await world.enter(own)
     for (const hash of [...hashes, clientHash(`${'long'.repeat(40)} ${HOSTILE}`)]) {

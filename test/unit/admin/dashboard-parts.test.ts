@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { RoleRule } from '../../../src/admin/api/identity-resources.ts'
 import type { Overview, RetainedMessage } from '../../../src/admin/api/resources.ts'
 
 /** The pure parts of the dashboard, which is JavaScript of browsers: types are not built for the tests. */
@@ -166,5 +167,25 @@ describe('how to connect', async () => {
     expect(brokerUrl(listeners, 'broker.example.com')).toBe('mqtts://broker.example.com:8883')
     expect(brokerUrl(listeners.slice(0, 2), 'h')).toBe('mqtt://h:1883')
     expect(brokerUrl(listeners.slice(1, 2), 'h')).toBe('ws://h:8083/mqtt')
+  })
+})
+
+describe('rules of a role', async () => {
+  const { readNames, readRules, rulesText } = await part<{
+    readNames: (text: string) => string[]
+    readRules: (text: string) => RoleRule[]
+    rulesText: (rules: readonly RoleRule[]) => string
+  }>('identity-rules.js')
+
+  it('are lines, which are read as they were written', () => {
+    const text = 'deny publish,subscribe a b/%u/#\nallow open pi7/*'
+    const rules = readRules(`\n  ${text.replace(' ', '   ')}  \n\n`)
+    expect(rules).toEqual([
+      { allow: false, actions: ['publish', 'subscribe'], on: 'a b/%u/#' },
+      { allow: true, actions: ['open'], on: 'pi7/*' },
+    ])
+    expect(rulesText(rules)).toBe(text)
+    expect(() => readRules('allow open pi7/*\nallow publish')).toThrow('Line 2 is not')
+    expect(readNames(' a, b  c,')).toEqual(['a', 'b', 'c'])
   })
 })
