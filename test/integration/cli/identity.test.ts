@@ -114,7 +114,7 @@ describe('tunnelmq identity', () => {
     ])
     await done('passwd', 'carol', '--no-password')
     expect(await connects('carol', password)).toBe(false)
-    expect(await failure('create', 'x', '--password-stdin', '--no-password')).toContain('TMQ_USAGE')
+    expect(await failure('create', 'x', '--password-stdin', '--no-password')).toContain('only one of')
   })
 
   it('makes keys that stand in place of the password, until they end or are deleted', async () => {
@@ -146,9 +146,9 @@ describe('tunnelmq identity', () => {
     await done('group', 'set', 'field', '--role', 'sensor')
     const password = await done('create', 'm1', '--group', 'field')
     const client = await connectAsync(broker.url, { username: 'm1', password, reconnectPeriod: 0 })
-    const granted = await client.subscribeAsync(['s/m1/#', 's/m2/#'])
+    await client.subscribeAsync('s/m1/#')
+    await expect(client.subscribeAsync('s/m2/#')).rejects.toThrow('Subscribe error')
     await client.endAsync()
-    expect(granted.map(({ qos }) => qos)).toEqual([0, 128])
     expect(await failure('group', 'delete', 'field')).toContain('CommandFailure')
     await done('set', 'm1', '--no-group', '--role', 'sensor')
     await done('group', 'delete', 'field')
@@ -235,7 +235,7 @@ describe('a bundle', () => {
       ...{ username: 'pi7', password: passwordIn(await readFile(file, 'utf8')), clientId: 'other' },
       ...{ ca: caPem, reconnectPeriod: 0 },
     }).catch((error: unknown) => String(error))
-    expect(own).toContain('Not authorized')
+    expect(own).toContain('Identifier rejected')
 
     await done('disable', 'pi7')
     const { code, stderr } = await connect.ended
