@@ -21,6 +21,7 @@ const broker = await startBroker({
     listeners: [
       { name: 'mqtt', type: 'tcp', port: 0 },
       { name: 'behind-proxy', type: 'tcp', port: 0, proxyProtocol: 'trusted', trustedProxies: ['127.0.0.1'] },
+      { name: 'devices', type: 'tcp', port: 0, handlers: [{ type: 'dynamic' }] },
     ],
     store: { type: 'memory' },
     admin: { port: 0, localKeyFile: join(folder, 'admin.key') },
@@ -99,6 +100,33 @@ const browser = await chromium.launch({
 })
 const key = (await readFile(join(folder, 'admin.key'), 'utf8')).split('\n')[0]
 
+/** @param {'PUT' | 'POST'} method */
+async function send(method, path, body) {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+  const options = { method, headers, body: JSON.stringify(body) }
+  const answer = await fetch(`${broker.adminUrl}/api/v1${path}`, options)
+  if (!answer.ok) throw new Error(`${path}: ${await answer.text()}`)
+}
+const rule = (actions, on, allow = true) => ({ allow, actions: actions.split(','), on })
+const roles = {
+  device: [rule('serve', '%c/*'), rule('publish,subscribe', 'devices/%u/#')],
+  operator: [
+    rule('open', 'vault/*', false),
+    rule('open', '*/ssh'),
+    rule('subscribe', 'devices/#'),
+    rule('subscribe', '$tunnel/+/status'),
+  ],
+  sensor: [rule('publish', 's/%u/config', false), rule('publish,subscribe', 's/%u/#')],
+}
+for (const [name, rules] of Object.entries(roles)) await send('PUT', `/roles/${name}`, { rules })
+await send('PUT', '/groups/field', { roles: ['sensor'], description: 'everything outside' })
+const people = { alice: { roles: ['operator'] }, bob: { roles: ['operator'], isEnabled: false } }
+for (const [name, more] of Object.entries(people)) await send('POST', '/identities', { name, ...more })
+for (const name of ['barn', 'pi7', 'vault'])
+  await send('POST', '/identities', { name, clientId: name, roles: ['device'], password: 'not a secret' })
+await send('POST', '/identities', { name: 'weather-1', clientId: 'weather-1', groups: ['field'] })
+await send('POST', '/identities/weather-1/keys', {})
+
 async function openPage(look, viewport, colorScheme) {
   const context = await browser.newContext({ viewport, colorScheme })
   const page = await context.newPage()
@@ -124,6 +152,7 @@ const shots = [
   { name: 'overview', hash: '#/overview', looks: ['light', 'dark', 'phone'] },
   { name: 'clients', hash: '#/clients', looks: ['dark', 'phone'] },
   { name: 'agents', hash: '#/tunnels', looks: ['light', 'phone'] },
+  { name: 'identities', hash: '#/identities', looks: ['light'] },
   { name: 'agent', hash: '#/agent?name=pi7', looks: ['light'] },
 ]
 for (const { name, hash, looks } of shots) {

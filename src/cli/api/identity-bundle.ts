@@ -39,8 +39,8 @@ export function bundleText({ name, clientId, secret, services, broker }: BundleF
 
 /** Where a bundle goes. Nothing is made for a device before its file can be written. */
 export interface BundlePlace {
-  /** For people. */
-  readonly file: string
+  /** Undefined: standard output. */
+  readonly file: string | undefined
   write(text: string): Promise<void>
   /** Nothing came of it. */
   abandon(): Promise<void>
@@ -50,7 +50,7 @@ export interface BundlePlace {
 export async function reserveBundle(wanted: string | true, name: string): Promise<BundlePlace> {
   if (wanted === '-') {
     return {
-      file: 'standard output',
+      file: undefined,
       write: async (text) => void process.stdout.write(text),
       abandon: async () => undefined,
     }

@@ -91,7 +91,8 @@ export async function prepareBundle(
 
 function say({ file }: BundlePlace, { url, warnings }: BundleBroker): void {
   for (const warning of warnings) process.stderr.write(`tunnelmq: ${warning}\n`)
-  process.stderr.write(`its bundle, for ${url}, is in ${file}; on the device: tunnelmq agent --config FILE\n`)
+  const where = file === undefined ? 'was printed' : `is in ${file}`
+  process.stderr.write(`its bundle, for ${url}, ${where}; on the device: tunnelmq agent --config FILE\n`)
 }
 
 function servicesOf(words: readonly string[]): Record<string, string | object> {
