@@ -18,6 +18,7 @@ export const refusals = [
   'proxy-protocol',
   'tls',
   'websocket',
+  'http',
 ] as const
 export type Refusal = (typeof refusals)[number]
 
@@ -60,6 +61,16 @@ export interface ListenerCounters {
   packetsOut: number
   bytesIn: number
   bytesOut: number
+}
+
+/** What a listener for HTTP has answered. */
+export interface HttpCounters {
+  readonly listener: string
+  /** By status code, of which there are few. */
+  readonly answers: ReadonlyMap<number, number>
+  answered(status: number): void
+  /** Open now. */
+  eventStreams: number
 }
 
 /** The calls of one method of one handler. */
@@ -115,6 +126,9 @@ export interface BrokerCounters {
   readonly listeners: readonly ListenerCounters[]
   /** The counters of a listener, made at first use: keep the object, do not look it up for each message. */
   listener(listener: string, transport: TransportKind): ListenerCounters
+  readonly http: readonly HttpCounters[]
+  /** As {@link listener}. */
+  httpListener(listener: string): HttpCounters
   readonly refused: Record<Refusal, number>
   readonly disconnects: Record<DisconnectReason['kind'], number>
   /** PUBLISH received and sent, by QoS 0, 1, 2. */
@@ -145,6 +159,7 @@ export function createBrokerCounters(): BrokerCounters {
   const webhooks = new Map<string, WebhookCounters>()
   const webhookEndpoints = new Map<string, WebhookEndpointCounters>()
   const keySets = new Map<string, KeySetCounters>()
+  const http = new Map<string, HttpCounters>()
   return {
     get listeners() {
       return [...listeners.values()]
@@ -160,6 +175,10 @@ export function createBrokerCounters(): BrokerCounters {
         bytesIn: 0,
         bytesOut: 0,
       })),
+    get http() {
+      return [...http.values()]
+    },
+    httpListener: (listener) => obtain(http, listener, () => createHttpCounters(listener)),
     refused: zeros(refusals),
     disconnects: zeros(disconnectKinds),
     messagesIn: [0, 0, 0],
@@ -207,6 +226,16 @@ export function createBrokerCounters(): BrokerCounters {
       return [...keySets.values()]
     },
     keySet: (handler) => obtain(keySets, handler, () => ({ handler, fetched: 0, failed: 0 })),
+  }
+}
+
+function createHttpCounters(listener: string): HttpCounters {
+  const answers = new Map<number, number>()
+  return {
+    listener,
+    answers,
+    answered: (status) => void answers.set(status, (answers.get(status) ?? 0) + 1),
+    eventStreams: 0,
   }
 }
 

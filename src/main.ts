@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { listenerName } from './config/listener-name.ts'
 import { withoutSecrets } from './config/print.ts'
 import { createSchemaTree } from './config/schema-tree.ts'
-import type { Config, HandlerConfig, ListenerConfig } from './config/schema.ts'
+import type { Config, HandlerConfig, Limits, ListenerConfig } from './config/schema.ts'
 import { createSingleCluster } from './cluster/single.ts'
 import type { Cluster } from './cluster/contract.ts'
 import { createBrokerCounters, type BrokerCounters, type Refusal } from './counters.ts'
@@ -284,6 +284,9 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         events,
         profile,
         openDoorClient,
+        counters,
+        limits: config.limits,
+        log,
       })
       listeners.push(listener)
       doors.push(listener)
@@ -322,13 +325,23 @@ interface ListenerContext {
   readonly events: ListenerEvents
   readonly profile: ListenerProfile
   readonly openDoorClient: OpenDoorClient
+  readonly counters: BrokerCounters
+  readonly limits: Limits
+  readonly log: Log
 }
 
 async function openListenerOrDoor(config: ListenerConfig, context: ListenerContext): Promise<Listener> {
-  if (config.type !== 'coap') return openListener(config, context)
   // Only now: who has no such door has none of its code in memory.
-  const { openCoapListener } = await import('./gateway/coap/listener.ts')
-  return openCoapListener(config, context)
+  if (config.type === 'coap') {
+    const { openCoapListener } = await import('./gateway/coap/listener.ts')
+    return openCoapListener(config, context)
+  }
+  if (!('http' in config)) return openListener(config, context)
+  const { createHttpDoor } = await import('./gateway/http/door.ts')
+  const { profile, openDoorClient: openClient, limits, log } = context
+  const counters = context.counters.httpListener(profile.name)
+  const http = createHttpDoor({ config: config.http, limits, profile, openClient, counters, log })
+  return openListener(config, { ...context, http })
 }
 
 async function createStoreAndCluster(config: Config, log: Log): Promise<{ store: Store; cluster: Cluster }> {
@@ -477,6 +490,7 @@ function refusalOf(reason: RefusedConnection['reason']): Refusal {
   if (reason.includes('rate')) return 'rate'
   if (reason.includes('connections') || reason === 'pending-limit') return 'max-connections'
   if (reason.startsWith('proxy')) return 'proxy-protocol'
+  if (reason.startsWith('http')) return 'http'
   return reason.startsWith('tls') ? 'tls' : 'websocket'
 }
 

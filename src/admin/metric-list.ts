@@ -107,6 +107,27 @@ const connectionMetrics: readonly NumberMetric[] = [
   },
 ]
 
+const httpMetrics: readonly NumberMetric[] = [
+  {
+    name: 'tunnelmq_http_answers_total',
+    type: 'counter',
+    help: 'Answers of listeners for HTTP, by status code.',
+    labels: ['listener', 'status'],
+    read: ({ counters }) =>
+      counters.http.flatMap(({ listener, answers }) =>
+        [...answers].map(([status, value]) => ({ labels: { listener, status: String(status) }, value })),
+      ),
+  },
+  {
+    name: 'tunnelmq_http_event_streams',
+    type: 'gauge',
+    help: 'Event streams that are open now; `http.maxEventStreams` is their bound.',
+    labels: ['listener'],
+    read: ({ counters }) =>
+      counters.http.map(({ listener, eventStreams }) => ({ labels: { listener }, value: eventStreams })),
+  },
+]
+
 const messageMetrics: readonly NumberMetric[] = [
   {
     name: 'tunnelmq_messages_received_total',
@@ -167,6 +188,7 @@ const sessionMetrics: readonly NumberMetric[] = [
 
 export const numberMetrics: readonly NumberMetric[] = [
   ...connectionMetrics,
+  ...httpMetrics,
   ...messageMetrics,
   ...sessionMetrics,
   ...storeMetrics,

@@ -261,8 +261,8 @@ export class Publishing {
   ): void {
     this.#counters.dropped.refused++
     this.#refusals.note({ point: 'publish', ...whoOf(connection), topic, handler, reason: DROPPED })
+    connection.sideChannel?.published(messageId, RefuseReason.notAuthorized)
     if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
-    else connection.sideChannel?.published(0, undefined)
   }
 
   #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {

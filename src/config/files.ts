@@ -24,7 +24,7 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
   }
   for (const [index, listener] of config.listeners.entries()) {
     const at: ConfigPath = ['listeners', index]
-    if (listener.type === 'tls' || listener.type === 'wss') {
+    if ('tls' in listener) {
       want([...at, 'tls', 'cert'], listener.tls.cert)
       want([...at, 'tls', 'key'], listener.tls.key)
       want([...at, 'tls', 'clientCa'], listener.tls.clientCa)
@@ -91,7 +91,7 @@ function tlsFiles({ ca, cert, key }: ClientTls = {}): (readonly [ConfigPath, str
 /** Certificates of listeners that clients will not take: allowed, as clocks and certificates may be put right. */
 export async function warnOfCertificates(config: Config, nowMs = Date.now()): Promise<readonly Mistake[]> {
   const found = config.listeners.map(async (listener, index) => {
-    if (listener.type !== 'tls' && listener.type !== 'wss') return []
+    if (!('tls' in listener)) return []
     const message = await whyNotValid(listener.tls.cert, nowMs)
     return problem(['listeners', index, 'tls', 'cert'], message)
   })

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { coapSchema } from './coap-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
 import { interceptorSchema } from './interceptor-schema.ts'
+import { httpSchema } from './http-schema.ts'
 
 const filePath = () => z.string().min(1).meta({ filePath: true })
 
@@ -155,6 +156,29 @@ export const listenerSchema = z
         ...doorFields,
       })
       .describe('CoAP over UDP: publish, read and observe topics (docs/coap.md). Not encrypted.'),
+    z
+      .strictObject({
+        type: z.literal('http'),
+        name,
+        host,
+        port,
+        http: httpSchema.prefault({}),
+        ...proxyFields,
+        ...doorFields,
+      })
+      .describe('HTTP: publishes, reads retained messages, streams events (docs/http.md).'),
+    z
+      .strictObject({
+        type: z.literal('https'),
+        name,
+        host,
+        port,
+        tls: tlsSchema,
+        http: httpSchema.prefault({}),
+        ...proxyFields,
+        ...doorFields,
+      })
+      .describe('HTTP over TLS.'),
   ])
   .describe('One listener.')
 

@@ -71,14 +71,27 @@ function checkListener(listener: ListenerConfig, index: number): Mistake[] {
       path: at('proxyProtocol'),
       message: '"trusted" needs trustedProxies, and there are none',
     })
-  if (listener.type === 'ws' || listener.type === 'wss') {
-    for (const [entry, origin] of listener.websocket.allowedOrigins.entries()) {
+  const origins = (allowed: readonly string[], key: string): void => {
+    for (const [entry, origin] of allowed.entries()) {
       if (origin === '*' || isOrigin(origin)) continue
       const message = `"${origin}" is not an origin, such as https://example.com:8443 (lower case, no path)`
-      mistakes.push({ path: at('websocket', 'allowedOrigins', entry), message })
+      mistakes.push({ path: at(key, 'allowedOrigins', entry), message })
+    }
+  }
+  if ('websocket' in listener) origins(listener.websocket.allowedOrigins, 'websocket')
+  if ('http' in listener) {
+    origins(listener.http.allowedOrigins, 'http')
+    if (!isPlainPath(listener.http.path)) {
+      const message = `"${listener.http.path}" is not a path such as /mqtt: letters, digits and -._~ between slashes, no slash at its end`
+      mistakes.push({ path: at('http', 'path'), message })
     }
   }
   return mistakes
+}
+
+/** Compared with what stands in a request as it is: no escapes, no query. `/` alone is one. */
+function isPlainPath(path: string): boolean {
+  return path === '/' || /^(?:\/[A-Za-z0-9._~-]+)+$/.test(path)
 }
 
 function checkNames(listeners: readonly ListenerConfig[]): Mistake[] {
@@ -178,7 +191,7 @@ function warnOfListener(listener: ListenerConfig, index: number, config: Config)
     warnings.push({ path: at('host'), message })
   }
   if (!('proxyProtocol' in listener)) return warnings
-  const readsForwardedFor = listener.type === 'ws' || listener.type === 'wss'
+  const readsForwardedFor = 'websocket' in listener || 'http' in listener
   if (listener.trustedProxies.length > 0 && listener.proxyProtocol === 'off' && !readsForwardedFor)
     warnings.push({ path: at('trustedProxies'), message: 'has no effect while proxyProtocol is off' })
   return warnings

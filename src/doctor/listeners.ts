@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { listenerName } from '../config/listener-name.ts'
-import type { Config, ListenerConfig, StreamListenerConfig } from '../config/schema.ts'
+import type { Config, ListenerConfig, MqttListenerConfig } from '../config/schema.ts'
 import { createCidrList } from '../listeners/cidr.ts'
 import { encodeProxyV2 } from '../tunnel/proxy-v2.ts'
 import { findingsOf, msText, type Finding } from './finding.ts'
@@ -11,7 +11,7 @@ const { ok, warn, fail, skipped } = findingsOf('mqtt')
 
 /** A listener, and what a probe of it has brought. */
 export interface Probed {
-  readonly listener: StreamListenerConfig
+  readonly listener: MqttListenerConfig
   readonly probe: Probe
   readonly asksOnly: boolean
 }
@@ -20,7 +20,7 @@ export interface Probed {
 export async function probeListeners({ listeners }: Config): Promise<readonly Probed[]> {
   const probed: Probed[] = []
   for (const listener of listeners) {
-    if (listener.type === 'coap' || (listener.type !== 'unix' && listener.port === 0)) continue
+    if (!speaksMqtt(listener) || (listener.type !== 'unix' && listener.port === 0)) continue
     const asksOnly = !listener.allowAnonymous
     const target = targetOf(listener)
     // As a health check of the proxy's own, which names nobody (doc/proxy-protocol.txt, LOCAL).
@@ -31,8 +31,12 @@ export async function probeListeners({ listeners }: Config): Promise<readonly Pr
   return probed
 }
 
+export function speaksMqtt(listener: ListenerConfig): listener is MqttListenerConfig {
+  return listener.type !== 'coap' && !('http' in listener)
+}
+
 /** Where it is, as seen from this machine. */
-export function targetOf(listener: StreamListenerConfig): ProbeTarget {
+export function targetOf(listener: MqttListenerConfig): ProbeTarget {
   const clientId = `doctor-${randomBytes(6).toString('hex')}`
   if (listener.type === 'unix')
     return { host: '', port: 0, socketPath: listener.path, isTls: false, clientId }
@@ -45,7 +49,7 @@ export function targetOf(listener: StreamListenerConfig): ProbeTarget {
   }
 }
 
-function wantsHeader(listener: StreamListenerConfig, host: string): boolean {
+function wantsHeader(listener: MqttListenerConfig, host: string): boolean {
   if (listener.type === 'unix' || listener.proxyProtocol === 'off') return false
   // This machine connects from the address that it connects to.
   return listener.proxyProtocol === 'required' || createCidrList(listener.trustedProxies).contains(host)
@@ -58,8 +62,11 @@ export function judgeListeners(
   isBrokerRunning: boolean,
 ): readonly Finding[] {
   return listeners.map((listener) => {
-    // What a device is told there depends on its topic and rights: `coap-client` tries it.
-    if (listener.type === 'coap') return skipped(`${listenerName(listener)}: speaks CoAP, not MQTT`)
+    // What a client is told there depends on its topic and rights: curl and coap-client try it.
+    if (!speaksMqtt(listener)) {
+      const spoken = listener.type === 'coap' ? 'CoAP' : 'HTTP'
+      return skipped(`${listenerName(listener)}: speaks ${spoken}, not MQTT`)
+    }
     const found = probed.find((one) => one.listener === listener)
     const name = listenerName(listener)
     if (found === undefined) return skipped(`${name}: its port is known when the broker runs`)

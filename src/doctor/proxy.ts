@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { listenerName } from '../config/listener-name.ts'
-import type { Config, ListenerConfig } from '../config/schema.ts'
+import type { Config, MqttListenerConfig } from '../config/schema.ts'
 import { createCidrList } from '../listeners/cidr.ts'
 import { encodeProxyV2 } from '../tunnel/proxy-v2.ts'
 import type { BrokerApi, BrokerView } from './broker-view.ts'
 import { findingsOf, type Finding } from './finding.ts'
-import { targetOf, wantsCertificate } from './listeners.ts'
+import { speaksMqtt, targetOf, wantsCertificate } from './listeners.ts'
 import { probeMqtt, type Probe } from './mqtt-probe.ts'
 
 const { ok, warn, fail, skipped } = findingsOf('proxy')
@@ -15,7 +15,7 @@ const CLAIMED = { address: '192.0.2.77', port: 40_000 }
 const RECORD_WAIT_MS = 100
 const RECORD_LOOKS = 10
 
-type ProxyListener = Extract<ListenerConfig, { proxyProtocol: string }>
+type ProxyListener = Extract<MqttListenerConfig, { proxyProtocol: string }>
 
 /** What the probes have brought. */
 export interface ProxyFacts {
@@ -32,11 +32,12 @@ export async function checkProxies(
   broker: BrokerView | undefined,
 ): Promise<readonly Finding[]> {
   const listeners = config.listeners.filter(
-    (listener): listener is ProxyListener => 'proxyProtocol' in listener && listener.proxyProtocol !== 'off',
+    (listener): listener is ProxyListener =>
+      speaksMqtt(listener) && 'proxyProtocol' in listener && listener.proxyProtocol !== 'off',
   )
   const findings: Finding[] = []
   for (const listener of config.listeners)
-    if ('proxyProtocol' in listener) findings.push(...judgeTrust(listener))
+    if (speaksMqtt(listener) && 'proxyProtocol' in listener) findings.push(...judgeTrust(listener))
   for (const listener of listeners) {
     const name = listenerName(listener)
     if (broker === undefined || listener.port === 0) {

@@ -39,7 +39,7 @@ export function listenerName(config: ListenerConfig, port: number | undefined): 
   return config.type === 'unix' ? `unix-${basename(config.path)}` : `${config.type}-${port}`
 }
 
-/** Where clients find it: `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `unix:/path` or `coap://`. */
+/** Where clients find it: `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `http://host:port/path`, `https://`, `unix:/path` or `coap://`. */
 export function listenerUrl(config: ListenerConfig, port: number | undefined): string {
   switch (config.type) {
     case 'tcp':
@@ -49,6 +49,9 @@ export function listenerUrl(config: ListenerConfig, port: number | undefined): s
     case 'ws':
     case 'wss':
       return `${config.type}://${authority(config.host, port)}${config.websocket.path}`
+    case 'http':
+    case 'https':
+      return `${config.type}://${authority(config.host, port)}${config.http.path}`
     case 'unix':
       return `unix:${config.path}`
     case 'coap':

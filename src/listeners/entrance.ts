@@ -2,10 +2,12 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { StreamListenerConfig } from '../config/schema.ts'
 import type { Peer } from '../peer.ts'
+import type { AdmissionRefusal } from './admission.ts'
 import { peerCertificate, tlsFacts } from './certificate.ts'
 import type { CidrList } from './cidr.ts'
 import { forwardedClient } from './forwarded.ts'
-import type { Lobby, Visitor } from './lobby.ts'
+import { refusalResponse, type HttpEntrance, type HttpVisit } from './http-visit.ts'
+import type { Lobby, Visitor, VisitorAddress } from './lobby.ts'
 import type { ProxyHeader } from './proxy-header.ts'
 import { readProxyHeader } from './proxy-reader.ts'
 import { StreamTransport } from './stream.ts'
@@ -29,6 +31,8 @@ export interface EntranceOptions {
   /** `trustedProxies` of the listener. */
   readonly trusted: CidrList
   readonly tls: TlsDoor | undefined
+  /** Of `http` and `https`. */
+  readonly http: HttpEntrance | undefined
   connected(transport: Transport): void
 }
 
@@ -40,11 +44,12 @@ export interface Entrance {
  * The way of a socket through one listener; steps that the listener does not have are left out:
  *
  *   accept ─▶ PROXY header ─▶ admission ─▶ TLS handshake ─▶ WebSocket upgrade ─▶ Transport
+ *                                                        └▶ HTTP requests
  *
- * Admission waits for the upgrade where X-Forwarded-For may still name another address.
+ * Admission waits for the request where X-Forwarded-For may still name another address.
  */
 export function createEntrance(options: EntranceOptions): Entrance {
-  const { config, bounds, lobby, trusted, tls } = options
+  const { config, bounds, lobby, trusted, tls, http } = options
   const proxyProtocol = config.type === 'unix' ? 'off' : config.proxyProtocol
   const webSocketDoor = 'websocket' in config ? createWebSocketDoor(config.websocket) : undefined
 
@@ -71,10 +76,14 @@ export function createEntrance(options: EntranceOptions): Entrance {
   }
 
   function identified(visitor: Visitor): void {
-    const mayBeForwarded = webSocketDoor !== undefined && trusted.contains(visitor.address)
+    const readsForwardedFor = webSocketDoor !== undefined || http !== undefined
+    const mayBeForwarded = readsForwardedFor && trusted.contains(visitor.address)
     const refusal = mayBeForwarded ? undefined : lobby.admit(visitor)
-    if (refusal !== undefined) lobby.refuse(visitor, refusal)
-    else if (tls === undefined) opened(visitor, visitor.socket)
+    if (refusal !== undefined) {
+      const farewell =
+        http !== undefined && tls === undefined ? httpFarewell(visitor.socket, refusal) : undefined
+      lobby.refuse(visitor, refusal, undefined, farewell)
+    } else if (tls === undefined) opened(visitor, visitor.socket)
     else {
       lobby.expect(visitor, 'tls-handshake', bounds.tlsHandshakeTimeoutMs)
       tls.accept(visitor.socket, {
@@ -85,6 +94,11 @@ export function createEntrance(options: EntranceOptions): Entrance {
   }
 
   function opened(visitor: Visitor, socket: Socket, secured?: TLSSocket): void {
+    if (http !== undefined && 'http' in config) {
+      lobby.expect(visitor, 'http-request', config.http.headerTimeoutMs)
+      http.accept(socket, visitOf(visitor, secured))
+      return
+    }
     if (webSocketDoor === undefined) {
       connect(visitor, new StreamTransport(socket, peerOf(visitor, secured)))
       return
@@ -114,6 +128,35 @@ export function createEntrance(options: EntranceOptions): Entrance {
     return { peer: peerOf(visitor, secured) }
   }
 
+  function visitOf(visitor: Visitor, secured: TLSSocket | undefined): HttpVisit {
+    const { address, port, addressSource } = visitor
+    const self: VisitorAddress = { address, port, addressSource }
+    const isTrusted = trusted.contains(address)
+    /** Its certificate is read once, not for each request. */
+    let own: Peer | undefined
+    return {
+      identify(forwardedFor) {
+        const client = isTrusted ? forwardedClient(forwardedFor, trusted) : undefined
+        const refusal = lobby.readmit(
+          visitor,
+          client ? { ...client, addressSource: 'x-forwarded-for' } : self,
+        )
+        if (refusal !== undefined) {
+          // The answer is written by whoever reads the request.
+          lobby.refuse(visitor, refusal, undefined, () => {})
+          return { refusal }
+        }
+        lobby.connect(visitor)
+        own ??= peerOf(visitor, secured)
+        return { peer: isTrusted ? { ...own, ...lobby.peer(visitor) } : own }
+      },
+      failed: (detail, farewell) => {
+        if (visitor.outcome === 'connected') farewell()
+        else lobby.failed(visitor, detail, farewell)
+      },
+    }
+  }
+
   function connect(visitor: Visitor, transport: Transport): void {
     lobby.connect(visitor)
     options.connected(transport)
@@ -126,6 +169,15 @@ export function createEntrance(options: EntranceOptions): Entrance {
     return { ...peer, tls: tlsFacts(secured), ...(certificate === undefined ? {} : { certificate }) }
   }
   return { enter }
+}
+
+/** Who is not let in is told so without having been asked what for. */
+function httpFarewell(socket: Socket, refusal: AdmissionRefusal): () => void {
+  return () => {
+    socket.end(refusalResponse(refusal))
+    // Read what is left, or the close becomes a reset and the answer is lost.
+    socket.resume()
+  }
 }
 
 function take(visitor: Visitor, header: ProxyHeader, headerBytes: number): void {

@@ -4,6 +4,7 @@ import type { Admission } from './admission.ts'
 import { bind, listenerName, listenerUrl } from './bind.ts'
 import { createCidrList } from './cidr.ts'
 import { createEntrance, type EntranceBounds } from './entrance.ts'
+import type { HttpEntrance } from './http-visit.ts'
 import { Lobby, type RefusedConnection } from './lobby.ts'
 import { DEFAULT_MAX_HEADER_BYTES } from './proxy-protocol.ts'
 import { openTlsDoor, type TlsDoor } from './tls.ts'
@@ -36,12 +37,14 @@ export interface ListenerOptions {
   /** One for all listeners of a broker. */
   readonly admission: Admission
   readonly bounds?: Partial<ListenerBounds>
+  /** Of `http` and `https`: who takes their sockets. */
+  readonly http?: HttpEntrance
 }
 
 export interface Listener {
   readonly name: string
   readonly config: ListenerConfig
-  /** `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `unix:/path` or `coap://`. */
+  /** `mqtt://127.0.0.1:1883`, `mqtts://`, `ws://host:port/path`, `wss://`, `http://host:port/path`, `https://`, `unix:/path` or `coap://`. */
   readonly url: string
   readonly port: number | undefined
   readonly connectionCount: number
@@ -74,7 +77,7 @@ export async function openListener(
   config: StreamListenerConfig,
   options: ListenerOptions,
 ): Promise<Listener> {
-  const { events, admission } = options
+  const { events, admission, http } = options
   const bounds = { ...defaultListenerBounds, ...options.bounds }
   const trusted = createCidrList(config.type === 'unix' ? [] : config.trustedProxies)
   const tls = 'tls' in config ? await openTlsDoor(config.tls, (error) => events.error(error)) : undefined
@@ -95,6 +98,7 @@ export async function openListener(
     lobby,
     trusted,
     tls,
+    http,
     connected: (transport) => events.connection(transport),
   })
   /** Of each server that was opened: once it does not listen, and its last socket is closed. */
@@ -110,6 +114,7 @@ export async function openListener(
   function stop(): void {
     if (server.listening) server.close()
     lobby.dismissPending()
+    http?.stopAccepting()
   }
   async function acceptAgain(): Promise<void> {
     if (state !== 'stopped') return
@@ -124,6 +129,7 @@ export async function openListener(
     }
     serve(again)
     server = again
+    http?.acceptAgain()
     // Told to stop meanwhile.
     if (state !== 'accepting') stop()
   }

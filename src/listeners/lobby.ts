@@ -4,7 +4,7 @@ import { UNIX_ADDRESS, type Admission, type AdmissionListener, type AdmissionRef
 import { canonicalAddress } from './cidr.ts'
 
 /** What a socket has to do before it is a connection. */
-export type EntryStep = 'proxy-header' | 'tls-handshake' | 'websocket-upgrade'
+export type EntryStep = 'proxy-header' | 'tls-handshake' | 'websocket-upgrade' | 'http-request'
 
 /** Why a socket never became a connection: admission, a step failed or not done in time, or too many in the lobby. */
 export type RefusalReason = AdmissionRefusal | EntryStep | `${EntryStep}-timeout` | 'pending-limit'
@@ -38,6 +38,8 @@ export interface Visitor {
   step: EntryStep | undefined
   deadline: NodeJS.Timeout | undefined
 }
+
+export type VisitorAddress = Pick<Visitor, 'address' | 'port' | 'addressSource'>
 
 export interface LobbyOptions {
   readonly listener: AdmissionListener
@@ -116,6 +118,18 @@ export class Lobby {
     return verdict.ok ? undefined : verdict.reason
   }
 
+  /** A connection whose next request is another client's, as a trusted proxy says; undefined: granted, or the same. */
+  readmit(visitor: Visitor, { address, port, addressSource }: VisitorAddress): AdmissionRefusal | undefined {
+    // Gone meanwhile, and counted no more.
+    if (!this.#open.has(visitor)) return undefined
+    const isSame = visitor.admission === 'admitted' && visitor.address === address
+    if (!isSame && visitor.admission === 'admitted')
+      this.#options.admission.release(visitor.address, this.#options.listener)
+    if (!isSame) visitor.admission = 'waiting'
+    Object.assign(visitor, { address, port, addressSource })
+    return this.admit(visitor)
+  }
+
   /** Reports and closes; with a `farewell`, that says why to the client and ends the socket. */
   refuse(visitor: Visitor, reason: RefusalReason, detail?: string, farewell?: () => void): void {
     if (visitor.outcome !== 'pending') return
@@ -139,6 +153,7 @@ export class Lobby {
 
   /** The visitor is a connection now, and leaves the lobby. */
   connect(visitor: Visitor): void {
+    if (visitor.outcome !== 'pending') return
     visitor.outcome = 'connected'
     clearTimeout(visitor.deadline)
     this.#pending.delete(visitor)

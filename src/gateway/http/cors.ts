@@ -1,0 +1,54 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ALLOW } from './problem.ts'
+
+/** What the pages of other origins may do, by the list of the configuration (https://fetch.spec.whatwg.org, 3.3). */
+export interface Cors {
+  /**
+   * Sets the headers of an answer. False: a page of an origin that is not allowed sent the request. Its browser may have
+   * added credentials of its own, of which the page knows nothing: it must have no effect.
+   */
+  allow(request: IncomingMessage, response: ServerResponse): boolean
+  /** Headers of the answer to a preflight, beside those of `allow`. */
+  preflight(request: IncomingMessage, response: ServerResponse): void
+}
+
+const PREFLIGHT_SECONDS = 600
+
+export function createCors(allowedOrigins: readonly string[]): Cors {
+  const allowed = new Set(allowedOrigins)
+  const isAllowed = (origin: string): 'listed' | 'any' | undefined => {
+    if (allowed.has(origin)) return 'listed'
+    return allowed.has('*') ? 'any' : undefined
+  }
+  return {
+    allow(request, response) {
+      if (allowed.size > 0) response.appendHeader('Vary', 'Origin')
+      const { origin } = request.headers
+      if (origin === undefined) return true
+      switch (isAllowed(origin)) {
+        case 'listed':
+          response.setHeader('Access-Control-Allow-Origin', origin)
+          response.setHeader('Access-Control-Allow-Credentials', 'true')
+          return true
+        case 'any':
+          // Never with credentials: scripts of any page would have those that the browser keeps.
+          response.setHeader('Access-Control-Allow-Origin', '*')
+          return true
+        default:
+          return isOwn(origin, request)
+      }
+    },
+    preflight(request, response) {
+      const { origin } = request.headers
+      if (origin === undefined || isAllowed(origin) === undefined) return
+      response.setHeader('Access-Control-Allow-Methods', ALLOW)
+      response.setHeader('Access-Control-Allow-Headers', 'Authorization, Content-Type')
+      response.setHeader('Access-Control-Max-Age', String(PREFLIGHT_SECONDS))
+    },
+  }
+}
+
+/** A page that was got from here, through a proxy perhaps: same host and port. */
+function isOwn(origin: string, { headers: { host = '' } }: IncomingMessage): boolean {
+  return URL.canParse(origin) && new URL(origin).host === host.toLowerCase()
+}
