@@ -18,6 +18,8 @@ export interface Machine {
   end(): Promise<void>
 }
 
+export type Place = Omit<Machine, 'pid'>
+
 export interface RunOptions {
   readonly input?: string
   /** Default: `/`. */
@@ -66,11 +68,28 @@ export async function createMachine(name: string): Promise<Machine> {
     throw new Error(`no namespaces for ${name}: ${said}`)
   const pid = Number(readFileSync(`/proc/${anchor.pid}/task/${anchor.pid}/children`, 'utf8').trim())
 
+  const inside = ['nsenter', '--target', String(pid), '--net', '--mount', '--pid', '--']
+  return {
+    ...machineWith(name, inside),
+    pid,
+    async end() {
+      anchor.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+/** This machine itself, for tests without namespaces; `end` ends what was started by `start`. */
+export function thisMachine(): Place {
+  return machineWith('here', [])
+}
+
+function machineWith(name: string, inside: readonly string[]): Place {
+  const started = new Set<ChildProcess>()
+
   function enter(command: readonly string[], { folder = '/', env = {} }: RunOptions = {}) {
-    const inside = ['--target', String(pid), '--net', '--mount', '--pid', '--']
-    const child = spawn('nsenter', [...inside, 'sh', '-c', 'cd "$0" && exec "$@"', folder, ...command], {
-      env: { PATH: path, HOME: '/nonexistent', ...env },
-    })
+    const [program = '', ...args] = [...inside, 'sh', '-c', 'cd "$0" && exec "$@"', folder, ...command]
+    const child = spawn(program, args, { env: { PATH: path, HOME: '/nonexistent', ...env } })
     // It may end before it has read all.
     child.stdin.on('error', () => undefined)
     return child
@@ -86,7 +105,6 @@ export async function createMachine(name: string): Promise<Machine> {
 
   return {
     name,
-    pid,
     attempt,
     async run(command, options) {
       const { code, output } = await attempt(command, options)
@@ -95,6 +113,7 @@ export async function createMachine(name: string): Promise<Machine> {
     },
     start(command, options = {}) {
       const child = enter(command, options)
+      started.add(child)
       const output = collectOutput(child)
       if (options.input !== undefined) child.stdin.write(options.input)
       const gone = once(child, 'close').then(() => true)
@@ -127,8 +146,10 @@ export async function createMachine(name: string): Promise<Machine> {
       }
     },
     async end() {
-      anchor.kill('SIGKILL')
-      await ended
+      for (const child of started) {
+        const isRunning = child.exitCode === null && child.signalCode === null
+        if (isRunning && child.kill('SIGKILL')) await once(child, 'exit')
+      }
     },
   }
 }

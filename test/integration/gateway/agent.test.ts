@@ -1,6 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/home-network.ts'
-import { isWithoutNamespaces, machineFault, type MachineProgram } from '../../support/netns-machine.ts'
+import {
+  isWithoutNamespaces,
+  machineFault,
+  thisMachine,
+  type MachineProgram,
+} from '../../support/netns-machine.ts'
 import {
   expectConnectedOnce,
   initGateway,
@@ -15,7 +23,7 @@ import {
 describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
   it('has machines for that, or was told that it has not', () => {
     if (isWithoutNamespaces)
-      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: broker and agent are not run as a gateway')
+      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: the gateway is run on loopback, where no link drops')
     expect(
       machineFault(),
       'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1',
@@ -106,4 +114,42 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
       })
     },
   )
+
+  it.runIf(isWithoutNamespaces)('brings messages and real addresses over loopback', async () => {
+    const here = thisMachine()
+    const folder = await mkdtemp(join(tmpdir(), 'tunnelmq-gateway-'))
+    onTestFinished(async () => {
+      await here.end()
+      await rm(folder, { recursive: true, force: true })
+    })
+    const out = await initGateway(folder, ['agent', '--vm-address', '127.0.0.1'])
+    const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
+    const user = await mosquittoUser(out)
+    const anyPort = (count: number) =>
+      Array.from({ length: count }, (_, index) => `listeners.${index}.port=0`)
+    const portOf = (broker: MachineProgram, name: string): number => {
+      const ready = broker.events.find(({ msg }) => msg === 'ready')
+      const listeners = ready?.['listeners'] as { name: string; url: string }[]
+      return Number(new URL(listeners.find((listener) => listener.name === name)!.url).port)
+    }
+    const binds = [0, 1].map((index) => `tunnel.listen.${index}.bind=127.0.0.1:0`)
+    const vmBroker = await startBroker(here, atVm, [...anyPort(1), ...binds, 'admin.port=0'])
+    const broker = await startBroker(here, atPi0, [...anyPort(4), 'admin.port=0'])
+    await startAgent(here, atPi0, [
+      ...['--broker', `mqtts://127.0.0.1:${portOf(vmBroker, 'link')}`],
+      ...['--service', `mqtt=127.0.0.1:${portOf(broker, 'cloud')}`, '--proxy-protocol', 'v2'],
+    ])
+    const port = vmBroker.events.find(({ to }) => to === 'pi0/mqtt')?.['port'] as number
+    await here.run([
+      'mosquitto_pub',
+      ...user('pump', '127.0.0.1', port),
+      '-A',
+      '127.0.0.7',
+      '-t',
+      'x',
+      '-m',
+      'y',
+    ])
+    expect(linesOf(broker, 'pump')[0]).toMatchObject({ address: '127.0.0.7', listener: 'cloud' })
+  })
 })

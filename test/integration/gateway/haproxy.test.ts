@@ -98,17 +98,16 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
 
       it('shows the cloud VM the ports of the broker, and nothing else of pi0 or the home', async () => {
         const { vm, local, device } = network
-        const open = (address: string, port: number) => [
-          ...['timeout', '1', 'bash', '-c', `exec 3<>/dev/tcp/${address}/${port}`],
-        ]
-        await local.run(open(addresses.pi0, OTHER_PORT))
+        const open = (address: string, port: number) => ['bash', '-c', `exec 3<>/dev/tcp/${address}/${port}`]
+        // Nobody says no to what is dropped.
+        const tryOpen = (address: string, port: number) => ['timeout', '1', ...open(address, port)]
+        await vm.run(open('10.200.200.2', 1883))
         const tries = await Promise.all([
-          vm.attempt(open('10.200.200.2', 1883)),
-          vm.attempt(open('10.200.200.2', OTHER_PORT)),
-          vm.attempt(open(addresses.pi0, 1883)),
-          device.attempt(open(addresses.homeLater, 1883)),
+          vm.attempt(tryOpen('10.200.200.2', OTHER_PORT)),
+          vm.attempt(tryOpen(addresses.pi0, 1883)),
+          device.attempt(tryOpen(addresses.homeLater, 1883)),
         ])
-        expect(tries.map(({ code }) => code === 0)).toEqual([true, false, false, false])
+        expect(tries.map(({ code }) => code === 0)).toEqual([false, false, false])
       })
     },
   )

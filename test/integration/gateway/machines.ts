@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect } from 'vitest'
 import { gatewayCommand } from '../../../src/cli/gateway.ts'
-import type { Machine, MachineProgram } from '../../support/netns-machine.ts'
+import type { MachineProgram, Place } from '../../support/netns-machine.ts'
 import { runCommand } from '../../support/run-command.ts'
 
 /** What `tunnelmq gateway init` has written, put into place on machines of a test as its page says. */
@@ -33,7 +33,7 @@ export async function install(out: string, machine: string): Promise<string> {
 const quiet = ['log.level=debug', 'log.format=json', 'shutdown.drainMs=0', 'sysIntervalMs=0']
 
 /** With the configuration that was installed there; resolves when it is ready. */
-export async function startBroker(machine: Machine, root: string, more: readonly string[] = []) {
+export async function startBroker(machine: Place, root: string, more: readonly string[] = []) {
   const key = `admin.localKeyFile=${join(root, 'admin.key')}`
   const settings = [...quiet, key, ...more].flatMap((setting) => ['--set', setting])
   const config = join(root, 'etc/tunnelmq/tunnelmq.yaml')
@@ -45,16 +45,20 @@ export async function startBroker(machine: Machine, root: string, more: readonly
 }
 
 /** As the unit would; resolves when it is connected. */
-export async function startAgent(machine: Machine, root: string): Promise<MachineProgram> {
+export async function startAgent(
+  machine: Place,
+  root: string,
+  more: readonly string[] = [],
+): Promise<MachineProgram> {
   const config = join(root, 'etc/tunnelmq/agent.yaml')
-  const agent = machine.start([process.execPath, program, 'agent', '--config', config], {
+  const agent = machine.start([process.execPath, program, 'agent', '--config', config, ...more], {
     env: { TUNNEL_PASSWORD_FILE: join(root, 'etc/tunnelmq/agent.password') },
   })
   await agent.said(/tunnel agent connected/)
   return agent
 }
 
-export function startTunnelmq(machine: Machine, words: readonly string[]): MachineProgram {
+export function startTunnelmq(machine: Place, words: readonly string[]): MachineProgram {
   return machine.start([process.execPath, program, ...words])
 }
 
@@ -70,7 +74,7 @@ export async function mosquittoUser(
 }
 
 /** Resolves when the subscription holds. */
-export async function subscribe(machine: Machine, words: readonly string[]): Promise<MachineProgram> {
+export async function subscribe(machine: Place, words: readonly string[]): Promise<MachineProgram> {
   // It says so at once only to a terminal.
   const subscriber = machine.start(['stdbuf', '-oL', 'mosquitto_sub', '-d', ...words])
   await subscriber.said(/Subscribed/)
@@ -78,7 +82,7 @@ export async function subscribe(machine: Machine, words: readonly string[]): Pro
 }
 
 /** Resolves when this holds there, in a shell. */
-export async function until(machine: Machine, condition: string): Promise<void> {
+export async function until(machine: Place, condition: string): Promise<void> {
   await machine.run(['timeout', '30', 'sh', '-c', `until ${condition}; do sleep 0.02; done`])
 }
 
