@@ -101,6 +101,7 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
         const open = (address: string, port: number) => ['bash', '-c', `exec 3<>/dev/tcp/${address}/${port}`]
         // Nobody says no to what is dropped.
         const tryOpen = (address: string, port: number) => ['timeout', '1', ...open(address, port)]
+        await local.run(open(addresses.pi0, OTHER_PORT))
         await vm.run(open('10.200.200.2', 1883))
         const tries = await Promise.all([
           vm.attempt(tryOpen('10.200.200.2', OTHER_PORT)),
