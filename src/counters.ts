@@ -118,6 +118,32 @@ export interface KeySetCounters {
   failed: number
 }
 
+/** Why a client certificate does not count: a label of tunnelmq_certificates_refused_total. */
+export const revocationRefusals = ['revoked', 'unknown', 'unavailable', 'untrusted'] as const
+export type RevocationRefusal = (typeof revocationRefusals)[number]
+
+/** A revocation list in memory. */
+export interface RevocationListFigures {
+  readonly entries: number
+  readonly thisUpdateMs: number
+  readonly nextUpdateMs: number | undefined
+}
+
+/** Of the certificate handlers. */
+export interface RevocationCounters {
+  readonly refused: Record<RevocationRefusal, number>
+  /** Of revocation lists over HTTP. */
+  crlFetches: number
+  crlFetchFailures: number
+  ocspRequests: number
+  /** No answer that counts, also without a request. */
+  ocspFailures: number
+  /** Connections that were decided without a question. */
+  ocspCacheHits: number
+  /** One entry for each handler that has lists. */
+  readonly lists: Set<() => readonly RevocationListFigures[]>
+}
+
 /**
  * What the broker counts, as plain numbers: counting costs an addition, and the rest is paid for when
  * somebody asks (GET /metrics, `$SYS`). All of them only grow, except those that say what is now.
@@ -140,6 +166,7 @@ export interface BrokerCounters {
   unhandledErrors: number
   /** From the asking to the answer of a write that is waited for. */
   readonly storeCommit: LatencyHistogram
+  readonly revocation: RevocationCounters
   readonly handlers: readonly HandlerCounters[]
   /** As {@link listener}. */
   handler(handler: string, method: string): HandlerCounters
@@ -187,6 +214,15 @@ export function createBrokerCounters(): BrokerCounters {
     redelivered: 0,
     unhandledErrors: 0,
     storeCommit: createLatencyHistogram(),
+    revocation: {
+      refused: zeros(revocationRefusals),
+      crlFetches: 0,
+      crlFetchFailures: 0,
+      ocspRequests: 0,
+      ocspFailures: 0,
+      ocspCacheHits: 0,
+      lists: new Set(),
+    },
     get handlers() {
       return [...handlers.values()]
     },

@@ -396,7 +396,13 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   const { config, counters, directory, log } = context
   const name = listenerName(listener)
   const configs: readonly HandlerConfig[] = listener.handlers ?? config.handlers
-  const handlers = await buildHandlers(configs, { log, mountpoint: listener.mountpoint, counters, directory })
+  const handlers = await buildHandlers(configs, {
+    log,
+    mountpoint: listener.mountpoint,
+    clientCa: 'tls' in listener ? listener.tls.clientCa : undefined,
+    counters,
+    directory,
+  })
   const placed = await buildInterceptors(listener.interceptors).catch(async (error: unknown) => {
     await Promise.allSettled(handlers.map(async (handler) => handler.close?.()))
     throw error

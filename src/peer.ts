@@ -15,6 +15,11 @@ export interface PeerCertificate {
   readonly fingerprint256: string
   readonly validTo: string
   readonly pem: string
+  /**
+   * PEM of the issuers that the client has sent with it, nearest first; not trusted by themselves. Undefined: it has
+   * sent none, as in a resumed TLS session.
+   */
+  readonly issuers?: () => readonly string[]
 }
 
 export interface TlsFacts {

@@ -74,6 +74,8 @@ const allowed: Record<string, readonly string[]> = {
     'config/jwt-schema.ts',
     'config/webhook-schema.ts',
     'config/client-tls-schema.ts',
+    'config/certificate-schema.ts',
+    'config/certificate-pattern.ts',
   ],
   listeners: ['log.ts', 'counters.ts', 'hooks/types.ts', 'config/schema.ts', 'config/listener-name.ts'],
   admin: [

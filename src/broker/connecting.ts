@@ -8,7 +8,7 @@ import { statusTopic } from '../tunnel/protocol/names.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
-import { RESERVED_ID_PREFIX } from './listener-profile.ts'
+import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ConnackCode } from './packets/types.ts'
 import { whoOf, type Refusals } from './refusals.ts'
@@ -141,7 +141,7 @@ export class Connecting {
   async authenticate(connection: Connection): Promise<ConnackCode | undefined> {
     const session = connection.session!
     const { profile } = connection
-    if (!(profile.allowAnonymous && session.username === undefined)) {
+    if (!isAnonymous(profile, session)) {
       const span = connection.connectSpan?.child('authConnect')
       const asked = profile.guard.authConnect(session)
       const decision = asked instanceof Promise ? await asked : asked

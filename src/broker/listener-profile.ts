@@ -1,4 +1,5 @@
 import type { Guard } from '../hooks/guard.ts'
+import type { Session } from '../hooks/types.ts'
 import type { Interceptors } from './interceptors/interceptors.ts'
 
 /** Client ids that begin so are the broker's own. */
@@ -18,4 +19,9 @@ export interface ListenerProfile {
   readonly ownClientId?: string
   /** Prefix of every topic of its clients; may be empty. */
   readonly mountpoint: string
+}
+
+/** Let in by `allowAnonymous`, without a question to the chain. One whose certificate a handler looks at is not. */
+export function isAnonymous({ allowAnonymous, guard }: ListenerProfile, session: Session): boolean {
+  return allowAnonymous && session.username === undefined && !guard.chain.recognizes(session)
 }

@@ -75,6 +75,14 @@ function handlerFiles(handler: HandlerConfig): (readonly [ConfigPath, string | u
       ]
     case 'http':
       return tlsFiles(handler.tls)
+    case 'certificate': {
+      const lists = handler.revocation.crl.files
+      return [
+        [['fingerprints'], handler.fingerprints],
+        [['ca'], handler.ca],
+        ...lists.map((file, index) => [['revocation', 'crl', 'files', index], file] as const),
+      ]
+    }
     default:
       return handler satisfies never
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { certificateHandlerSchema } from './certificate-schema.ts'
 import { jwtSchema } from './jwt-schema.ts'
 import { webhookSchema } from './webhook-schema.ts'
 
@@ -35,6 +36,7 @@ export const handlerSchema = z
           ),
       })
       .describe('Who may publish and subscribe to what.'),
+    certificateHandlerSchema,
     z
       .strictObject({ type: z.literal('dynamic') })
       .describe(

@@ -1,4 +1,5 @@
 import { checkBridges } from './bridge-meaning.ts'
+import { checkCertificateHandlers, warnOfCertificateHandlers } from './certificate-meaning.ts'
 import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
 import { checkHandlers, decidesOnTopics, warnOfHandlers } from './handler-meaning.ts'
 import { listenerName } from './listener-name.ts'
@@ -35,6 +36,7 @@ export function checkMeaning(config: Config): Findings {
     ...checkCluster(config),
     ...checkBridges(config),
     ...checkHandlers(config),
+    ...checkCertificateHandlers(config),
   ]
   if (!isHost(config.admin.host))
     mistakes.push({ path: ['admin', 'host'], message: notAHost(config.admin.host) })
@@ -45,6 +47,7 @@ export function checkMeaning(config: Config): Findings {
     ...warnOfTunnel(config),
     ...warnOfCluster(config),
     ...warnOfHandlers(config),
+    ...warnOfCertificateHandlers(config),
   ]
   return { mistakes, warnings }
 }

@@ -13,7 +13,9 @@ export interface BuildDependencies {
   readonly log: HandlerLog
   /** Of the listener whose chain this is; for `%m` in access lists. */
   readonly mountpoint: string
-  readonly counters?: Pick<BrokerCounters, 'keySet' | 'webhook' | 'webhookEndpoint'>
+  /** `tls.clientCa` of the listener. */
+  readonly clientCa?: string | undefined
+  readonly counters?: Pick<BrokerCounters, 'keySet' | 'webhook' | 'webhookEndpoint' | 'revocation'>
   /** Identities, for `dynamic`; read when the store is open. */
   readonly directory?: Directory
 }
@@ -42,7 +44,7 @@ export async function buildHandlers(
 async function buildHandler(
   config: HandlerConfig,
   name: string,
-  { log, mountpoint, counters = createBrokerCounters(), directory }: BuildDependencies,
+  { log, mountpoint, clientCa, counters = createBrokerCounters(), directory }: BuildDependencies,
 ): Promise<ManagedHandler> {
   switch (config.type) {
     case 'anonymous':
@@ -56,6 +58,11 @@ async function buildHandler(
         throw new TunnelMQError(ErrorCode.handler, 'There are no identities for a handler `type: dynamic`')
       const { createDynamicHandler } = await import('./dynamic/handler.ts')
       return createDynamicHandler({ directory, name })
+    }
+    case 'certificate': {
+      const { createCertificateHandler } = await import('./certificate/handler.ts')
+      const { revocation } = counters
+      return createCertificateHandler({ config, listenerCa: clientCa, counters: revocation, log, name })
     }
     case 'module':
       return createModuleHandler({ file: config.file, options: config.options })

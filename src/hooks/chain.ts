@@ -36,6 +36,8 @@ export interface Chain {
   readonly wantsSubscribe: boolean
   readonly wantsUnsubscribe: boolean
   readonly wantsDisconnect: boolean
+  /** Some handler has a say in it although it has no username: it is not anonymous. */
+  recognizes(session: Session): boolean
   authConnect(session: Session): Decision | PendingDecision
   authPublish(session: Session, message: PublishRequest): Decision | PendingDecision
   /** `allowed` means: look at `refused` of each subscription. */
@@ -58,7 +60,7 @@ interface Step<Method> {
   readonly allowed: Decision
 }
 
-type Methods = Required<Omit<Handler, 'name' | 'explain'>>
+type Methods = Required<Omit<Handler, 'name' | 'explain' | 'recognizes'>>
 type Ask<Request> = (session: Session, request: Request) => Verdict
 
 /** Compiles a chain; handlers are looked at once, here. */
@@ -69,6 +71,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
   const tunnel = { serve: tunnelSteps(handlers, 'serve'), open: tunnelSteps(handlers, 'open') }
   const deliver = steps(handlers, 'authDeliver')
   const still = steps(handlers, 'stillAllowed')
+  const recognizers = handlers.filter((handler) => handler.recognizes !== undefined)
   const told = {
     connect: steps(handlers, 'connect'),
     publish: steps(handlers, 'publish'),
@@ -86,6 +89,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
     wantsSubscribe: told.subscribe.length > 0,
     wantsUnsubscribe: told.unsubscribe.length > 0,
     wantsDisconnect: told.disconnect.length > 0,
+    recognizes: (session) => recognizers.some((handler) => isRecognizedBy(handler, session)),
     // An unknown user gets the same CONNACK as a wrong password, so that names cannot be found out by trying.
     authConnect: (session) =>
       decide(
@@ -141,6 +145,17 @@ function stepsOf<Method>(
     const name = nameOf(handler, index)
     return [{ handler: name, call, allowed: allowedBy(name) }]
   })
+}
+
+/** Asked in vain at worst: the chain decides. */
+function isRecognizedBy(handler: Handler, session: Session): boolean {
+  try {
+    // JavaScript may answer anything.
+    const answer: unknown = handler.recognizes?.(session)
+    return answer !== false && answer !== undefined
+  } catch {
+    return true
+  }
 }
 
 function nameOf(handler: Handler, index: number): string {

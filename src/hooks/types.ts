@@ -135,6 +135,11 @@ export interface DisconnectReason {
  */
 export interface Handler {
   readonly name?: string
+  /**
+   * True: it knows who this client is by something else than username and password (a certificate). Then the chain is
+   * asked where `allowAnonymous` would let a client without a username in. Synchronous; a throw counts as true.
+   */
+  recognizes?(session: Session): boolean
   /** Once for each CONNECT, before the CONNACK. May rewrite id, username and will. */
   authConnect?(session: Session): Verdict
   /** For each PUBLISH (QoS 2: each new one), and for the will at CONNECT and when it is sent. */

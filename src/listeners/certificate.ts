@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import type { PeerCertificate, TlsFacts } from '../peer.ts'
 
@@ -15,6 +16,8 @@ export function tlsFacts(socket: TLSSocket): TlsFacts {
 export function peerCertificate(socket: TLSSocket): PeerCertificate | undefined {
   const x509 = socket.authorized ? socket.getPeerX509Certificate() : undefined
   if (x509 === undefined) return undefined
+  // Only the first certificate object that Node makes of a connection knows them.
+  const sent = x509.issuerCertificate
   return {
     subject: x509.subject.replaceAll('\n', ', '),
     commonName: onlyCommonName(x509.subject),
@@ -24,7 +27,21 @@ export function peerCertificate(socket: TLSSocket): PeerCertificate | undefined 
     fingerprint256: x509.fingerprint256,
     validTo: x509.validTo,
     pem: x509.toString(),
+    ...(sent && { issuers: () => pemOfIssuers(sent) }),
   }
+}
+
+/** Longer chains are not what TLS has verified. */
+const MAX_ISSUERS = 8
+
+function pemOfIssuers(nearest: X509Certificate): string[] {
+  const issuers: string[] = []
+  let issuer: X509Certificate | undefined = nearest
+  while (issuer !== undefined && issuers.length < MAX_ISSUERS) {
+    issuers.push(issuer.toString())
+    issuer = issuer.issuerCertificate
+  }
+  return issuers
 }
 
 /** A subject with two names has none: which of them is the identity would depend on who reads it. */

@@ -1,5 +1,6 @@
 import type { Explanation, WhyRequest } from '../../admin/api/resources.ts'
 import type { Config } from '../../config/schema.ts'
+import { isAnonymous } from '../listener-profile.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { PublishRequest, QoS, SubscribeRequest } from '../../hooks/types.ts'
 import { parseShare, reservedNamespace, topicFilterFault, topicNameFault } from '../topics.ts'
@@ -75,7 +76,7 @@ function explain(context: WhyContext, request: WhyRequest, subject: Subject): Pr
 function connect(context: WhyContext, request: WhyRequest, subject: Subject): Findings {
   const { profile, session } = subject
   const steps = connectRules(context, request, subject)
-  if (profile.allowAnonymous && session.username === undefined)
+  if (isAnonymous(profile, session))
     steps.push(
       step('listener', 'allowed', 'no username: no handler is asked', `allowAnonymous of ${profile.name}`),
     )
