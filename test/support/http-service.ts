@@ -29,8 +29,11 @@ export interface HttpService {
   start(): Promise<void>
 }
 
-/** Stopped when the test ends. */
-export async function startHttpService(reply: HttpService['reply']): Promise<HttpService> {
+/** Stopped when the test ends, or by who shares it with a whole file. */
+export async function startHttpService(
+  reply: HttpService['reply'],
+  life: 'of the test' | 'of the file' = 'of the test',
+): Promise<HttpService> {
   let server: Server | undefined
   let port = 0
   let connectionCount = 0
@@ -81,6 +84,6 @@ export async function startHttpService(reply: HttpService['reply']): Promise<Htt
     },
   }
   await service.start()
-  onTestFinished(() => service.stop())
+  if (life === 'of the test') onTestFinished(() => service.stop())
   return service
 }
