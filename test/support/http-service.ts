@@ -59,7 +59,10 @@ export async function startHttpService(
           service.calls.push(call)
           void Promise.resolve(service.reply(call)).then((answer) => {
             if (answer === 'hang') return
-            if (answer === 'reset') return request.socket.destroy()
+            if (answer === 'reset') {
+              request.socket.destroy()
+              return
+            }
             const text = typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body)
             response.writeHead(answer.status ?? 200, answer.headers).end(text)
           })

@@ -24,7 +24,7 @@ afterEach(async () => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-type Input = Partial<Parameters<typeof jwtSchema.parse>[0] & object> & Partial<JwtConfig>
+type Input = Partial<JwtConfig>
 
 async function open(overrides: Input = {}) {
   const source =
@@ -37,7 +37,7 @@ async function open(overrides: Input = {}) {
     handler,
     chain,
     /** CONNECT with the token as the password; what the chain says, and the session. */
-    async connect(token: string | undefined, facts: { id?: string; username?: string } = {}) {
+    connect: async (token: string | undefined, facts: { id?: string; username?: string } = {}) => {
       const session = fakeSession({ ...facts, ...(token !== undefined && { password: token }) })
       const made = chain.authConnect(session)
       const decision = 'promise' in made ? await made.promise : made

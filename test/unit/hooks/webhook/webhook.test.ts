@@ -36,9 +36,9 @@ async function open(services: readonly Pick<HttpService, 'url'>[], overrides: ob
     log,
     figures: counters.webhook('http'),
     endpoint: ({ url }: Pick<HttpService, 'url'>) => counters.webhookEndpoint('http', new URL(url).host),
-    async connect(
+    connect: async (
       facts: { id?: string; username?: string; password?: string } = { username: 'ann', password: '1' },
-    ) {
+    ) => {
       const session = fakeSession(facts)
       return { session, decision: await made(chain.authConnect(session)) }
     },
@@ -96,7 +96,9 @@ describe('a service', () => {
       const asked = JSON.parse(body) as { action: string; payload?: string }
       if (asked.action === 'authConnect')
         return { body: { result: 'allow', username: 'bob', clientid: 'new' } }
-      const payload = Buffer.from(`${Buffer.from(asked.payload ?? '', 'base64')}!`).toString('base64')
+      const payload = Buffer.from(`${Buffer.from(asked.payload ?? '', 'base64').toString()}!`).toString(
+        'base64',
+      )
       if (asked.action === 'authPublish')
         return { body: { result: 'allow', topic: 'b', payload, retain: true, qos: 0 } }
       return { body: { result: 'allow', subscriptions: [{ qos: 0 }, { topic: 'd' }, { refused: 'no' }] } }
