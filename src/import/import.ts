@@ -9,6 +9,7 @@ import { importMosquitto, type Imported } from './mosquitto.ts'
 import { carryRightsFile, importRightsFile, rightsKindOf, type CarriedFile } from './rights-files.ts'
 import { readSettings, readText } from './settings.ts'
 import { importVernemq } from './vernemq.ts'
+import { decideOnTopics } from './vernemq-webhooks.ts'
 
 export type Origin = 'vernemq' | 'mosquitto'
 
@@ -106,7 +107,7 @@ const pluginKey = /^(plugin|auth_plugin|plugins\.|vmq_webhooks\.|vmq_diversity\.
 function noteOpenChain(draft: Draft, file: string): void {
   const hadPlugin = draft.notes.some(({ effect, key }) => effect === 'lost' && pluginKey.test(key))
   const isOpen = handlerLists(draft.config).some(
-    (chain) => chain.length > 0 && !chain.some(({ type }) => type === 'acl-file'),
+    (chain) => chain.length > 0 && !chain.some(({ type }) => type === 'acl-file') && !decideOnTopics(chain),
   )
   if (hadPlugin && isOpen)
     draft.note(

@@ -17,6 +17,7 @@ import type { Imported } from './mosquitto.ts'
 import { MISSING_INCLUDE } from './settings.ts'
 import { VerneListeners } from './vernemq-listener.ts'
 import { takeBridges } from './vernemq-bridge.ts'
+import { decideOnTopics, takeWebhooks } from './vernemq-webhooks.ts'
 
 /** vernemq.conf, of VerneMQ 1.x and 2.x: what it says, in our words. */
 
@@ -142,10 +143,10 @@ const rules: Readonly<Record<string, Rule>> = {
     ['off'],
     'Lua scripts are not run: a module handler takes their place (docs/handlers.md)',
   ),
-  'plugins.vmq_webhooks': lostUnless(
-    ['off'],
-    'webhooks are not called yet: a module handler can call them (docs/handlers.md)',
-  ),
+  'plugins.vmq_webhooks': (setting, draft) => {
+    if (isOn(setting.value)) draft.carried(setting, 'handlers: http')
+    else draft.note('needless', setting, 'has no effect')
+  },
   'plugins.vmq_passwd': (setting, draft) => draft.carried(setting, 'handlers: password-file'),
   'plugins.vmq_acl': (setting, draft) => {
     if (isOn(setting.value)) draft.carried(setting, 'handlers: acl-file')
@@ -166,7 +167,6 @@ const families: readonly (readonly [prefix: string, rule: Rule])[] = [
   ['tcp_listen_options', needless('sockets are opened with fitting options')],
   ['graphite_', graphite],
   ['graphite.', graphite],
-  ['vmq_webhooks.', lost('webhooks are not called yet: a module handler can call them (docs/handlers.md)')],
   [
     'vmq_diversity.',
     lost('scripts and their databases are not run: a module handler takes their place (docs/handlers.md)'),
@@ -211,7 +211,8 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
   const last = (key: string) => settings.findLast((setting) => setting.key === key)
   const files: Partial<Record<RightsFile['kind'], string>> = {}
 
-  for (const setting of takeBridges(lastOfEach(settings, draft), draft)) {
+  const webhooks = takeWebhooks(takeBridges(lastOfEach(settings, draft), draft), draft)
+  for (const setting of webhooks.others) {
     const { key } = setting
     const family = families.find(([prefix]) => key.startsWith(prefix))
     if (listeners.take(setting) || key === 'allow_anonymous') continue
@@ -231,7 +232,7 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
   if (plugin('vmq_passwd'))
     rightsFiles.push({ kind: 'passwords', source: files.passwords ?? join(dirname(file), 'vmq.passwd') })
   const acl = last('plugins.vmq_acl')
-  if (acl !== undefined && !plugin('vmq_acl'))
+  if (acl !== undefined && !plugin('vmq_acl') && !decideOnTopics(webhooks.handlers))
     draft.note(
       'lost',
       acl,
@@ -239,11 +240,14 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
     )
   if (plugin('vmq_acl'))
     rightsFiles.push({ kind: 'acl', source: files.acl ?? join(dirname(file), 'vmq.acl') })
-  draft.config.handlers = rightsFiles.map(({ kind, source }) =>
-    kind === 'acl'
-      ? { type: 'acl-file' as const, file: source, dialect: 'vernemq' as const }
-      : { type: 'password-file' as const, file: source },
-  )
+  const sourceOf = (kind: RightsFile['kind']) => rightsFiles.find((rights) => rights.kind === kind)?.source
+  const [passwords, list] = [sourceOf('passwords'), sourceOf('acl')]
+  draft.config.handlers = [
+    ...(passwords === undefined ? [] : [{ type: 'password-file' as const, file: passwords }]),
+    ...webhooks.handlers,
+    // The last: it leaves nothing to others.
+    ...(list === undefined ? [] : [{ type: 'acl-file' as const, file: list, dialect: 'vernemq' as const }]),
+  ]
 
   const anonymous = last('allow_anonymous')
   const allowAnonymous = anonymous !== undefined && isOn(anonymous.value)

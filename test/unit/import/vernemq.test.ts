@@ -146,9 +146,7 @@ describe('settings of VerneMQ', () => {
   it.each([
     'allow_multiple_sessions = on',
     'max_offline_messages = 0',
-    'plugins.vmq_webhooks = on',
     'plugins.my_plugin = on',
-    'vmq_webhooks.hook1.endpoint = http://x',
     'vmq_diversity.postgres.host = x',
     'graphite_host = x',
     'upgrade_outgoing_qos = on',
@@ -162,6 +160,80 @@ describe('settings of VerneMQ', () => {
     const text =
       'distributed_cookie = c00kie\nvmq_bridge.tcp.a = h:1\nvmq_bridge.tcp.a.password = pa55\nodd = pa55'
     expect(JSON.stringify(importOf(text).notes)).not.toMatch(/c00kie|pa55/)
+  })
+})
+
+describe('webhooks of VerneMQ', () => {
+  const on = 'plugins.vmq_webhooks = on\nplugins.vmq_passwd = off\nplugins.vmq_acl = off\n'
+  const webhook = (name: string, hook: string, endpoint: string, more = '') =>
+    `vmq_webhooks.${name}.hook = ${hook}\nvmq_webhooks.${name}.endpoint = ${endpoint}\n${more}`
+
+  it('become one handler for each service, before the access list', () => {
+    const text =
+      'plugins.vmq_webhooks = on\n' +
+      webhook('a', 'auth_on_register', 'http://auth:1/x', 'vmq_webhooks.a.response_timeout = 5000\n') +
+      webhook('b', 'auth_on_publish', 'http://auth:1/x', 'vmq_webhooks.b.response_timeout = 5000\n') +
+      webhook('c', 'on_publish', 'https://log/', 'vmq_webhooks.c.base64encode = off\n') +
+      'vmq_webhooks.pool_max_connections = 50\nvmq_webhooks.cafile = /ca.pem\nvmq_webhooks.tls_version = tlsv1.2'
+    const draft = importOf(text)
+    const http = { type: 'http', format: 'vernemq', maxSockets: 50 }
+    expect(draft.config.handlers).toEqual([
+      { type: 'password-file', file: '/etc/vernemq/vmq.passwd' },
+      {
+        ...http,
+        endpoints: ['http://auth:1/x'],
+        hooks: ['authConnect', 'authPublish'],
+        payload: 'base64',
+        timeoutMs: 5_000,
+      },
+      { ...http, endpoints: ['https://log/'], hooks: ['publish'], payload: 'text', tls: { ca: '/ca.pem' } },
+      { type: 'acl-file', file: '/etc/vernemq/vmq.acl', dialect: 'vernemq' },
+    ])
+    expect(draft.config.auth).toEqual({ timeoutMs: 6_000 })
+    expect(notesOf(draft, 'lost')).toEqual([])
+  })
+
+  it('are asked in the order of their names, also when services take turns', () => {
+    const text =
+      on +
+      webhook('3', 'auth_on_publish', 'http://b') +
+      webhook('1', 'auth_on_register', 'http://a') +
+      webhook('2', 'auth_on_register', 'http://b') +
+      webhook('4', 'auth_on_publish', 'http://a')
+    expect(configOf(text).handlers).toMatchObject([
+      { endpoints: ['http://a'], hooks: ['authConnect'] },
+      { endpoints: ['http://b'], hooks: ['authConnect', 'authPublish'] },
+      { endpoints: ['http://a'], hooks: ['authPublish'] },
+    ])
+  })
+
+  it('have nothing open behind them when they decide on topics, and the report says so otherwise', () => {
+    const register = on + webhook('a', 'auth_on_register', 'http://a')
+    expect(notesOf(importOf(register), 'lost')).toEqual(['plugins.vmq_acl'])
+    const all =
+      register + webhook('b', 'auth_on_publish', 'http://a') + webhook('c', 'auth_on_subscribe', 'http://a')
+    expect(notesOf(importOf(all), 'lost')).toEqual([])
+  })
+
+  it('say what does not come over, and nothing of what was off', () => {
+    const text =
+      on +
+      webhook('a', 'on_deliver', 'http://a') +
+      webhook('b', 'auth_on_register_m5', 'http://a') +
+      'vmq_webhooks.c.hook = on_register\nvmq_webhooks.verify_peer = off\nvmq_webhooks.constructor = 1\nvmq_webhooks.a.toString = 1'
+    const draft = importOf(text)
+    expect(notesOf(draft, 'lost')).toEqual([
+      'vmq_webhooks.a.hook',
+      'vmq_webhooks.verify_peer',
+      'vmq_webhooks.constructor',
+      'vmq_webhooks.a.toString',
+      'vmq_webhooks.c.hook',
+      'plugins.vmq_acl',
+    ])
+    expect(draft.config.handlers).toEqual([])
+    const off = importOf(webhook('a', 'auth_on_register', 'http://a'))
+    expect(notesOf(off, 'needless')).toEqual(['vmq_webhooks.a.hook', 'vmq_webhooks.a.endpoint'])
+    expect(off.config.handlers).toMatchObject([{ type: 'password-file' }, { type: 'acl-file' }])
   })
 })
 
