@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import { ConfigError, isWithin, type ConfigPath, type Mistake, type PlacedMistake } from './mistake.ts'
@@ -111,11 +111,13 @@ async function load<Config extends EndpointConfig>(
   }
   mistakes.push(...kind.check(result.config))
   if (mistakes.length > 0) throw new ConfigError(mistakes.map(place))
-  const folderOf = (path: ConfigPath): string => {
-    const isOverridden = overrides.some((override) => isWithin(path, override.path))
-    return file === undefined || isOverridden ? process.cwd() : dirname(file)
-  }
+  const isInFile = (path: ConfigPath): boolean =>
+    file !== undefined && !overrides.some((override) => isWithin(path, override.path))
+  const folderOf = (path: ConfigPath): string =>
+    file !== undefined && isInFile(path) ? dirname(file) : process.cwd()
   const warnings = [...environment.warnings, ...warnOfConnection(result.config)]
+  if (result.config.password !== undefined && file !== undefined && isInFile(['password']))
+    warnings.push(...(await warnOfReaders(file)))
   return { config: withAbsoluteFiles(result.config, folderOf), warnings: warnings.map(place) }
 }
 
@@ -175,6 +177,15 @@ function withAbsoluteFiles<Config extends EndpointConfig>(
       ...(key !== undefined && { key: absolute(['tls', 'key'], key) }),
     },
   }
+}
+
+/** rw-r--r-- and the like. The group is the administrator's own business. */
+const READABLE_BY_OTHERS = 0o004
+
+async function warnOfReaders(file: string): Promise<Mistake[]> {
+  const { mode } = await stat(file)
+  const message = `stands in a file that everyone on this machine can read: chmod 600 ${file}`
+  return (mode & READABLE_BY_OTHERS) === 0 ? [] : [{ path: ['password'], message }]
 }
 
 function placed(

@@ -15,6 +15,8 @@ const MAX_ANSWER_BYTES = 400 * 1_048_576
 export interface ApiRequest {
   readonly query?: Readonly<Record<string, string | number | undefined>>
   readonly body?: unknown
+  /** Of the record that is changed: refused if it has another one by now. */
+  readonly revision?: number | undefined
   /** Beyond the ordinary deadline. */
   readonly waitMs?: number
   readonly signal?: AbortSignal
@@ -45,7 +47,8 @@ export function createApiClient(target: ApiTarget, pod: string | undefined): Api
     const timeout = AbortSignal.timeout(TIMEOUT_MS + (request.waitMs ?? 0))
     const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal])
     try {
-      const words = { method, path: pathOf(target, path, request, pod), body: request.body, key: target.key }
+      const { body, revision } = request
+      const words = { method, path: pathOf(target, path, request, pod), body, revision, key: target.key }
       const answered = await exchange(target, words, signal)
       for (const name of answered.missingPods) missingPods.add(name)
       return answered
@@ -109,13 +112,17 @@ function pathOf(
   return `${prefix}/api/v1${path}${words.length === 0 ? '' : `?${words.join('&')}`}`
 }
 
+interface Words {
+  readonly method: string
+  readonly path: string
+  readonly body?: unknown
+  readonly revision?: number | undefined
+  readonly key?: string
+}
+
 /** Not `fetch`: that cannot be given a CA, or a certificate to compare. */
-async function exchange(
-  place: ApiPlace,
-  words: { readonly method: string; readonly path: string; readonly body?: unknown; readonly key?: string },
-  signal: AbortSignal,
-): Promise<Answered> {
-  const { method, path, body, key } = words
+async function exchange(place: ApiPlace, words: Words, signal: AbortSignal): Promise<Answered> {
+  const { method, path, body, revision, key } = words
   const socket = await connect(place, signal)
   try {
     const request = httpRequest({
@@ -126,6 +133,7 @@ async function exchange(
       headers: {
         host: place.url.host,
         ...(key !== undefined && { authorization: `Bearer ${key}` }),
+        ...(revision !== undefined && { 'if-match': `"${revision}"` }),
         accept: 'application/json',
         connection: 'close',
         ...(body !== undefined && { 'content-type': 'application/json' }),

@@ -63,6 +63,7 @@ export function apiFailure(target: ApiTarget, answered: Answered): Error {
             `there is no API of TunnelMQ at ${target.url.origin}: is this its admin port, and admin.api on?`,
           )
     case 409:
+    case 412:
       return new CommandFailure(TunnelExit.failed, detail)
     case 429:
       return new TunnelMQError(ErrorCode.limit, `${target.url.origin} wants fewer requests: ${detail}`)

@@ -72,7 +72,7 @@ export function groupCommand(env: Environment): Command {
         description: flags.description ?? before?.description ?? '',
         roles: [...(flags.role ?? before?.roles ?? [])],
       }
-      const group = await api.ask<Group>('PUT', pathOf(name), { body })
+      const group = await api.ask<Group>('PUT', pathOf(name), { body, revision: before?.revision })
       printDone(`group ${name} is ${before === undefined ? 'made' : 'changed'}`, flags, group)
     },
   )

@@ -97,7 +97,7 @@ function setCommand(command: Command, env: Environment): void {
         description: flags.description ?? before?.description ?? '',
         rules: rules.length === 0 ? (before?.rules ?? []) : rules,
       }
-      const role = await api.ask<Role>('PUT', pathOf(name), { body })
+      const role = await api.ask<Role>('PUT', pathOf(name), { body, revision: before?.revision })
       printDone(`role ${name} is ${before === undefined ? 'made' : 'changed'}`, flags, role)
     },
   )

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -108,6 +108,17 @@ describe('the configuration of an agent', () => {
     const { config } = await agent({ yaml, env: { TUNNEL_PASSWORD_FILE: '/run/secret' } })
     expect(config).toMatchObject({ passwordFile: '/run/secret' })
     expect(config.password).toBeUndefined()
+  })
+
+  it('warns of a password in a file that everyone can read, and not of another one', async () => {
+    const yaml = 'id: pi7\nusername: pi7\npassword: hunter2\nservices: { ssh: 127.0.0.1:22 }\n'
+    const { warnings } = await agent({ yaml })
+    expect(warnings).toMatchObject([
+      { path: ['password'], message: expect.stringContaining('chmod 600') as string, line: 3 },
+    ])
+    expect(JSON.stringify(warnings)).not.toContain('hunter2')
+    await chmod(join(folder, 'endpoint.yaml'), 0o640)
+    expect((await agent({ yaml })).warnings).toEqual([])
   })
 
   it('takes a CA that stands in the file itself, unless a layer above names a file', async () => {
