@@ -23,6 +23,7 @@ import type { Refusals } from './broker/refusals.ts'
 import { publishSysTopics } from './broker/sys-publisher.ts'
 import { createTraces, type Traces } from './broker/trace/traces.ts'
 import { createWhy } from './broker/why/why.ts'
+import type { CoapListener } from './gateway/coap/listener.ts'
 import { startGateway, type Gateway } from './gateway/gateway.ts'
 import { Interceptors } from './broker/interceptors/interceptors.ts'
 import { buildHandlers } from './hooks/build.ts'
@@ -143,6 +144,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
 
     // Before the store: while that waits for Redis, somebody wants to know why nothing goes on.
     const listeners: Listener[] = []
+    const coapListeners: CoapListener[] = []
     let bridges: RunningBridges | undefined
     const model = createReadModel({
       config,
@@ -157,6 +159,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       tracing,
       listeners,
       bridges: () => bridges?.figures() ?? [],
+      coap: () => coapListeners.map(({ name, figures }) => ({ listener: name, ...figures })),
       identities: () => directory.figures(),
     })
     const doors: Door[] = []
@@ -287,6 +290,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         counters,
         limits: config.limits,
         log,
+        coapListeners,
       })
       listeners.push(listener)
       doors.push(listener)
@@ -328,13 +332,17 @@ interface ListenerContext {
   readonly counters: BrokerCounters
   readonly limits: Limits
   readonly log: Log
+  /** Those that are opened are added. */
+  readonly coapListeners: CoapListener[]
 }
 
 async function openListenerOrDoor(config: ListenerConfig, context: ListenerContext): Promise<Listener> {
   // Only now: who has no such door has none of its code in memory.
   if (config.type === 'coap') {
     const { openCoapListener } = await import('./gateway/coap/listener.ts')
-    return openCoapListener(config, context)
+    const listener = await openCoapListener(config, context)
+    context.coapListeners.push(listener)
+    return listener
   }
   if (!('http' in config)) return openListener(config, context)
   const { createHttpDoor } = await import('./gateway/http/door.ts')

@@ -91,6 +91,7 @@ const allowed: Record<string, readonly string[]> = {
     'config/nearest.ts',
     'listeners/tls-files.ts',
     'bridge/counters.ts',
+    'gateway/coap/counts.ts',
   ],
   broker: [
     'log.ts',

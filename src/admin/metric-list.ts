@@ -3,6 +3,7 @@ import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { BrokerReadModel } from './read-model.ts'
 import { bridgeMetrics } from './bridge-metric-list.ts'
 import { certificateMetrics } from './certificate-metric-list.ts'
+import { coapMetrics } from './coap-metric-list.ts'
 import { clusterMetrics } from './cluster-metric-list.ts'
 import { handlerMetrics } from './handler-metric-list.ts'
 import { processMetrics } from './process-metric-list.ts'
@@ -198,6 +199,7 @@ export const numberMetrics: readonly NumberMetric[] = [
   ...tunnelMetrics,
   ...clusterMetrics,
   ...bridgeMetrics,
+  ...coapMetrics,
   ...handlerMetrics,
   ...certificateMetrics,
   ...processMetrics,

@@ -1,4 +1,5 @@
 import type { BridgeCounters } from '../bridge/counters.ts'
+import type { CoapFigures } from '../gateway/coap/counts.ts'
 import type { ClusterStats } from '../cluster/contract.ts'
 import type { StoreStats } from '../store/contract.ts'
 import type { BrokerCounters } from '../counters.ts'
@@ -22,6 +23,10 @@ export interface TunnelFigures {
   readonly clients: number
   /** Directions of streams that wait for their rate. */
   readonly shaped: number
+}
+
+export interface CoapListenerFigures extends CoapFigures {
+  readonly listener: string
 }
 
 /** A bridge to another broker. */
@@ -97,6 +102,8 @@ export interface BrokerReadModel {
   /** Undefined: `$tunnel/` is not routed. */
   tunnels(): TunnelFigures | undefined
   bridges(): readonly BridgeFigures[]
+  /** Of each listener for CoAP. */
+  coap(): readonly CoapListenerFigures[]
   /** Undefined: there are none that could be known. */
   identities(): IdentityFigures | undefined
   /** Undefined: it is alone. */

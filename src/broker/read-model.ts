@@ -1,5 +1,6 @@
 import type {
   BridgeFigures,
+  CoapListenerFigures,
   BrokerReadModel,
   CertificateFigures,
   ClusterFigures,
@@ -28,6 +29,7 @@ export interface ReadModelParts {
   readonly broker: () => Broker | undefined
   readonly tunnels: () => TunnelRouter | undefined
   readonly bridges: () => readonly BridgeFigures[]
+  readonly coap?: () => readonly CoapListenerFigures[]
   readonly identities?: () => IdentityFigures
   readonly tracing?: Tracing | undefined
   /** Listeners that are open, as far as they have certificates. */
@@ -63,6 +65,7 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
       return tunnels && { counters: tunnels.counters, streams: tunnels.streamCount, ...tunnels.counts() }
     },
     bridges: parts.bridges,
+    coap: () => parts.coap?.() ?? [],
     identities: () => parts.identities?.(),
     cluster: () => clusterFigures(parts.cluster()),
   }

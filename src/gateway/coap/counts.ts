@@ -16,6 +16,19 @@ export interface CoapCounts {
   readonly dropped: Record<DropReason, number>
 }
 
+/** What it holds now. */
+export interface CoapFigures {
+  readonly counts: CoapCounts
+  readonly sessions: number
+  readonly observations: number
+  readonly uploads: number
+  readonly downloads: number
+  /** Messages that would be known again. */
+  readonly remembered: number
+  /** Requests that are worked on. */
+  readonly working: number
+}
+
 export function createCoapCounts(): CoapCounts {
   return {
     requests: 0,

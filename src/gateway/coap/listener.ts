@@ -7,7 +7,8 @@ import type { ListenerConfig } from '../../config/schema.ts'
 import type { Admission } from '../../listeners/admission.ts'
 import { listenError, listenerName, listenerUrl } from '../../listeners/bind.ts'
 import type { Listener, ListenerEvents } from '../../listeners/listener.ts'
-import { CoapServer, type CoapFigures } from './server.ts'
+import type { CoapFigures } from './counts.ts'
+import { CoapServer } from './server.ts'
 
 export type CoapListenerConfig = Extract<ListenerConfig, { type: 'coap' }>
 

@@ -5,7 +5,7 @@ import type { Admission, AdmissionListener, AdmissionRefusal } from '../../liste
 import { canonicalAddress } from '../../listeners/cidr.ts'
 import { createRateBook } from './address-rates.ts'
 import { answerOf, later, type Answer } from './answer.ts'
-import { createCoapCounts, type CoapCounts } from './counts.ts'
+import { createCoapCounts, type CoapFigures } from './counts.ts'
 import { Duplicates } from './duplicates.ts'
 import { Endpoint } from './endpoint.ts'
 import { Code, encodeEmpty, encodeMessage, MessageType, parseMessage, type CoapMessage } from './message.ts'
@@ -34,17 +34,6 @@ interface Source {
   readonly address: string
   readonly port: number
   readonly key: string
-}
-
-/** What a listener holds now. */
-export interface CoapFigures {
-  readonly counts: CoapCounts
-  readonly sessions: number
-  readonly observations: number
-  readonly uploads: number
-  readonly downloads: number
-  readonly remembered: number
-  readonly working: number
 }
 
 /**

@@ -39,6 +39,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     bannedCount: () => 0,
     tunnels: () => undefined,
     bridges: () => [],
+    coap: () => [],
     cluster: () => undefined,
     ...changes,
   }
