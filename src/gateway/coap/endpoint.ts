@@ -24,6 +24,8 @@ const MAX_RETRANSMIT = 4
 /** Non-confirmable messages whose Reset would still be understood. */
 const MAX_REMEMBERED = 32
 const MESSAGE_IDS = 65_536
+/** At once; about 1 KiB each. */
+const MAX_CONFIRMABLES = 16
 
 interface Confirmable {
   readonly datagram: Buffer
@@ -63,6 +65,11 @@ export class Endpoint {
   /** NSTART is 1 (RFC 7252, 4.7): who has something new to say waits for the outcome of what was said before. */
   get isConfirming(): boolean {
     return this.#confirmables.size > 0
+  }
+
+  /** Who leaves so many messages without an Acknowledgement is given no more of them. */
+  get isSilent(): boolean {
+    return this.#confirmables.size >= MAX_CONFIRMABLES
   }
 
   hold(): void {

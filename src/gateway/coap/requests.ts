@@ -137,8 +137,8 @@ export class Requests {
   }
 
   #forget(token: Buffer, endpoint: Endpoint): void {
-    for (const session of this.#options.sessions) {
-      const observation = session.endpoint === endpoint ? session.find(token) : undefined
+    for (const session of this.#options.sessions.of(endpoint)) {
+      const observation = session.find(token)
       if (observation !== undefined) session.forget(observation)
     }
   }

@@ -209,7 +209,7 @@ export class CoapServer {
   #answer(endpoint: Endpoint, request: CoapMessage, answer: Answer, isAcknowledged: boolean): void {
     const { token, messageId, type, code } = request
     const message = { ...answer, token }
-    if (type !== MessageType.confirmable) {
+    if (type !== MessageType.confirmable || (isAcknowledged && endpoint.isSilent)) {
       endpoint.send(message)
       return
     }

@@ -29,6 +29,7 @@ export interface SessionsOptions {
 export class Sessions {
   readonly #options: SessionsOptions
   readonly #sessions = new Map<string, Session>()
+  readonly #ofEndpoint = new Map<Endpoint, Set<Session>>()
   /** Credentials are known by their hash alone, with a key that nobody else has. */
   readonly #hashKey = randomBytes(32)
   #isStopped = false
@@ -43,6 +44,11 @@ export class Sessions {
 
   [Symbol.iterator](): IterableIterator<Session> {
     return this.#sessions.values()
+  }
+
+  /** With whatever credentials. */
+  of(endpoint: Endpoint): Iterable<Session> {
+    return this.#ofEndpoint.get(endpoint) ?? []
   }
 
   /** Those that are here stay. */
@@ -88,12 +94,17 @@ export class Sessions {
       counts,
       ended: () => {
         this.#sessions.delete(key)
+        const left = this.#ofEndpoint.get(endpoint)
+        left?.delete(session)
+        if (left?.size === 0) this.#ofEndpoint.delete(endpoint)
         admission.release(endpoint.address, listener)
         endpoint.release()
         this.#options.gone(session)
       },
     })
     this.#sessions.set(key, session)
+    const here = this.#ofEndpoint.get(endpoint) ?? new Set()
+    this.#ofEndpoint.set(endpoint, here.add(session))
     session.open((events) =>
       openDoorClient(
         { ...credentials, door: 'coap', profile, peer: peerOf(endpoint, listener.name) },
