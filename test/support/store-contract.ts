@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Store, StoredSession, StoredSubscription, StoreLimits } from '../../src/store/contract.ts'
+import type {
+  IdentityWrite,
+  Store,
+  StoredSession,
+  StoredSubscription,
+  StoreLimits,
+} from '../../src/store/contract.ts'
 import {
   message,
   payloads,
@@ -418,6 +424,46 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
       await store.deleteWill('other')
       await store.deleteWill('other')
       expect(store.stats().wills).toBe(0)
+    })
+
+    describe('identities', () => {
+      const record = (name: string, json: string | undefined, before?: IdentityWrite['before']) =>
+        ({ kind: 'identity', name, json, before }) as const
+
+      it('writes all records of a change or none, if nobody was faster, and tells of it first', async () => {
+        const { identities } = store
+        const told: unknown[] = []
+        identities.listen({
+          loaded: () => told.push('loaded'),
+          changed: (records, revision) =>
+            told.push([revision, records.map(({ name, json }) => [name, json])]),
+        })
+        expect(await identities.write([record('a "ü"', '{"n":1}'), record('b', '{}')], 0)).toBe(1)
+        expect(told).toEqual([
+          [
+            1,
+            [
+              ['a "ü"', '{"n":1}'],
+              ['b', '{}'],
+            ],
+          ],
+        ])
+        expect(await identities.write([record('c', '{}')], 0)).toBeUndefined()
+        const both = [identities.write([record('c', '{}')], 1), identities.write([record('d', '{}')], 1)]
+        expect(await Promise.all(both)).toEqual([2, undefined])
+        expect(await identities.write([record('b', undefined, { json: '{}', revision: 1 })], 2)).toBe(3)
+        expect(told.slice(1)).toEqual([
+          [2, [['c', '{}']]],
+          [3, [['b', undefined]]],
+        ])
+      })
+
+      it('refuses a write when it is closed', async () => {
+        await store.close()
+        await expect(store.identities.write([record('a', '{}')], 0)).rejects.toMatchObject({
+          code: 'TMQ_STORE_UNAVAILABLE',
+        })
+      })
     })
 
     it('refuses writes when it is closed', async () => {
