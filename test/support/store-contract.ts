@@ -427,16 +427,15 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
     })
 
     describe('identities', () => {
-      const record = (name: string, json: string | undefined, before?: IdentityWrite['before']) =>
-        ({ kind: 'identity', name, json, before }) as const
+      const record = (called: string, json: string | undefined, before?: IdentityWrite['before']) =>
+        ({ kind: 'identity', name: called, json, before }) as const
 
       it('writes all records of a change or none, if nobody was faster, and tells of it first', async () => {
         const { identities } = store
         const told: unknown[] = []
         identities.listen({
           loaded: () => told.push('loaded'),
-          changed: (records, revision) =>
-            told.push([revision, records.map(({ name, json }) => [name, json])]),
+          changed: (records, revision) => told.push([revision, records.map((one) => [one.name, one.json])]),
         })
         expect(await identities.write([record('a "ü"', '{"n":1}'), record('b', '{}')], 0)).toBe(1)
         expect(told).toEqual([

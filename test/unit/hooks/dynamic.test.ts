@@ -57,7 +57,7 @@ describe('the dynamic handler', () => {
     handler.onChange!((of) => {
       if (typeof of === 'function') concerned.push([of(session), of(other)])
     })
-    handler.authConnect!(session)
+    expect(handler.authConnect!(session)).toBeUndefined()
     vi.advanceTimersByTime(1_999)
     expect(concerned).toEqual([])
     expect(handler.stillAllowed!(session)).toBe(true)

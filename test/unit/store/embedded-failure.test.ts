@@ -93,6 +93,26 @@ afterEach(async () => {
 describe.each<Fault>(['before', 'after'])(
   'a commit that fails, the batch being lost %s it was written',
   (fault) => {
+    it('leaves identities as they were, and their revision', async () => {
+      const write = { kind: 'identity', name: 'a', json: '{"n":1}', before: undefined } as const
+      expect(await store.identities.write([write], 0)).toBe(1)
+      level.fault = fault
+      const before = { json: write.json, revision: 1 }
+      const changes = [
+        { ...write, json: '{"n":2}', before },
+        { ...write, name: 'b' },
+      ]
+      await expect(store.identities.write(changes, 1)).rejects.toMatchObject(unavailable)
+      level.fault = undefined
+      await recovered()
+      await store.close()
+      store = create()
+      const loaded: unknown[] = []
+      store.identities.listen({ loaded: (records) => loaded.push(...records), changed() {} })
+      await store.open()
+      expect(loaded).toEqual([{ kind: 'identity', name: 'a', revision: 1, json: '{"n":1}' }])
+    })
+
     it('fails all its writes, and takes back in memory and on the disk what they changed', async () => {
       const before = await snapshot(store)
       level.fault = fault
