@@ -46,7 +46,7 @@ describe('tunnelmq api-key', () => {
     [['create', 'local', '--file', 'x'], '"local" is the key that the broker makes itself'],
     [
       ['create', 'a', '--scopes', 'all', '--file', 'x'],
-      '--scopes all: "all" is no scope; there are read, write, trace, admin',
+      '--scopes all: "all" is no scope; there are read, write, trace, identities, admin',
     ],
     [
       ['create', 'a', '--expires', 'soon', '--file', 'x'],
