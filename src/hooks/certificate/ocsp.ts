@@ -16,6 +16,8 @@ interface Remembered {
   readonly untilMs: number
 }
 
+/** Live sessions are looked at from memory once somebody has turned out to be revoked. */
+const MIN_REVOKED_MS = 10_000
 /** RFC 8954: up to 32 bytes. */
 const NONCE_BYTES = 32
 
@@ -100,7 +102,8 @@ export class OcspClient {
     const nowMs = Date.now()
     const reading = { nonce, needsNonce: nonceUse === 'required', toleranceMs, nowMs }
     const { status, nextUpdateMs } = readOcspResponse(answered, link, reading)
-    return { status, untilMs: Math.min(nowMs + maxCacheMs, nextUpdateMs ?? Infinity) }
+    const keepMs = status === 'revoked' ? Math.max(maxCacheMs, MIN_REVOKED_MS) : maxCacheMs
+    return { status, untilMs: Math.min(nowMs + keepMs, nextUpdateMs ?? Infinity) }
   }
 
   #remember(link: Link, remembered: Remembered): void {
