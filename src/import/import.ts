@@ -141,7 +141,9 @@ function makeAbsolute(value: unknown, base: string): void {
   if (Array.isArray(value)) for (const item of value) makeAbsolute(item, base)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
   for (const [key, inner] of Object.entries(value)) {
-    if (typeof inner === 'string' && fileKeys.has(key) && !isAbsolute(inner))
+    if (key === 'files' && Array.isArray(inner))
+      Object.assign(value, { files: inner.map((file: unknown) => resolve(base, String(file))) })
+    else if (typeof inner === 'string' && fileKeys.has(key) && !isAbsolute(inner))
       Object.assign(value, { [key]: resolve(base, inner) })
     else makeAbsolute(inner, base)
   }

@@ -1,3 +1,4 @@
+import type { CertificateFacts } from './certificate-draft.ts'
 import type { Draft, ListenerDraft, Setting } from './draft.ts'
 
 /** What is known of one listener of the other broker, before it is one of ours. */
@@ -31,6 +32,8 @@ export interface ListenerFacts {
   allowsAnonymousToAll?: boolean
   /** The setting that said so. */
   anonymousBy?: Setting
+  /** What is done with the certificates of clients. */
+  certificates?: CertificateFacts
   passwordFile?: string
   aclFile?: string
   /** A chain of its own, and not the one of all listeners. */

@@ -46,11 +46,12 @@ export interface ListenerContext {
 
 type ListenerRule = RuleOf<ListenerFacts>
 
-const identity = noting(
-  lost(
-    'names from certificates are not taken as user names here yet: a module handler can (docs/handlers.md)',
-  ),
-)
+const identity =
+  (by: 'nameBy' | 'subjectBy'): ListenerRule =>
+  (setting, facts, draft) => {
+    if (onOff(setting, draft) === true) facts.certificates = { ...facts.certificates, [by]: setting }
+    else draft.note('needless', setting, 'has no effect')
+  }
 
 /** Those of security belong to all listeners, unless per_listener_settings is true. */
 const security: Readonly<Record<string, ListenerRule>> = {
@@ -106,11 +107,12 @@ const rules: Readonly<Record<string, ListenerRule>> = {
     if (version !== undefined) facts.minVersion = version
   },
   capath: noting(lost('name one file with all CAs: tls.clientCa')),
-  crlfile: noting(lost('revocation lists are not read yet: short-lived certificates, or a module handler')),
+  // What becomes of these depends on the rest of the listener: certificate-draft.ts.
+  crlfile: (setting, facts) => void (facts.certificates = { ...facts.certificates, crlBy: setting }),
   'ciphers_tls1.3': noting(lost('TLS 1.3 has the cipher suites of Node')),
   dhparamfile: noting(needless('key exchange is by elliptic curves')),
-  use_identity_as_username: identity,
-  use_subject_as_username: identity,
+  use_identity_as_username: identity('nameBy'),
+  use_subject_as_username: identity('subjectBy'),
   use_username_as_clientid: noting(
     lost(
       'client ids stay as the clients name them: without it two users can take each other’s client id; bind them in a handler',

@@ -1,3 +1,4 @@
+import { chainWithCertificates } from './certificate-draft.ts'
 import {
   changed,
   Draft,
@@ -244,8 +245,20 @@ function finish(
         { ...facts.opened, key: 'mount_point' },
         'rules of the ACL are of topics with the mount point there, and without it here: write them so, or give other listeners another ACL (listeners[].handlers)',
       )
-    if (listener !== undefined)
-      draft.config.listeners.push(perListener ? { ...listener, handlers: chainOf(facts) } : listener)
+    if (listener === undefined) continue
+    const own = chainWithCertificates(
+      facts.certificates ?? {},
+      chainOf(perListener ? facts : shared),
+      {
+        asksForCertificate: 'tls' in listener && listener.tls.clientCa !== undefined,
+        takesProxyHeader: false,
+        allowAnonymous: allowAnonymous === true,
+        nameIsEnough: true,
+      },
+      draft,
+    )
+    const handlers = own ?? (perListener ? chainOf(facts) : undefined)
+    draft.config.listeners.push(handlers === undefined ? listener : { ...listener, handlers })
   }
   return [...rightsFiles.values()]
 }

@@ -1,4 +1,5 @@
 import { isLoopback } from '../config/network-names.ts'
+import type { CertificateFacts } from './certificate-draft.ts'
 import {
   Draft,
   lost,
@@ -28,6 +29,19 @@ type Kind = keyof typeof kinds
 type ListenerRule = RuleOf<ListenerFacts>
 
 const isOn = (value: string): boolean => value === 'on' || value === 'true'
+
+/** A later place for the setting (of a listener itself) counts before an earlier one (of all). */
+function takeCertificate(
+  setting: Setting,
+  by: keyof CertificateFacts,
+  facts: ListenerFacts,
+  draft: Draft,
+): void {
+  const { [by]: _before, ...others } = facts.certificates ?? {}
+  const isIdle = ['', 'off', 'false'].includes(setting.value)
+  facts.certificates = isIdle ? others : { ...others, [by]: setting }
+  if (isIdle) draft.note('needless', setting, 'has no effect')
+}
 
 const rules: Readonly<Record<string, ListenerRule>> = {
   max_connections: (setting, facts) => {
@@ -73,21 +87,11 @@ const rules: Readonly<Record<string, ListenerRule>> = {
   allow_anonymous_override: (setting, facts) => {
     facts.allowAnonymous = isOn(setting.value) || facts.allowsAnonymousToAll === true
   },
-  crlfile: noting(
-    lostUnless([''], 'revocation lists are not read yet: short-lived certificates, or a module handler'),
-  ),
-  use_identity_as_username: noting(
-    lostUnless(
-      ['off'],
-      'names from certificates are not taken as user names here yet: a module handler can (docs/handlers.md)',
-    ),
-  ),
-  proxy_protocol_use_cn_as_username: noting(
-    lostUnless(
-      ['off'],
-      'names from certificates are not taken as user names here yet: a module handler can (docs/handlers.md)',
-    ),
-  ),
+  // What becomes of these depends on the rest of the listener: certificate-draft.ts.
+  crlfile: (setting, facts, draft) => takeCertificate(setting, 'crlBy', facts, draft),
+  use_identity_as_username: (setting, facts, draft) => takeCertificate(setting, 'nameBy', facts, draft),
+  proxy_protocol_use_cn_as_username: (setting, facts, draft) =>
+    takeCertificate(setting, 'proxyNameBy', facts, draft),
   psk_support: noting(lostUnless(['off'], 'TLS with pre-shared keys is not served: use certificates')),
   nr_of_acceptors: noting(needless('one process accepts')),
   depth: noting(needless('chains of certificates have the depth of OpenSSL')),
@@ -103,6 +107,12 @@ const rules: Readonly<Record<string, ListenerRule>> = {
   config_fun: noting(needless('belongs to the admin server of VerneMQ')),
 }
 
+/** Their notes come with the chain of the listener. */
+const certificateOptions = new Set([
+  'crlfile',
+  'use_identity_as_username',
+  'proxy_protocol_use_cn_as_username',
+])
 const tlsOptions = new Set(['cafile', 'certfile', 'keyfile', 'ciphers', 'require_certificate', 'tls_version'])
 
 /** `listener.KIND.NAME = ADDRESS`, and settings at three levels: of all, of a kind, of one. */
@@ -192,7 +202,7 @@ export class VerneListeners {
           // One note is enough, also where a setting concerns several listeners.
           if (used.has(option)) rule?.(option, made, new Draft())
           else rule?.(option, made, this.#draft)
-          if (!used.has(option) && this.#draft.notes.length === before)
+          if (!used.has(option) && this.#draft.notes.length === before && !certificateOptions.has(word))
             this.#draft.carried(option, 'listeners')
           used.add(option)
         }

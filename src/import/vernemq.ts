@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path'
+import { chainWithCertificates } from './certificate-draft.ts'
 import {
   changed,
   Draft,
@@ -260,7 +261,19 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
   else if (anonymous !== undefined) draft.carried(anonymous, 'listeners[].allowAnonymous')
   for (const facts of listeners.all(allowAnonymous)) {
     const listener = toListener(facts, draft)
-    if (listener !== undefined) draft.config.listeners.push(listener)
+    if (listener === undefined) continue
+    const handlers = chainWithCertificates(
+      facts.certificates ?? {},
+      draft.config.handlers,
+      {
+        asksForCertificate: 'tls' in listener && listener.tls.clientCa !== undefined,
+        takesProxyHeader: facts.proxyProtocol !== undefined,
+        allowAnonymous: facts.allowAnonymous === true,
+        nameIsEnough: false,
+      },
+      draft,
+    )
+    draft.config.listeners.push(handlers === undefined ? listener : { ...listener, handlers })
   }
   draft.config.session = { expiryMs: 0, ...draft.config.session }
   draft.config.store = { type: 'embedded' }

@@ -220,9 +220,9 @@ describe('reading an answer', () => {
     const asked = { ...reading, nonce: Buffer.alloc(16), needsNonce: true }
     expect(() => readOcspResponse(answered, link!, asked)).toThrow('no nonce')
     // Every bit that matters is signed: one that is bent is an error, or changes nothing of what it says.
-    for (let at = 0; at < answered.length; at += 23) {
+    for (let place = 0; place < answered.length; place += 23) {
       const bent = Buffer.from(answered)
-      bent.writeUInt8(bent.readUInt8(at) ^ 1, at)
+      bent.writeUInt8(bent.readUInt8(place) ^ 1, place)
       let said: unknown = 'nothing'
       try {
         said = readOcspResponse(bent, link!, reading).status
