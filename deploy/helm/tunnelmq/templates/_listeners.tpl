@@ -40,13 +40,18 @@ the service shows, of one list, so that they cannot differ.
 {{- end }}
 {{- range .Values.extraListeners }}
 {{- $listener := mustMergeOverwrite (dict "host" $root.Values.bindAddress) (deepCopy $root.Values.listener) (deepCopy (omit . "servicePort" "nodePort")) }}
-{{- if has .type (list "tls" "wss") }}
+{{- if has .type (list "tls" "wss" "https") }}
 {{- if not (or $tls (.tls | default dict).cert) }}
 {{- fail (printf "extraListeners: %s needs a certificate: tls.existingSecret, tls.certManager, certificates, or its own tls.cert" .name) }}
 {{- end }}
 {{- $listener = set $listener "tls" (mustMergeOverwrite (deepCopy $tls) ($listener.tls | default dict)) }}
 {{- else }}
 {{- $listener = omit $listener "tls" }}
+{{- end }}
+{{- if has .type (list "http" "https") }}
+{{- $listener = omit $listener "websocket" "protocolVersions" }}
+{{- else }}
+{{- $listener = omit $listener "http" }}
 {{- end }}
 {{- if has .type (list "tcp" "tls") }}{{ $listener = omit $listener "websocket" }}{{ end }}
 {{- $listeners = append $listeners $listener }}
