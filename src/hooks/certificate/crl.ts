@@ -6,8 +6,8 @@ import { decode, DerWalk, serialKey, Universal, type Element } from './der.ts'
 import { isSignedBy } from './signature.ts'
 import { uriNames } from './general-names.ts'
 
-/** Entries that are read before others of the process get their turn: 10 ms or less. */
-const ENTRIES_A_TURN = 2_000
+/** Entries that are read before others of the process get their turn: some milliseconds. */
+const ENTRIES_A_TURN = 500
 
 const IssuingDistributionPointId = '2.5.29.28'
 const DeltaIndicatorId = '2.5.29.27'
