@@ -180,6 +180,7 @@ const allowed: Record<string, readonly string[]> = {
   import: ['config/', 'hooks/acl.ts', 'hooks/password-file.ts'],
   doctor: [
     'config/',
+    'hooks/certificate/crl-files.ts',
     'listeners/cidr.ts',
     'store/redis/direct.ts',
     'store/redis/server-check.ts',

@@ -10,6 +10,7 @@ import { checkPorts } from './ports.ts'
 import { holderOfPort } from './processes.ts'
 import { checkProxies } from './proxy.ts'
 import { checkRedis } from './redis.ts'
+import { checkRevocationLists } from './revocation.ts'
 import { checkStoreFolder } from './store-folder.ts'
 
 /** The checks of a broker and of what it stands on, in their order; the later ones use what the earlier have seen. */
@@ -38,7 +39,13 @@ export function checksOfBroker(config: Config, broker: BrokerView | undefined): 
         return judgeListeners(config, probed, isRunning())
       },
     },
-    { name: 'tls', run: () => checkCertificates(config, probed) },
+    {
+      name: 'tls',
+      run: async () => [
+        ...(await checkCertificates(config, probed)),
+        ...(await checkRevocationLists(config)),
+      ],
+    },
     { name: 'proxy', run: () => checkProxies(config, broker) },
     { name: 'redis', run: () => checkRedis(config) },
     { name: 'store', run: () => checkStoreFolder(config) },
