@@ -50,7 +50,7 @@ async function load(): Promise<Modules> {
   return Object.assign({}, ...loaded) as Modules
 }
 
-function sessionOf({ id, username, password }: ClientFacts): object {
+function sessionOf({ id, username, password, certificate }: ClientFacts): object {
   return {
     id,
     username,
@@ -66,6 +66,7 @@ function sessionOf({ id, username, password }: ClientFacts): object {
       socketAddress: '192.0.2.1',
       listener: 'tcp-1883',
       transport: 'tcp',
+      ...(certificate && { certificate }),
     },
     connectedAtMs: 0,
     attributes: new Map(),

@@ -2,12 +2,15 @@ import { createPublicKey, generateKeyPairSync, pbkdf2Sync, randomBytes } from 'n
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
+import { certificateCases } from './certificate-cases.ts'
 
 /** What a client of a case sends; `n` tells one call from another. */
 export interface ClientFacts {
   readonly id: string
   readonly username?: string
   readonly password?: string
+  /** As a listener has it of TLS. */
+  readonly certificate?: object
 }
 
 export interface HandlerCase {
@@ -63,6 +66,7 @@ export async function createCases({ folder, serviceUrl }: CaseContext): Promise<
     },
     ...aclCases(publish, file),
     ...(await tokenCases(both, file)),
+    ...certificateCases(connect, folder),
     { ...both, name: 'http, asked', handlers: web('asked') },
     { ...both, name: 'http, cached', handlers: web('cached') },
   ]
