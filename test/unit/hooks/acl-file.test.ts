@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -18,6 +18,12 @@ afterEach(async () => {
   for (const handler of opened.splice(0)) await handler.close?.()
   await rm(folder, { recursive: true })
 })
+
+/** As a whole: the watcher, which is at work as well, does not read it half written. */
+async function replace(content: string): Promise<void> {
+  await writeFile(`${file}.new`, content)
+  await rename(`${file}.new`, file)
+}
 
 async function open(content: string, mountpoint = '') {
   await writeFile(file, content)
@@ -94,12 +100,12 @@ describe('the acl-file handler', () => {
     const changed = vi.fn()
     handler.onChange?.(changed)
     expect(publishes(session, 'a')).toMatchObject({ allowed: true })
-    await writeFile(file, 'topic b\ntopic deny a')
+    await replace('topic b\ntopic deny a')
     await handler.reload?.()
     expect(publishes(session, 'a')).toMatchObject({ allowed: false })
     expect(publishes(session, 'b')).toMatchObject({ allowed: true })
     expect(delivers(session, 'a')).toBe(false)
-    await writeFile(file, 'topic b\nbroken')
+    await replace('topic b\nbroken')
     await expect(handler.reload?.()).rejects.toThrow(`${file}:2: unknown keyword "broken"`)
     expect(publishes(session, 'b')).toMatchObject({ allowed: true })
     await handler.reload?.().catch(() => undefined)
