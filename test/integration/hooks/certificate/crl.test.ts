@@ -173,6 +173,17 @@ describe('revocation lists from files', () => {
     await broker.reload()
   })
 
+  it('does not count a list with the name of an intermediate that has not signed it', async () => {
+    const forger = await createOpensslCa(await mkdtemp(join(folder, 'line-')), 'line')
+    const honest = await readFile(lineCrl)
+    await forger.crl(lineCrl)
+    await broker.reload()
+    expect(await arrivals.come(url('leaf'), below)).toBe(UNAVAILABLE)
+    await writeFile(lineCrl, honest)
+    await broker.reload()
+    expect(await arrivals.come(url('leaf'), below)).toMatch(accepted)
+  })
+
   it('looks up a certificate among 100,000', async () => {
     await other.pretendRevoked(100_000)
     const known = await other.issue('known')
