@@ -75,6 +75,11 @@ beforeAll(async () => {
           { type: 'certificate', username: 'equal', decides: false, required: true },
           { type: 'password-file', file: passwords },
         ]),
+        listener('identities', [
+          { type: 'certificate', decides: false },
+          { type: 'dynamic' },
+          { type: 'certificate' },
+        ]),
         { ...listener('wss', [{ type: 'certificate' }]), type: 'wss' } as ListenerInput,
         {
           type: 'tcp',
@@ -161,6 +166,17 @@ describe('who a client is by its certificate', () => {
     expect(await arrivals.come(url('both'), pi7, right)).toMatch(/^pi7 /)
     expect(await arrivals.come(url('both'), pi7, { ...right, password: 'guess' })).toBe(4)
     expect(await arrivals.come(url('both'), undefined, right)).toBe(5)
+  })
+
+  it('stands before and behind identities that may be disabled or bound to a client id', async () => {
+    const { operations } = broker
+    const own = { clientId: 'device-7' }
+    const facts = { description: '', isEnabled: true, groups: [], roles: [] }
+    await operations.createIdentity({ ...facts, name: 'pi7', clientId: 'device-7' })
+    expect(await arrivals.come(url('identities'), pi7, own)).toBe('pi7 device-7')
+    expect(await arrivals.come(url('identities'), pi7, { clientId: 'device-8' })).toBe(2)
+    await operations.changeIdentity('pi7', { isEnabled: false })
+    expect(await arrivals.come(url('identities'), pi7, own)).toBe(5)
   })
 
   it('takes the name that a trusted proxy has seen', async () => {
