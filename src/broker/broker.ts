@@ -475,6 +475,7 @@ export class Broker implements InterceptedBroker {
     const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
     if (refused.length === 0) return
     this.#context.log.info({ client: connection.clientId, filters: refused }, 'subscriptions revoked')
+    connection.sideChannel?.revoked(refused)
     await this.sessions.revoke(session, refused)
   }
 

@@ -26,6 +26,8 @@ export interface SideChannel {
    * acknowledgement that MQTT asks for all the same.
    */
   published(messageId: number, refused: RefuseReason | undefined): void
+  /** Rights have changed: these are subscribed to no more, in the words of the SUBSCRIBE. The connection stays. */
+  revoked(filters: readonly string[]): void
   /** Why the connection ends, before it does. */
   ended(reason: DisconnectReason): void
 }

@@ -45,6 +45,7 @@ export async function openDoorClient(
         if (options.keepsOwing === true) owed.push(taken)
         else taken()
       },
+      revoked: () => undefined,
       closed: resolve,
     },
   )

@@ -77,12 +77,15 @@ export function parseAnswers(bytes: Buffer): Answer[] {
 
 export interface Recorded {
   readonly handler: Handler
+  /** Topics and filters that are refused from now on. */
+  readonly forbidden: Set<string>
   readonly calls: { readonly method: string; readonly session: Session; readonly detail: string }[]
 }
 
 /** Says no by the names of users and topics, and writes down what it is asked. */
 export function recordingHandler(): Recorded {
   const calls: { method: string; session: Session; detail: string }[] = []
+  const forbidden = new Set<string>()
   const note = (method: string, session: Session, detail = ''): void =>
     void calls.push({ method, session, detail })
   const refusals: Record<string, RefuseReason> = {
@@ -92,7 +95,7 @@ export function recordingHandler(): Recorded {
     named: RefuseReason.identifierRejected,
   }
   const judge = (topic: string): void => {
-    if (topic.includes('secret')) throw new AuthError('a secret topic')
+    if (topic.includes('secret') || forbidden.has(topic)) throw new AuthError('a secret topic')
     if (topic.includes('backend')) throw new AuthError('away', RefuseReason.unavailable)
   }
   const handler: Handler = {
@@ -125,5 +128,5 @@ export function recordingHandler(): Recorded {
     disconnect: (session, { kind }) => note('disconnect', session, kind),
     stillAllowed: (session) => session.username !== 'outcast',
   }
-  return { handler, calls }
+  return { handler, calls, forbidden }
 }

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import type { DisconnectReason, RefuseReason } from '../../hooks/types.ts'
+import { RefuseReason, type DisconnectReason } from '../../hooks/types.ts'
 import type { SideChannel } from '../../listeners/transport.ts'
+import { parseStatusTopic, statusTopic } from '../../tunnel/protocol/names.ts'
 import type { Broker } from '../broker.ts'
 import { stripMountpoint } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
-import { parseShare, topicFilterFault, topicNameFault, type TopicLimits } from '../topics.ts'
+import { parseShare, topicFilterFault, topicNameFault, TUNNEL_ROOT, type TopicLimits } from '../topics.ts'
 import {
   DoorError,
   type DoorClient,
@@ -114,6 +115,8 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
   publish({ topic, payload, qos, retain }: DoorPublish): Promise<void> {
     const fault = topicNameFault(topic, this.#context.topics)
     if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
+    if (topic.startsWith(TUNNEL_ROOT))
+      return Promise.reject(requestFailure(RefuseReason.notAuthorized, 'publish to this topic'))
     if (PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + payload.length > this.#context.maxPacketBytes) {
       const text = `longer than ${this.#context.maxPacketBytes} bytes as an MQTT packet`
       return Promise.reject(new DoorError('too-large', text))
@@ -147,6 +150,8 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
   subscribe(subscriptions: readonly DoorSubscription[]): Promise<void> {
     const fault = this.#filterFault(subscriptions.map(({ filter }) => filter))
     if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
+    if (subscriptions.some(({ filter }) => isOfFrames(filter)))
+      return Promise.reject(requestFailure(RefuseReason.notAuthorized, 'subscribe to this topic'))
     return this.#ask((waiting) => {
       const messageId = this.#takeId()
       const filters = subscriptions.map(({ filter }) => filter)
@@ -190,6 +195,11 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     if (refused === undefined) waiting?.resolve()
     // Its identifier is free when it is acknowledged.
     else waiting?.reject(requestFailure(refused, 'publish to this topic'))
+  }
+
+  revoked(filters: readonly string[]): void {
+    // We are in the middle of the broker's work.
+    setImmediate(() => this.isOpen && this.#events.revoked(filters, endFailure({ kind: 'revoked' })))
   }
 
   ended(reason: DisconnectReason): void {
@@ -251,7 +261,7 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
       asked.waiting.resolve()
       return
     }
-    const refused = new DoorError('forbidden', 'not allowed to subscribe to this topic')
+    const refused = requestFailure(RefuseReason.notAuthorized, 'subscribe to this topic')
     const undone = granted.length === 0 ? Promise.resolve() : this.unsubscribe(granted)
     const reject = (): void => asked.waiting.reject(refused)
     void undone.then(reject, reject)
@@ -302,6 +312,13 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     if (wasOpen) this.#events.closed(why)
     else this.#opening.reject(why)
   }
+}
+
+/** Below `$tunnel/` there are messages too: the statuses of agents. */
+function isOfFrames(filter: string): boolean {
+  return (
+    filter.startsWith(TUNNEL_ROOT) && filter !== statusTopic('+') && parseStatusTopic(filter) === undefined
+  )
 }
 
 /** MQTT 3.1.1, 3.9.3 */

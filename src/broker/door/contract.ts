@@ -72,6 +72,8 @@ export interface DoorEvents {
    * `subscribe` has resolved.
    */
   message(message: DoorMessage, taken: () => void): void
+  /** Rights have changed: of these filters nothing is heard any more. Not within a call of yours. */
+  revoked(filters: readonly string[], reason: DoorError): void
   /** Once, also after `close()`; nothing follows. Not within a call of yours. */
   closed(reason: DoorError): void
 }
@@ -83,7 +85,8 @@ export interface DoorClient {
   readonly isOpen: boolean
   /**
    * Resolves when the promise of its QoS holds: at QoS 1 and 2 it is stored or delivered as they ask; at QoS 0 the
-   * handlers have allowed it and it was handed on.
+   * handlers have allowed it and it was handed on. Frames of tunnels are `forbidden`, as for {@link subscribe}: they
+   * are for who speaks the protocol of tunnels.
    */
   publish(message: DoorPublish): Promise<void>
   /** The retained message of one topic, when authSubscribe and authDeliver allow it; undefined: there is none. */

@@ -41,6 +41,9 @@ export class Session {
   readonly #options: SessionOptions
   /** By token. Who was told last is the last of them. */
   readonly #observations = new Map<string, Observation>()
+  #firstFilter: string | undefined
+  /** In all its life. */
+  #hasOneFilter = true
   #client: DoorClient | undefined
   #state: 'opening' | 'open' | 'ended' = 'opening'
   #holdCount = 0
@@ -62,6 +65,7 @@ export class Session {
   open(openClient: (events: DoorEvents) => Promise<DoorClient>): void {
     const events: DoorEvents = {
       message: (message, taken) => this.#message(message, taken),
+      revoked: (filters, reason) => this.#revoked(filters, reason),
       closed: (reason) => this.end(reason),
     }
     this.opened = openClient(events).then(
@@ -113,6 +117,8 @@ export class Session {
     if (this.#observations.size >= this.#options.limits.maxObservations)
       throw later(Code.tooManyRequests, 'too many observations')
     this.#observations.set(token, observation)
+    this.#firstFilter ??= observation.filter
+    this.#hasOneFilter &&= observation.filter === this.#firstFilter
     try {
       await client.subscribe([{ filter: observation.filter, qos: observation.qos }])
       // What is retained comes with the SUBACK, or right after it.
@@ -157,6 +163,16 @@ export class Session {
     this.#options.ended()
   }
 
+  /** Rights have changed, and the client stays. */
+  #revoked(filters: readonly string[], reason: DoorError): void {
+    for (const observation of [...this.#observations.values()]) {
+      if (!filters.includes(observation.filter)) continue
+      if (observation.isEstablished) this.#farewell(observation, reason)
+      this.#drop(observation)
+    }
+    this.#watch()
+  }
+
   #drop(observation: Observation): boolean {
     const token = observation.token.toString('hex')
     if (this.#observations.get(token) !== observation) return false
@@ -180,8 +196,11 @@ export class Session {
 
   #message(message: DoorMessage, taken: () => void): void {
     const all = [...this.#observations.values()]
-    // A handler may have rewritten the filter: then it is not told by the topic whose message this is.
-    const observers = all.length === 1 ? all : all.filter((observation) => observation.matches(message.topic))
+    // A handler may have rewritten the filter: then it is not told by the topic whose message this is. Of a filter that
+    // was let go, a message may still be on its way.
+    const observers = this.#hasOneFilter
+      ? all
+      : all.filter((observation) => observation.matches(message.topic))
     let left = observers.length
     if (left === 0) {
       taken()

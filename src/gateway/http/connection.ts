@@ -9,7 +9,7 @@ import type { Cors } from './cors.ts'
 import { credentialsOf, Fingerprint } from './credentials.ts'
 import { EventStream } from './event-stream.ts'
 import { ALLOW, HttpProblem, problemBody, problemHeaders, problemOf, setSafetyHeaders } from './problem.ts'
-import { isBelow, METHODS, parseRequest, type HttpAsk, type Method } from './request.ts'
+import { isBelow, METHODS, parseRequest, type HttpAsk } from './request.ts'
 import { contentTypeOf } from './retained-answer.ts'
 
 export interface HttpContext {
@@ -155,9 +155,6 @@ export class HttpConnection {
     if (ask.kind === 'publish') checkBodyHead(request, body)
     if ((request.headersDistinct['authorization']?.length ?? 0) > 1)
       throw new HttpProblem(400, 'more than one Authorization header')
-    // Frames of tunnels are answered by frames, to whoever has subscribed to them.
-    if (isWriting(method) && ask.topics[0]!.startsWith('$tunnel/'))
-      throw new HttpProblem(403, 'not allowed to publish to this topic')
     return ask
   }
 
@@ -190,6 +187,7 @@ export class HttpConnection {
         {
           message: (message, taken) =>
             this.#stream === undefined ? taken() : this.#stream.message(message, taken),
+          revoked: (_filters, reason) => this.#revoked(reason),
           closed: (reason) => this.#clientGone(door, reason),
         },
       )
@@ -267,6 +265,13 @@ export class HttpConnection {
     }
   }
 
+  /** Of filters of the stream: half of it would look like all of it. */
+  #revoked(reason: DoorError): void {
+    if (this.#stream?.isOpen !== true) return
+    this.#stream.end(reason)
+    this.#within(this.#context.drainTimeoutMs)
+  }
+
   /** The broker has ended it: a stream says why; else the next request is told, or the socket ends. */
   #clientGone(door: DoorClient, reason: DoorError): void {
     if (this.#client?.door !== door) return
@@ -325,8 +330,4 @@ export class HttpConnection {
     this.#client?.door.close()
     this.#client = undefined
   }
-}
-
-function isWriting(method: Method): boolean {
-  return method === 'POST' || method === 'PUT' || method === 'DELETE'
 }

@@ -108,7 +108,8 @@ describe('an event stream', () => {
     expect(response.statusCode).toBe(403)
     const bad = await openStream(urlOf('http', 'a%23'))
     expect(bad.response.statusCode).toBe(400)
-    const frames = await openStream(urlOf('http', '$tunnel/pi/ssh/up/+'))
+    // An agent serves by MQTT alone.
+    const frames = await openStream(urlOf('http', '$tunnel/pi/+/+/up?clientid=pi'))
     expect(frames.response.statusCode).toBe(403)
   })
 
@@ -138,6 +139,18 @@ describe('an event stream', () => {
 
   it('ends when rights were taken away', async () => {
     const stream = await openStream(urlOf('http', 'a'), 'outcast:pw')
+    await broker.reload()
+    await stream.closed
+    expect(stream.events()).toEqual([
+      { event: 'closed', data: { reason: 'gone', detail: 'rights were taken away' } },
+    ])
+  })
+})
+
+describe('an event stream of a client that stays', () => {
+  it('ends when one of its filters was taken away', async () => {
+    const stream = await openStream(urlOf('http', 'kept?topic=taken&clientid=half'))
+    recorded.forbidden.add('taken')
     await broker.reload()
     await stream.closed
     expect(stream.events()).toEqual([

@@ -154,6 +154,25 @@ describe('an observer', () => {
     ])
   })
 
+  it('is told of the one filter that is taken away, and goes on with the other', async () => {
+    const own = await startOwnCoapWorld()
+    const peer = await CoapPeer.open(own.port)
+    const [taken, kept] = [Buffer.of(1), Buffer.of(2)]
+    await peer.ask({ token: taken, options: [observe, ...uri('taken', ...alice)] })
+    await peer.ask({ token: kept, options: [observe, ...uri('kept', ...alice)] })
+    own.rules.banished.add('taken')
+    await own.broker.reload()
+    const farewell = await peer.next()
+    expect(said(farewell)).toBe('4.03 rights were taken away')
+    expect(farewell.token).toEqual(taken)
+    peer.acknowledge(farewell.messageId)
+    await own.broker.publish({ topic: 'taken', payload: Buffer.from('no'), qos: 0, retain: false })
+    await own.broker.publish({ topic: 'kept', payload: Buffer.from('yes'), qos: 0, retain: false })
+    const next = await peer.next()
+    expect(said(next)).toBe('2.05 yes')
+    expect(next.token).toEqual(kept)
+  })
+
   it('is told when the broker goes, which lets nobody new in meanwhile', async () => {
     const own = await startOwnCoapWorld()
     const peer = await CoapPeer.open(own.port)

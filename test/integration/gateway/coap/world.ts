@@ -6,6 +6,7 @@ import { startTestBroker, type TestBroker } from '../../../support/broker.ts'
 /** What the handlers were asked and told, as `method name topic`, and what they answer. */
 export interface Rules {
   readonly calls: string[]
+  /** User names, and filters. */
   readonly banished: Set<string>
   /** While it is set, authPublish waits for it. */
   slow: Promise<void> | undefined
@@ -78,7 +79,8 @@ function handlerOf(rules: Rules): Handler {
     authSubscribe(session, subscriptions) {
       for (const subscription of subscriptions) {
         note('authSubscribe', session, subscription.topic)
-        if (subscription.topic.startsWith('no/')) subscription.refused = true
+        if (subscription.topic.startsWith('no/') || banished.has(subscription.topic))
+          subscription.refused = true
       }
     },
     authDeliver: (_session, { topic }) => !topic.startsWith('hidden/'),

@@ -93,8 +93,16 @@ describe('a door client', () => {
     const world = await openInspectedBroker()
     const { client } = await openDoorClient(world)
     for (const qos of [0, 1, 2] as const) {
-      await expect(client.publish(message('$SYS/x', qos))).rejects.toMatchObject({ failure: 'forbidden' })
+      for (const topic of ['$SYS/x', '$tunnel/pi/ssh/x/up', '$tunnel/pi/status'])
+        await expect(client.publish(message(topic, qos))).rejects.toMatchObject({ failure: 'forbidden' })
     }
+  })
+
+  it('speaks no frames of tunnels, and may hear the statuses of agents', async () => {
+    const { client } = await openDoorClient(await openInspectedBroker(), { clientId: 'pi' })
+    for (const filter of ['$tunnel/pi/+/+/up', '$tunnel/+/+/pi/down'])
+      await expect(client.subscribe([{ filter, qos: 0 }])).rejects.toMatchObject({ failure: 'forbidden' })
+    await client.subscribe([{ filter: '$tunnel/+/status', qos: 0 }])
   })
 
   it('reads the retained message, with the rules and the questions of a subscription', async () => {
