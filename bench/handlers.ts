@@ -27,6 +27,7 @@ interface Modules {
   readonly createChain: (handlers: unknown) => unknown
   readonly createGuard: (chain: unknown, options: object) => Guard
   readonly createSilentLog: () => unknown
+  readonly Directory: new (log: unknown) => { loaded(records: readonly object[], revision: number): void }
   readonly handlerSchema: { parse(input: object): unknown }
 }
 
@@ -45,7 +46,14 @@ const WARMUP_SHARE = 0.2
 const dist = new URL('../../dist/', import.meta.url)
 
 async function load(): Promise<Modules> {
-  const files = ['hooks/build.js', 'hooks/chain.js', 'hooks/guard.js', 'log.js', 'config/handler-schema.js']
+  const files = [
+    'hooks/build.js',
+    'hooks/chain.js',
+    'hooks/guard.js',
+    'identities/directory.js',
+    'log.js',
+    'config/handler-schema.js',
+  ]
   const loaded = await Promise.all(files.map((file) => import(new URL(file, dist).href) as Promise<object>))
   return Object.assign({}, ...loaded) as Modules
 }
@@ -107,7 +115,10 @@ async function measure(call: (n: number) => Decision | Promise<Decision>, forMs:
 
 async function run(one: HandlerCase, modules: Modules, forMs: number): Promise<string[][]> {
   const configs = one.handlers.map((handler) => modules.handlerSchema.parse(handler))
-  const handlers = await modules.buildHandlers(configs, { log: modules.createSilentLog(), mountpoint: '' })
+  const log = modules.createSilentLog()
+  const directory = new modules.Directory(log)
+  directory.loaded(one.identities ?? [], 1)
+  const handlers = await modules.buildHandlers(configs, { log, mountpoint: '', directory })
   const guard = modules.createGuard(modules.createChain(handlers), {
     timeoutMs: 5_000,
     maxConcurrent: 100,

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { certificateCases } from './certificate-cases.ts'
+import { identityCases, type IdentityRecord } from './identity-cases.ts'
 
 /** What a client of a case sends; `n` tells one call from another. */
 export interface ClientFacts {
@@ -18,6 +19,8 @@ export interface HandlerCase {
   /** As in the configuration file. */
   readonly handlers: readonly object[]
   readonly client: (n: number) => ClientFacts
+  /** Of the store, for `dynamic`. */
+  readonly identities?: readonly IdentityRecord[]
   /** What is measured; a handler without a say in it costs nothing. */
   readonly measures: readonly ('connect' | 'publish')[]
   readonly topic: (n: number) => string
@@ -67,6 +70,7 @@ export async function createCases({ folder, serviceUrl }: CaseContext): Promise<
     ...aclCases(publish, file),
     ...(await tokenCases(both, file)),
     ...certificateCases(connect, folder),
+    ...identityCases(both),
     { ...both, name: 'http, asked', handlers: web('asked') },
     { ...both, name: 'http, cached', handlers: web('cached') },
   ]
