@@ -29,6 +29,8 @@ export interface OcspReading {
   /** The answer has to repeat the nonce. */
   readonly needsNonce: boolean
   readonly toleranceMs: number
+  /** Of an answer that does not say until when it counts, and is not to our nonce: it may be played back. */
+  readonly maxAgeMs: number
   readonly nowMs: number
 }
 
@@ -78,10 +80,10 @@ export function readOcspResponse(der: Uint8Array, link: Link, reading: OcspReadi
   if (responseBytes?.responseType !== BasicResponseId) throw new Error('the answer is of an unknown kind')
   const basic = new BasicOCSPResponse({ schema: decode(responseBytes.response.valueBlock.valueHexView) })
   checkSigner(basic, link.authority, reading.nowMs)
-  checkNonce(basic, reading)
+  const isOurs = hasOurNonce(basic, reading)
   const single = basic.tbsResponseData.responses.find(({ certID }) => isAbout(certID, link))
   if (single === undefined) throw new Error('the answer is about another certificate')
-  return checkTime(single, reading)
+  return checkTime(single, isOurs ? { ...reading, maxAgeMs: Infinity } : reading)
 }
 
 /** The CA itself, or whom it has allowed to (4.2.2.2): id-kp-OCSPSigning, issued by that CA directly. */
@@ -111,16 +113,17 @@ function checkSigner(basic: BasicOCSPResponse, { x509: issuer }: Authority, nowM
   )
 }
 
-function checkNonce({ tbsResponseData }: BasicOCSPResponse, { nonce, needsNonce }: OcspReading): void {
-  if (nonce === undefined) return
+function hasOurNonce({ tbsResponseData }: BasicOCSPResponse, { nonce, needsNonce }: OcspReading): boolean {
+  if (nonce === undefined) return false
   const found = tbsResponseData.responseExtensions?.find(({ extnID }) => extnID === NonceId)
   if (found === undefined) {
     if (needsNonce) throw new Error('the answer has no nonce')
-    return
+    return false
   }
   const value = decode(found.extnValue.valueBlock.valueHexView)
   if (!(value instanceof OctetString) || !nonce.equals(value.valueBlock.valueHexView))
     throw new Error('the answer has another nonce: it is to another question')
+  return true
 }
 
 function isAbout(certId: CertID, { authority, serial }: Link): boolean {
@@ -132,13 +135,15 @@ function isAbout(certId: CertID, { authority, serial }: Link): boolean {
   )
 }
 
-function checkTime(single: SingleResponse, { nowMs, toleranceMs }: OcspReading): OcspAnswer {
+function checkTime(single: SingleResponse, { nowMs, toleranceMs, maxAgeMs }: OcspReading): OcspAnswer {
   const thisUpdateMs = single.thisUpdate.getTime()
   const nextUpdateMs = single.nextUpdate?.getTime()
   if (thisUpdateMs > nowMs + toleranceMs)
     throw new Error('the answer is from the future: is the clock right?')
   if (nextUpdateMs !== undefined && nextUpdateMs < nowMs - toleranceMs)
     throw new Error('the answer is out of date')
+  if (nextUpdateMs === undefined && thisUpdateMs < nowMs - toleranceMs - maxAgeMs)
+    throw new Error('the answer is old, and does not say until when it counts')
   return { status: statusOf(single), thisUpdateMs, nextUpdateMs }
 }
 

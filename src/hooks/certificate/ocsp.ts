@@ -100,7 +100,8 @@ export class OcspClient {
       throw error
     }
     const nowMs = Date.now()
-    const reading = { nonce, needsNonce: nonceUse === 'required', toleranceMs, nowMs }
+    const needsNonce = nonceUse === 'required'
+    const reading = { nonce, needsNonce, toleranceMs, maxAgeMs: maxCacheMs, nowMs }
     const { status, nextUpdateMs } = readOcspResponse(answered, link, reading)
     const keepMs = status === 'revoked' ? Math.max(maxCacheMs, MIN_REVOKED_MS) : maxCacheMs
     return { status, untilMs: Math.min(nowMs + keepMs, nextUpdateMs ?? Infinity) }

@@ -86,14 +86,17 @@ export function createAnswerCache({ config, counters, now = Date.now }: AnswerCa
 
 /** All that is sent, but payload and port. */
 function partsOf(session: Session, question: Question): unknown[] {
-  const { id, username, clean, peer } = session
-  const client = [question.hook, id, username ?? null, peer.address, peer.listener]
+  const { id, username, clean, keepalive, protocolVersion, peer } = session
+  const { address, listener, transport, certificate } = peer
+  const client = [
+    ...[question.hook, id, username ?? null, address, listener, transport],
+    ...[certificate?.fingerprint256 ?? null, clean, keepalive, protocolVersion],
+  ]
   switch (question.hook) {
     case 'authConnect': {
-      const { password, will, protocolVersion } = session
-      const certificate = peer.certificate?.fingerprint256 ?? null
+      const { password, will } = session
       const wanted = will === undefined ? null : [will.topic, will.qos, will.retain]
-      return [...client, password?.toString('base64') ?? null, clean, protocolVersion, certificate, wanted]
+      return [...client, password?.toString('base64') ?? null, wanted]
     }
     case 'authPublish': {
       const { topic, qos, retain, isWill } = question.message

@@ -26,6 +26,8 @@ export interface Service {
   readonly name: string
   /** `read` throws when the answer means nothing. Rejects with {@link ServiceFailure}. */
   ask<Answer>(request: ServiceRequest, read: (text: string) => Answer): Promise<ServiceAnswer<Answer>>
+  /** Nobody reads what it answers, with any status 2xx. Rejects with {@link ServiceFailure}. */
+  tell(request: ServiceRequest): Promise<void>
   reload(): Promise<void>
   close(): void
 }
@@ -79,21 +81,22 @@ export async function createService(options: ServiceOptions): Promise<Service> {
       yield endpoints[(start + index) % endpoints.length]!
   }
 
-  async function ask<Answer>(
+  async function send<Result>(
     request: ServiceRequest,
-    read: (text: string) => Answer,
-  ): Promise<ServiceAnswer<Answer>> {
+    take: (response: HttpResponse) => Result,
+  ): Promise<Result> {
     let failure = 'every endpoint has failed too often, and is left out'
     for (const { url, breaker, counters: figures } of inOrder()) {
       if (!breaker.enter(now())) continue
       figures.requests++
       try {
         const response = await client.request(url, { method: 'POST', ...request })
-        const answer = understood(response, read)
+        const result = take(response)
         breaker.succeeded()
-        return { answer, headers: response.headers }
+        return result
       } catch (error) {
-        breaker.failed(now())
+        if (error instanceof Misunderstood && error.isQuestions) breaker.succeeded()
+        else breaker.failed(now())
         const fault = error instanceof HttpFailure ? faultOf[error.fault] : (error as Misunderstood).fault
         figures.failures[fault]++
         failure = `${url.host}: ${(error as Error).message}`
@@ -106,7 +109,9 @@ export async function createService(options: ServiceOptions): Promise<Service> {
 
   return {
     name: endpoints.map(({ url }) => url.host).join(', '),
-    ask,
+    ask: (request, read) =>
+      send(request, (response) => ({ answer: understood(response, read), headers: response.headers })),
+    tell: (request) => send(request, told),
     reload: () => client.reload(),
     close: () => client.close(),
   }
@@ -114,18 +119,26 @@ export async function createService(options: ServiceOptions): Promise<Service> {
 
 class Misunderstood extends Error {
   readonly fault: WebhookFault
+  /** By the question, and not by the endpoint: what one client sends must not have it left out for all. */
+  readonly isQuestions: boolean
 
-  constructor(fault: WebhookFault, message: string) {
+  constructor(fault: WebhookFault, message: string, isQuestions = false) {
     super(message)
     this.fault = fault
+    this.isQuestions = isQuestions
   }
 }
 
 function understood<Answer>({ status, body }: HttpResponse, read: (text: string) => Answer): Answer {
-  if (status !== 200) throw new Misunderstood('status', `status ${status}`)
+  if (status !== 200) throw new Misunderstood('status', `status ${status}`, status >= 400 && status < 500)
   try {
     return read(body.toString())
   } catch (error) {
     throw new Misunderstood('answer', `the answer means nothing: ${(error as Error).message}`)
   }
+}
+
+/** Whatever it thinks of it, it is there for questions. */
+function told({ status }: HttpResponse): void {
+  if (status < 200 || status > 299) throw new Misunderstood('status', `status ${status}`, true)
 }

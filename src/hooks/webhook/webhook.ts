@@ -47,7 +47,7 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
     counters,
     log,
     handler: name,
-    send: (request) => service.ask(request, () => undefined),
+    send: (request) => service.tell(request),
   })
   const expiry = createExpiry()
   const rights = createRightsBySession('the acl in the answer of the service')

@@ -209,7 +209,10 @@ describe('reading an answer', () => {
     const chain = authorities.chainOf(new X509Certificate(await readFile(good.cert)), () => [])
     const [link] = chain as readonly Link[]
     const answered = await ocspAnswer(ca, Buffer.from(encodeOcspRequest(link!, undefined)))
-    const reading = { nonce: undefined, needsNonce: false, toleranceMs: 1_000, nowMs: Date.now() }
+    const reading = {
+      ...{ nonce: undefined, needsNonce: false },
+      ...{ toleranceMs: 1_000, maxAgeMs: 60_000, nowMs: Date.now() },
+    }
     expect(readOcspResponse(answered, link!, reading)).toMatchObject({ status: 'good' })
     const at = (nowMs: number) => () => readOcspResponse(answered, link!, { ...reading, nowMs })
     expect(at(Date.now() + 3_600_000)).toThrow('out of date')
@@ -217,6 +220,11 @@ describe('reading an answer', () => {
     expect(() => readOcspResponse(answered, { ...link!, serial: 'x' }, reading)).toThrow(
       'another certificate',
     )
+    // Without a nextUpdate, and to nobody's question: whoever has kept one may play it back for ever.
+    const endless = await ocspAnswer(ca, Buffer.from(encodeOcspRequest(link!, undefined)), { minutes: 0 })
+    expect(readOcspResponse(endless, link!, reading)).toMatchObject({ status: 'good' })
+    const nowMs = Date.now() + 3_600_000
+    expect(() => readOcspResponse(endless, link!, { ...reading, nowMs })).toThrow('is old')
     const asked = { ...reading, nonce: Buffer.alloc(16), needsNonce: true }
     expect(() => readOcspResponse(answered, link!, asked)).toThrow('no nonce')
     // Every bit that matters is signed: one that is bent is an error, or changes nothing of what it says.

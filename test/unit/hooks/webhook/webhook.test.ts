@@ -4,6 +4,7 @@ import { createBrokerCounters } from '../../../../src/counters.ts'
 import { createChain } from '../../../../src/hooks/chain.ts'
 import type { Decision, PendingDecision } from '../../../../src/hooks/decision.ts'
 import type { Session } from '../../../../src/hooks/types.ts'
+import type { PeerCertificate } from '../../../../src/peer.ts'
 import { createService } from '../../../../src/hooks/webhook/service.ts'
 import { createWebhookHandler } from '../../../../src/hooks/webhook/webhook.ts'
 import { startHttpService, type HttpService, type ServiceReply } from '../../../support/http-service.ts'
@@ -250,6 +251,17 @@ describe('several endpoints', () => {
     expect(services.map(({ calls }) => calls.length)).toEqual([3, 3])
   })
 
+  it('that answer a question with 4xx are there for others', async () => {
+    const service = await startHttpService(({ body }) =>
+      body.includes('mallory') ? { status: 401, body: '' } : allow,
+    )
+    const { connect, endpoint } = await open([service], { breaker: { failures: 2 } })
+    for (let n = 0; n < 3; n++)
+      expect((await connect({ username: 'mallory' })).decision).toMatchObject({ refuse: 'unavailable' })
+    expect((await connect()).decision.allowed).toBe(true)
+    expect(endpoint(service)).toMatchObject({ leftOut: 0, failures: { status: 3 } })
+  })
+
   it('that are all left out cost no request, and nobody a wait', async () => {
     const service = await startHttpService(() => ({ status: 500, body: '' }))
     const { connect } = await open([service], { breaker: { failures: 2, cooldownMs: 100_000 } })
@@ -291,6 +303,25 @@ describe('answers', () => {
     const question = { action: 'publish', qos: 0, retain: false } as const
     expect(handler.explain?.(session, { ...question, topic: 'a' })).toMatchObject({ isCached: true })
     expect(handler.explain?.(session, { ...question, topic: 'b' })).toMatchObject({ isCached: false })
+  })
+
+  it('for a client with one certificate are not given to one of the same name with another', async () => {
+    const service = await startHttpService(({ body }) =>
+      age(100, body.includes('"fingerprint256":"A"') ? allow : deny),
+    )
+    const { chain, publish } = await open([service])
+    const shows = (fingerprint256: string): Session => {
+      const session = fakeSession()
+      return { ...session, peer: { ...session.peer, certificate: { fingerprint256 } as PeerCertificate } }
+    }
+    expect(await publish(shows('A'), 'a')).toMatchObject({ allowed: true })
+    expect(await publish(shows('B'), 'a')).toMatchObject({ allowed: false })
+    expect(await made(chain.authSubscribe(shows('A'), fakeSubscriptions('a')))).toMatchObject({
+      allowed: true,
+    })
+    expect(await made(chain.authSubscribe(shows('B'), fakeSubscriptions('a')))).toMatchObject({
+      allowed: false,
+    })
   })
 
   it('that say no are remembered too, and failures never', async () => {
@@ -360,6 +391,28 @@ describe('notifications', () => {
         'disconnect',
       ])
     expect(told[0]).toMatchObject({ action: 'connect', address: '192.0.2.1' })
+  })
+
+  it('are taken with any status 2xx, and with others do not have the service left out for questions', async () => {
+    const service = await startHttpService(({ body }) =>
+      body.includes('"authConnect"') ? allow : { status: 204, body: '' },
+    )
+    const { handler, connect, figures } = await open([service], {
+      hooks: ['authConnect', 'connect'],
+      breaker: { failures: 1 },
+    })
+    const tell = async () => {
+      const { session, decision } = await connect()
+      void handler.connect?.(session)
+      await vi.waitFor(() => expect(figures.queued).toBe(0))
+      return decision.allowed
+    }
+    await tell()
+    expect(figures.dropped).toBe(0)
+    service.reply = ({ body }) => (body.includes('"authConnect"') ? allow : { status: 500, body: '' })
+    await tell()
+    expect(figures.dropped).toBe(1)
+    expect(await tell()).toBe(true)
   })
 
   it('are dropped and counted where there is no room, or nobody to take them', async () => {
