@@ -14,8 +14,8 @@ export function checkHandlers(config: Config): Mistake[] {
 }
 
 export function warnOfHandlers(config: Config): Mistake[] {
-  return forEachHandler(config, (handler, path) => {
-    if (handler.type === 'jwt') return warnOfJwt(handler, path)
+  return forEachHandler(config, (handler, path, chain) => {
+    if (handler.type === 'jwt') return warnOfJwt(handler, path, chain)
     if (handler.type === 'http') return warnOfWebhook(handler, path, config.auth.timeoutMs)
     return []
   })
@@ -38,14 +38,12 @@ export function decidesOnTopics(handler: HandlerConfig): boolean {
 
 function forEachHandler(
   { handlers, listeners }: Config,
-  look: (handler: HandlerConfig, path: ConfigPath) => Mistake[],
+  look: (handler: HandlerConfig, path: ConfigPath, chain: readonly HandlerConfig[]) => Mistake[],
 ): Mistake[] {
   return [
-    ...handlers.flatMap((handler, index) => look(handler, ['handlers', index])),
-    ...listeners.flatMap((listener, index) =>
-      (listener.handlers ?? []).flatMap((handler, entry) =>
-        look(handler, ['listeners', index, 'handlers', entry]),
-      ),
+    ...handlers.flatMap((handler, index) => look(handler, ['handlers', index], handlers)),
+    ...listeners.flatMap(({ handlers: chain = [] }, index) =>
+      chain.flatMap((handler, entry) => look(handler, ['listeners', index, 'handlers', entry], chain)),
     ),
   ]
 }
@@ -104,11 +102,24 @@ function checkTls(tls: JwtConfig['tls'], path: ConfigPath): Mistake[] {
   return [{ path: [...path, 'tls'], message: 'needs cert and key together' }]
 }
 
-function warnOfJwt({ jwksUrl }: JwtConfig, path: ConfigPath): Mistake[] {
-  if (jwksUrl === undefined || !isInTheClear(jwksUrl)) return []
-  const message =
-    'the keys come in clear text: who can change them on their way can make tokens; use https://'
-  return [{ path: [...path, 'jwksUrl'], message }]
+function warnOfJwt(jwt: JwtConfig, path: ConfigPath, chain: readonly HandlerConfig[]): Mistake[] {
+  const warnings: Mistake[] = []
+  const { jwksUrl, from, usernameClaim, claims } = jwt
+  if (jwksUrl !== undefined && isInTheClear(jwksUrl)) {
+    const message =
+      'the keys come in clear text: who can change them on their way can make tokens; use https://'
+    warnings.push({ path: [...path, 'jwksUrl'], message })
+  }
+  const isBound =
+    from === 'username' ||
+    usernameClaim !== undefined ||
+    Object.values(claims).some((value) => value.includes('${username}'))
+  const byUsername = chain.find(({ type }) => type === 'acl-file' || type === 'dynamic')
+  if (!isBound && byUsername !== undefined) {
+    const message = `with any good token a client may take any username, and has the rights that ${byUsername.type} gives to it: set usernameClaim: sub, or claims: { sub: '\${username}' }`
+    warnings.push({ path, message })
+  }
+  return warnings
 }
 
 function warnOfWebhook(webhook: WebhookConfig, path: ConfigPath, authTimeoutMs: number): Mistake[] {

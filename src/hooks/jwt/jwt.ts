@@ -7,7 +7,7 @@ import { noOpinion, type ManagedHandler, type RuleExplanation, type Session } fr
 import { claimAt, claimsFit, nameIn } from './claims.ts'
 import { openRemoteKeys } from './jwks.ts'
 import { openLocalKeys, type KeySource, type WatchHow } from './key-source.ts'
-import { tokenIn, tokenRefusals, verifyToken, type VerifiedToken } from './verify.ts'
+import { holdsToken, tokenIn, tokenRefusals, verifyToken, type VerifiedToken } from './verify.ts'
 
 export interface JwtOptions {
   readonly config: JwtConfig
@@ -67,17 +67,21 @@ export async function createJwtHandler(options: JwtOptions): Promise<ManagedHand
 
   return {
     name,
+    // Without a token nobody is let in, also where others without a username are.
+    ...(config.required && { recognizes: () => true }),
     authConnect(session) {
-      const token = tokenIn(
-        config.from === 'password' ? session.password : session.username,
-        config.maxTokenBytes,
-      )
+      const { from, required, maxTokenBytes } = config
+      const field = from === 'password' ? session.password : session.username
+      const username = from === 'username' ? undefined : session.username
+      // A token is no name, and must not stand in logs: not even one that cannot be read.
+      const isHidden = from === 'username' && holdsToken(session.username)
+      if (isHidden) session.username = undefined
+      const token = tokenIn(field, maxTokenBytes)
       if (token === undefined) {
-        if (config.required) throw tokenRefusals.missing
+        if (isHidden) throw tokenRefusals.malformed
+        if (required) throw tokenRefusals.missing
         return noOpinion
       }
-      // A token is no name, and must not stand in logs.
-      const username = config.from === 'username' ? undefined : session.username
       session.username = username
       return verifyToken(token, config, keys).then((verified) => admit(session, verified, username))
     },

@@ -49,6 +49,14 @@ export function tokenIn(field: Buffer | string | undefined, maxBytes: number): s
   return COMPACT.test(text) && isObject(text.slice(0, text.indexOf('.'))) ? text : undefined
 }
 
+/** The beginning of an object in base64url, and at least two further parts: signed, encrypted, or with something around it. */
+const TOKEN_WITHIN = /(?:^|[^\w-])e[yw][\w-]*\.[\w-]+\.[\w-]*/
+
+/** Is it, or has it in it, what must not be seen? Also of what {@link tokenIn} does not take for one. */
+export function holdsToken(text: string | undefined): boolean {
+  return text !== undefined && TOKEN_WITHIN.test(text)
+}
+
 function isObject(part: string): boolean {
   return /^\s*\{/.test(Buffer.from(part, 'base64url').toString('latin1'))
 }

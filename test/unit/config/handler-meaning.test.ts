@@ -58,6 +58,21 @@ describe('the configuration of a handler jwt', () => {
   })
 })
 
+describe('a chain with a handler jwt', () => {
+  const warningsOf = (more: object): string[] => {
+    const { warnings } = findingsOf(jwt(more), { handlers: [jwt(more), { type: 'acl-file', file: '/acl' }] })
+    return warnings
+  }
+
+  it('is warned when a token is good for any username, and rights go by that', () => {
+    expect(warningsOf({ claims: { role: 'device' } })).toEqual([
+      expect.stringContaining('handlers.0 with any good token a client may take any username'),
+    ])
+    for (const bound of [{ usernameClaim: 'sub' }, { claims: { sub: '${username}' } }, { from: 'username' }])
+      expect(warningsOf(bound)).toEqual([])
+  })
+})
+
 describe('the configuration of a handler http', () => {
   it.each<[handler: object, mistake: string]>([
     [http({ endpoints: ['http://['] }), 'handlers.0.endpoints.0 is not a URL such as http://host:8080/path'],

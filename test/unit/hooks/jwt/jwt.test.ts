@@ -59,7 +59,9 @@ describe('a token as password', () => {
   })
 
   it('must be there when it is required', async () => {
-    const { connect } = await open({ required: true })
+    const { connect, chain } = await open({ required: true })
+    // So that allowAnonymous does not let it past this handler.
+    expect(chain.recognizes(fakeSession())).toBe(true)
     for (const password of [undefined, 'secret'])
       expect((await connect(password)).decision).toMatchObject({
         refuse: 'bad-credentials',
@@ -210,6 +212,12 @@ describe('claims of a token', () => {
       decision: { handler: 'none' },
       session: { username: 'ann' },
     })
+    const token = await sign({ sub: 'ann' })
+    for (const name of [`Bearer ${token}`, `${token}\n`, `${token}.x.y`, `${token}${'x'.repeat(9_000)}`])
+      expect(await connect(name)).toMatchObject({
+        decision: { allowed: false, handler: 'jwt' },
+        session: { username: undefined },
+      })
   })
 })
 
