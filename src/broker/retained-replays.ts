@@ -35,12 +35,13 @@ export class RetainedReplays {
     const startedMs = performance.now()
     for (const [filter, replay] of this.#byFilter) {
       if (!this.#hasRoom()) break
+      this.#byFilter.delete(filter)
+      replay()
+      // At least one: what a door client is sent first comes with the SUBACK, however busy the machine is.
       if (performance.now() - startedMs > STRETCH_MS) {
         setImmediate(() => this.proceed())
         break
       }
-      this.#byFilter.delete(filter)
-      replay()
     }
     this.#isRunning = false
   }

@@ -27,7 +27,11 @@ export const coapSchema = z
       .min(0)
       .default(200)
       .describe('More than that are dropped without an answer; 0: no limit.'),
-    maxRequests: positive.default(1_024).describe('Requests that are worked on at once. More: 5.03.'),
+    maxRequests: positive
+      .default(1_024)
+      .describe(
+        'Requests that are worked on at once. More: 5.03. One address has at most an eighth of them; more: 4.29.',
+      ),
     maxRememberedMessages: positive
       .default(16_384)
       .describe(

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /** RFC 7252, 4.8.2: EXCHANGE_LIFETIME. A copy of a message may come for so long. */
 export const EXCHANGE_LIFETIME_MS = 247_000
 
@@ -8,7 +10,7 @@ export interface DuplicateLimits {
   readonly maxBytes: number
 }
 
-/** One request by its message id. */
+/** One request. */
 export interface Exchange {
   /** What it was answered with last: an empty Acknowledgement, a response, or, while it is worked on, nothing. */
   reply: Buffer | undefined
@@ -35,25 +37,24 @@ export class Duplicates {
   }
 
   /** The exchange of which this message is a copy; or undefined, and it is remembered as new. */
-  seen(endpoint: string, messageId: number, nowMs: number): Exchange | undefined {
+  seen(key: string, nowMs: number): Exchange | undefined {
     this.#forget(nowMs)
-    const key = keyOf(endpoint, messageId)
     const known = this.#exchanges.get(key)
     if (known !== undefined) return known
     this.#exchanges.set(key, { reply: undefined, expiresAtMs: nowMs + EXCHANGE_LIFETIME_MS })
     return undefined
   }
 
-  answered(endpoint: string, messageId: number, reply: Buffer): void {
-    const exchange = this.#exchanges.get(keyOf(endpoint, messageId))
+  answered(key: string, reply: Buffer): void {
+    const exchange = this.#exchanges.get(key)
     if (exchange === undefined) return
     this.#bytes += reply.length - (exchange.reply?.length ?? 0)
     exchange.reply = reply
   }
 
   /** Of a request that may as well be done again (a GET): its answer need not be kept. */
-  release(endpoint: string, messageId: number): void {
-    this.#delete(keyOf(endpoint, messageId))
+  release(key: string): void {
+    this.#delete(key)
   }
 
   clear(): void {
@@ -76,6 +77,13 @@ export class Duplicates {
   }
 }
 
-function keyOf(endpoint: string, messageId: number): string {
-  return `${endpoint} ${messageId}`
+/**
+ * What a message is known by: its endpoint and all of it, the message id among it. A copy is the same bytes; a device
+ * that was restarted, and counts its ids from the beginning again, says something new with an id that was there.
+ */
+export function exchangeKey(endpoint: string, datagram: Buffer): string {
+  const hash = createHash('sha256').update(datagram).digest()
+  return `${endpoint} ${hash.toString('base64url', 0, KEY_HASH_BYTES)}`
 }
+
+const KEY_HASH_BYTES = 12

@@ -4,9 +4,9 @@ import type { CoapConfig } from '../../config/coap-schema.ts'
 import type { Admission, AdmissionListener, AdmissionRefusal } from '../../listeners/admission.ts'
 import { canonicalAddress } from '../../listeners/cidr.ts'
 import { createRateBook } from './address-rates.ts'
-import { answerOf, later, type Answer } from './answer.ts'
+import { answerOf, later, type Answer, type CoapRefusal } from './answer.ts'
 import { createCoapCounts, type CoapFigures } from './counts.ts'
-import { Duplicates } from './duplicates.ts'
+import { Duplicates, exchangeKey } from './duplicates.ts'
 import { Endpoint } from './endpoint.ts'
 import { Code, encodeEmpty, encodeMessage, MessageType, parseMessage, type CoapMessage } from './message.ts'
 import { Requests } from './requests.ts'
@@ -46,6 +46,8 @@ const MAX_KEPT_ANSWER_BYTES = 256
 /** About 300 bytes for each message that is remembered. */
 const KEPT_BYTES_PER_MESSAGE = 128
 const MAX_REFUSALS_PER_SECOND = 10
+/** One address has at most this part of `maxRequests`. */
+const ADDRESS_SHARE = 8
 
 /**
  * The message layer of CoAP (RFC 7252, 4): datagrams in, datagrams out; each request once, however often it comes.
@@ -63,6 +65,7 @@ export class CoapServer {
   readonly #requests: Requests
   readonly sessions: Sessions
   #workingCount = 0
+  readonly #workingFor = new Map<string, number>()
 
   constructor(options: CoapServerOptions) {
     this.#options = options
@@ -158,7 +161,7 @@ export class CoapServer {
       // A ping, or what is no request (RFC 7252, 4.2 and 4.3).
       if (code !== Code.empty) dropped.unexpected++
       this.#reject(message, source)
-    } else this.#request(message, source)
+    } else this.#request(message, exchangeKey(source.key, datagram), source)
   }
 
   #reject(
@@ -169,10 +172,10 @@ export class CoapServer {
     this.#options.send(encodeEmpty(MessageType.reset, messageId), from, port)
   }
 
-  #request(message: CoapMessage, source: Source): void {
-    const { key } = source
+  #request(message: CoapMessage, exchange: string, source: Source): void {
+    const { address } = source
     const { messageId, type } = message
-    const copyOf = this.#duplicates.seen(key, messageId, performance.now())
+    const copyOf = this.#duplicates.seen(exchange, performance.now())
     if (copyOf !== undefined) {
       this.#counts.duplicates++
       if (copyOf.reply !== undefined && type === MessageType.confirmable)
@@ -182,31 +185,55 @@ export class CoapServer {
     this.#counts.requests++
     const endpoint = this.#endpoint(source)
     endpoint.hold()
-    if (this.#workingCount >= this.#options.config.maxRequests) {
-      const busy = answerOf(later(Code.serviceUnavailable, 'too many requests at once', 1))
-      this.#answer(endpoint, message, busy, false)
+    const busy = this.#busy(address)
+    if (busy !== undefined) {
+      this.#answer(endpoint, message, exchange, answerOf(busy), false)
       endpoint.release()
       return
     }
-    this.#workingCount++
+    this.#work(address, 1)
     let isAcknowledged = false
     const slow = setTimeout(() => {
       if (type !== MessageType.confirmable) return
       isAcknowledged = true
       const acknowledgement = encodeEmpty(MessageType.acknowledgement, messageId)
-      this.#duplicates.answered(key, messageId, acknowledgement)
+      this.#duplicates.answered(exchange, acknowledgement)
       endpoint.sendDatagram(acknowledgement)
     }, PIGGYBACK_MS)
     // Never rejects.
     void this.#requests.handle(message, endpoint).then((answer) => {
       clearTimeout(slow)
-      this.#workingCount--
-      this.#answer(endpoint, message, answer, isAcknowledged)
+      this.#work(address, -1)
+      this.#answer(endpoint, message, exchange, answer, isAcknowledged)
       endpoint.release()
     })
   }
 
-  #answer(endpoint: Endpoint, request: CoapMessage, answer: Answer, isAcknowledged: boolean): void {
+  /** Who waits for the store, a handler or a limit of its own takes places: of one address no more than its share. */
+  #busy(address: string): CoapRefusal | undefined {
+    const { maxRequests } = this.#options.config
+    if (this.#workingCount >= maxRequests)
+      return later(Code.serviceUnavailable, 'too many requests at once', 1)
+    const share = Math.ceil(maxRequests / ADDRESS_SHARE)
+    return (this.#workingFor.get(address) ?? 0) < share
+      ? undefined
+      : later(Code.tooManyRequests, 'too many requests of this address at once', 1)
+  }
+
+  #work(address: string, change: 1 | -1): void {
+    this.#workingCount += change
+    const count = (this.#workingFor.get(address) ?? 0) + change
+    if (count === 0) this.#workingFor.delete(address)
+    else this.#workingFor.set(address, count)
+  }
+
+  #answer(
+    endpoint: Endpoint,
+    request: CoapMessage,
+    exchange: string,
+    answer: Answer,
+    isAcknowledged: boolean,
+  ): void {
     const { token, messageId, type, code } = request
     const message = { ...answer, token }
     if (type !== MessageType.confirmable || (isAcknowledged && endpoint.isSilent)) {
@@ -218,9 +245,8 @@ export class CoapServer {
       return
     }
     const reply = encodeMessage({ ...message, type: MessageType.acknowledgement, messageId })
-    if (code === Code.get && reply.length > MAX_KEPT_ANSWER_BYTES)
-      this.#duplicates.release(endpoint.key, messageId)
-    else this.#duplicates.answered(endpoint.key, messageId, reply)
+    if (code === Code.get && reply.length > MAX_KEPT_ANSWER_BYTES) this.#duplicates.release(exchange)
+    else this.#duplicates.answered(exchange, reply)
     endpoint.sendDatagram(reply)
   }
 

@@ -188,6 +188,23 @@ describe('repeated messages', () => {
     ])
   })
 
+  it('are not those that say something else with the same id, as after a restart of the device', async () => {
+    const peer = await CoapPeer.open(world.port)
+    const seen: string[] = []
+    const stop = world.broker.subscribe('restarted', (_topic, payload) => void seen.push(payload.toString()))
+    for (const payload of ['before', 'after']) {
+      const answer = await peer.ask({
+        code: post,
+        messageId: 1,
+        options: uri('restarted', ...alice),
+        payload,
+      })
+      expect(said(answer)).toBe('2.04')
+    }
+    await eventually(() => seen).toEqual(['before', 'after'])
+    stop()
+  })
+
   it('have an Acknowledgement while the answer takes its time, which comes in a message of its own', async () => {
     const peer = await CoapPeer.open(world.port)
     let decide = (): void => undefined
@@ -248,6 +265,20 @@ describe('limits', () => {
     await eventually(() =>
       own.rules.calls.filter((call) => call.startsWith('disconnect')).toSorted(),
     ).toEqual(['disconnect @coap client', 'disconnect alice@coap client'])
+  })
+
+  it('leave places to others where one address has many requests that wait', async () => {
+    const own = await startOwnCoapWorld({ maxRequests: 16 })
+    let decide = (): void => undefined
+    own.rules.slow = new Promise((resolve) => (decide = resolve))
+    const peer = await CoapPeer.open(own.port)
+    for (let count = 0; count < 16; count++)
+      peer.send({ code: post, options: uri('slow/x', ...alice), token: Buffer.of(count) })
+    const refused = await peer.next(({ code }) => code !== Code.empty)
+    expect(said(refused)).toBe('4.29 too many requests of this address at once')
+    const other = await CoapPeer.open(own.port, '127.0.0.2')
+    expect(said(await other.ask({ options: uri('a', 'auth=k-1') }))).toMatch(/^4\.04/)
+    decide()
   })
 
   it('tell clients beyond the number that is allowed to come later, and ban who guesses', async () => {

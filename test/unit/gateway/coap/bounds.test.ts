@@ -6,25 +6,25 @@ import { Observation } from '../../../../src/gateway/coap/observation.ts'
 import { Downloads, Uploads } from '../../../../src/gateway/coap/transfers.ts'
 
 describe('Duplicates', () => {
-  it('know a message again, by its endpoint and id, with its answer, for as long as it may come', () => {
+  it('know a message again, with its answer, for as long as it may come', () => {
     const seen = new Duplicates({ maxMessages: 10, maxBytes: 1_000 })
-    expect(seen.seen('a', 1, 0)).toBeUndefined()
-    expect(seen.seen('a', 1, 1)).toMatchObject({ reply: undefined })
-    seen.answered('a', 1, Buffer.from('yes'))
-    expect(seen.seen('a', 1, EXCHANGE_LIFETIME_MS - 1)?.reply?.toString()).toBe('yes')
-    expect(seen.seen('b', 1, 2)).toBeUndefined()
-    expect(seen.seen('a', 1, EXCHANGE_LIFETIME_MS)).toBeUndefined()
+    expect(seen.seen('a 1', 0)).toBeUndefined()
+    expect(seen.seen('a 1', 1)).toMatchObject({ reply: undefined })
+    seen.answered('a 1', Buffer.from('yes'))
+    expect(seen.seen('a 1', EXCHANGE_LIFETIME_MS - 1)?.reply?.toString()).toBe('yes')
+    expect(seen.seen('b 1', 2)).toBeUndefined()
+    expect(seen.seen('a 1', EXCHANGE_LIFETIME_MS)).toBeUndefined()
   })
 
   it('forget the oldest, when there are too many or their answers too large', () => {
     const seen = new Duplicates({ maxMessages: 3, maxBytes: 100 })
-    for (let id = 0; id < 5; id++) seen.seen('a', id, id)
+    for (let id = 0; id < 5; id++) seen.seen(`a ${id}`, id)
     expect(seen.size).toBe(3)
-    expect(seen.seen('a', 4, 5)).toBeDefined()
-    seen.answered('a', 3, Buffer.alloc(200))
-    seen.seen('a', 9, 6)
+    expect(seen.seen('a 4', 5)).toBeDefined()
+    seen.answered('a 3', Buffer.alloc(200))
+    seen.seen('a 9', 6)
     expect(seen.size).toBe(2)
-    expect(seen.seen('a', 4, 7)).toBeDefined()
+    expect(seen.seen('a 4', 7)).toBeDefined()
   })
 })
 
