@@ -165,6 +165,8 @@ export class Connecting {
         return ConnackCode.identifierRejected
       }
     }
+    const veto = profile.guard.vetoConnect(session)
+    if (veto !== undefined) return this.#refuse(connection, veto)
     if (profile.interceptors?.hasAny('after') === true) {
       const code = await this.#intercept(profile.interceptors, connection, session)
       if (code !== undefined) return code

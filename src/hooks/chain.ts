@@ -39,6 +39,8 @@ export interface Chain {
   /** Some handler has a say in it although it has no username: it is not anonymous. */
   recognizes(session: Session): boolean
   authConnect(session: Session): Decision | PendingDecision
+  /** Of a client that was let in, by whomever: the refusal of a handler that does not want it; undefined: none. */
+  vetoConnect(session: Session): Decision | undefined
   authPublish(session: Session, message: PublishRequest): Decision | PendingDecision
   /** `allowed` means: look at `refused` of each subscription. */
   authSubscribe(session: Session, subscriptions: SubscribeRequest[]): Decision | PendingDecision
@@ -66,6 +68,7 @@ type Ask<Request> = (session: Session, request: Request) => Verdict
 /** Compiles a chain; handlers are looked at once, here. */
 export function createChain(handlers: readonly Handler[]): Chain {
   const connect = steps(handlers, 'authConnect')
+  const vetoes = steps(handlers, 'vetoConnect')
   const publish = steps(handlers, 'authPublish')
   const subscribe = steps(handlers, 'authSubscribe')
   const tunnel = { serve: tunnelSteps(handlers, 'serve'), open: tunnelSteps(handlers, 'open') }
@@ -98,6 +101,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
         undefined,
         session.username === undefined ? nobodyKnown : nobodyKnowsCredentials,
       ),
+    vetoConnect: (session) => veto(vetoes, session),
     authPublish: (session, message) =>
       publish.length === 0 ? everybody : decide(publish, session, message, nobodyKnown),
     authSubscribe: (session, subscriptions) =>
@@ -184,6 +188,17 @@ function decide<Request>(
     )
   }
   return otherwise
+}
+
+function veto(chain: readonly Step<Methods['vetoConnect']>[], session: Session): Decision | undefined {
+  for (const { handler, call } of chain) {
+    try {
+      call(session)
+    } catch (error) {
+      return refusedBy(handler, error)
+    }
+  }
+  return undefined
 }
 
 async function decideLater<Request>(

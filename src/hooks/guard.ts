@@ -47,6 +47,8 @@ export interface Guard {
   readonly waitingCount: number
   /** Wipes the password when it has answered. */
   authConnect(session: Session): Decision | Promise<Decision>
+  /** Of a client that was let in, by whomever: a refusal, or undefined. */
+  vetoConnect(session: Session): Decision | undefined
   authPublish(session: Session, message: PublishRequest): Decision | Promise<Decision>
   authSubscribe(session: Session, subscriptions: SubscribeRequest[]): Decision | Promise<Decision>
   authTunnel(session: Session, tunnel: TunnelRequest): Decision | Promise<Decision>
@@ -204,6 +206,10 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
         return decision
       }
       return decision.finally(() => wipe(session, original))
+    },
+    vetoConnect(session) {
+      const refusal = chain.vetoConnect(session)
+      return refusal && settle('authConnect', session, refusal)
     },
     authPublish(session, message) {
       if (mustWait('authPublish')) {

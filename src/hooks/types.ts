@@ -142,6 +142,11 @@ export interface Handler {
   recognizes?(session: Session): boolean
   /** Once for each CONNECT, before the CONNACK. May rewrite id, username and will. */
   authConnect?(session: Session): Verdict
+  /**
+   * Asked last, when another handler or `allowAnonymous` has let the client in, maybe without a question to this one:
+   * throws an AuthError if that may not be. Synchronous.
+   */
+  vetoConnect?(session: Session): void
   /** For each PUBLISH (QoS 2: each new one), and for the will at CONNECT and when it is sent. */
   authPublish?(session: Session, message: PublishRequest): Verdict
   /** Once for each SUBSCRIBE with all its filters; also when a stored session is restored or rights change. */

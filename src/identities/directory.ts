@@ -29,6 +29,8 @@ export class Directory implements IdentityListener {
   isLoaded = false
   /** Of the last write that is in here. */
   revision = 0
+  /** Grows whenever something in here has changed; the revision goes back where a store has lost writes. */
+  generation = 0
   /** Writes since the start. */
   changes = 0
   /** Stored records that could not be read, since the start: they give no rights. */
@@ -45,6 +47,8 @@ export class Directory implements IdentityListener {
   /** Names of identities. */
   readonly #byKey = new Map<string, string>()
   readonly #byClientId = new Map<string, Set<string>>()
+  /** Of identities. */
+  readonly #unreadable = new Set<string>()
   #roles = new Map<string, readonly Role[]>()
   #expiryTimer: NodeJS.Timeout | undefined
   #expiryAtMs = Infinity
@@ -79,8 +83,10 @@ export class Directory implements IdentityListener {
     for (const kind of [this.identities, this.groups, this.roles]) kind.clear()
     this.#byKey.clear()
     this.#byClientId.clear()
+    this.#unreadable.clear()
     for (const record of records) this.#take(record)
     this.revision = revision
+    this.generation++
     this.isLoaded = true
     this.#expiryAtMs = Infinity
     this.#awaitExpiry([...this.identities.values()])
@@ -89,6 +95,7 @@ export class Directory implements IdentityListener {
 
   changed(changes: readonly Change[], revision: number): void {
     this.revision = revision
+    this.generation++
     this.changes++
     const names = new Set<string>()
     const clientIds = new Set<string>()
@@ -113,11 +120,20 @@ export class Directory implements IdentityListener {
     return this.#byClientId.get(clientId)
   }
 
-  /** The same list until something of it changes: of its own, then of its groups, each once. Those that are gone give nothing. */
+  /** There is an identity of that name, and nobody knows what it says. */
+  isUnreadable(name: string | undefined): boolean {
+    return name !== undefined && this.#unreadable.has(name)
+  }
+
+  /** The same list until something of it changes: of its own, then of its groups, each once. */
   rolesOf(identity: Identity): readonly Role[] {
     const known = this.#roles.get(identity.name)
     if (known !== undefined) return known
-    const roles = this.roleNamesOf(identity).flatMap((name) => this.roles.get(name)?.value ?? [])
+    // What is missing may have denied something that the others allow.
+    const roles =
+      this.missingOf(identity) === undefined
+        ? this.roleNamesOf(identity).flatMap((name) => this.roles.get(name)?.value ?? [])
+        : []
     this.#roles.set(identity.name, roles)
     return roles
   }
@@ -129,13 +145,25 @@ export class Directory implements IdentityListener {
     return [...names]
   }
 
+  /** A group or role of it, for people, that is damaged, or gone (none that is in use is ever deleted): it has no rights. */
+  missingOf(identity: Identity): string | undefined {
+    const group = identity.groups.find((name) => this.groups.get(name) === undefined)
+    if (group !== undefined) return `group ${JSON.stringify(group)}`
+    const role = this.roleNamesOf(identity).find((name) => this.roles.get(name) === undefined)
+    return role === undefined ? undefined : `role ${JSON.stringify(role)}`
+  }
+
   #take({ kind, name, json, revision }: Change): void {
     const value = json === undefined ? undefined : parseRecord(kind, name, json)
     if (json !== undefined && value === undefined) {
       this.unreadable++
       this.#log.error({ kind, name }, 'a stored identity cannot be read: it has no rights')
     }
-    if (kind === 'identity') this.#index(name, value as Identity | undefined)
+    if (kind === 'identity') {
+      this.#index(name, value as Identity | undefined)
+      if (json !== undefined && value === undefined) this.#unreadable.add(name)
+      else this.#unreadable.delete(name)
+    }
     const kept = this.#kindOf(kind)
     if (value === undefined) kept.delete(name)
     else kept.set(name, { value, revision })

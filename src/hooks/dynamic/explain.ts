@@ -93,6 +93,9 @@ function nothingFits(
   { id }: Session,
   { action }: ExplainQuestion,
 ): string {
+  const missing = directory.missingOf(identity)
+  if (missing !== undefined)
+    return `the ${missing} is not there or cannot be read, so the identity ${quoted(identity.name)} has no rights`
   const names = directory.roleNamesOf(identity)
   if (names.length === 0) return `the identity ${quoted(identity.name)} has no role`
   const what = action === 'subscribe' ? 'covers the filter as a whole' : `is about this ${action}`

@@ -51,6 +51,8 @@ export function createDynamicHandler({ directory, name = 'dynamic' }: DynamicOpt
 
   /** Whoever it is: one who may not be here whatever its secret is. Undefined: nothing is wrong. */
   function faultOf(session: Session, identity: Identity | undefined): IdentityRefusal | undefined {
+    // It may have been disabled, or bound.
+    if (identity === undefined && directory.isUnreadable(nameOf(session))) return 'disabled'
     if (identity?.isEnabled === false) return 'disabled'
     const isBoundElsewhere = identity?.clientId !== undefined && identity.clientId !== session.id
     if (isBoundElsewhere) return 'client-id'
@@ -78,7 +80,8 @@ export function createDynamicHandler({ directory, name = 'dynamic' }: DynamicOpt
   }
 
   function checkKey(session: Session, id: string, text: Buffer): NoOpinion | undefined {
-    const { username } = session
+    // Empty: MQTT 3.1.1 has no password without a user name [MQTT-3.1.2-22], so neither has a bearer token.
+    const username = session.username === '' ? undefined : session.username
     const owner = directory.ownerOfKey(id)?.value
     const key = owner?.keys.find((one) => one.id === id)
     const isRight = isRightKey(text, key?.hash)
@@ -129,6 +132,14 @@ export function createDynamicHandler({ directory, name = 'dynamic' }: DynamicOpt
       if (found === undefined) return pass(session)
       if (isElsewhere(found)) return passOwn(session, found)
       throw refuse('secret')
+    },
+    // Handlers before this one, and `allowAnonymous`, know neither who is disabled nor whose a client id is.
+    vetoConnect(session) {
+      if (!directory.isLoaded) throw notLoaded
+      const username = nameOf(session)
+      const identity = username === undefined ? undefined : directory.identities.get(username)?.value
+      const fault = faultOf(session, identity)
+      if (fault !== undefined) throw refuse(fault)
     },
     authPublish(session, { topic }) {
       const found = rights.of(session)

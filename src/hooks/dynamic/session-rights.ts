@@ -20,7 +20,7 @@ export class CompiledRights {
   readonly clientId: string
   readonly rights: Rights
   /** Of the directory, when this was looked at last. */
-  revision: number
+  generation: number
   /** It may not be here at all, and does nothing until it is cut. */
   isOut: boolean
   readonly #publish = new Map<string, boolean>()
@@ -28,12 +28,12 @@ export class CompiledRights {
 
   constructor(
     { identity, roles, clientId }: Pick<CompiledRights, 'identity' | 'roles' | 'clientId'>,
-    { revision, isOut }: Pick<CompiledRights, 'revision' | 'isOut'>,
+    { generation, isOut }: Pick<CompiledRights, 'generation' | 'isOut'>,
   ) {
     this.identity = identity
     this.roles = roles
     this.clientId = clientId
-    this.revision = revision
+    this.generation = generation
     this.isOut = isOut
     this.rights = compileRights(roles, { clientId, username: identity.name })
   }
@@ -90,17 +90,17 @@ export class SessionRights {
     const known = this.#known.get(session)
     const name = this.#nameOf(session)
     const isSame = known !== undefined && known.clientId === session.id && known.identity.name === name
-    if (isSame && known.revision === directory.revision) return known
+    if (isSame && known.generation === directory.generation) return known
     const identity = name === undefined ? undefined : directory.identities.get(name)?.value
     if (identity === undefined) return undefined
     const roles = directory.rolesOf(identity)
-    const { revision } = directory
+    const { generation } = directory
     const isOut = this.#isOut(session, identity)
     if (isSame && known.identity === identity && known.roles === roles) {
-      Object.assign(known, { revision, isOut })
+      Object.assign(known, { generation, isOut })
       return known
     }
-    const made = new CompiledRights({ identity, roles, clientId: session.id }, { revision, isOut })
+    const made = new CompiledRights({ identity, roles, clientId: session.id }, { generation, isOut })
     this.#known.set(session, made)
     return made
   }

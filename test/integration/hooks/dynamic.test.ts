@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { IdentityRequest, RoleRule } from '../../../src/admin/api/identity-resources.ts'
 import type { Operations } from '../../../src/admin/operations.ts'
+import { noOpinion } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 
 let folder: string
@@ -12,12 +13,24 @@ let broker: TestBroker
 let api: Operations
 
 const start = (): Promise<TestBroker> =>
-  startTestBroker({
-    listeners: [{ type: 'tcp', port: 0 }],
-    handlers: [{ type: 'dynamic' }],
-    store: { type: 'embedded', path: join(folder, 'store') },
-    identities: { maxIdentities: 12, maxKeysEach: 2 },
-  })
+  startTestBroker(
+    {
+      listeners: [
+        { type: 'tcp', port: 0 },
+        { type: 'tcp', name: 'open', port: 0, allowAnonymous: true },
+        { type: 'http', port: 0 },
+      ],
+      handlers: [{ type: 'dynamic' }],
+      store: { type: 'embedded', path: join(folder, 'store') },
+      identities: { maxIdentities: 12, maxKeysEach: 2 },
+    },
+    // Asked before it, as a password file would be.
+    {
+      handlers: [
+        { authConnect: ({ password }) => (password?.toString() === 'of a file' ? undefined : noOpinion) },
+      ],
+    },
+  )
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tmq-dynamic-'))
@@ -94,6 +107,35 @@ describe('the dynamic handler', () => {
     const cut = gone(early)
     await api.changeIdentity('bound', { clientId: 'device-3' })
     await cut
+  })
+
+  it('has the last word on whom another handler or allowAnonymous lets in', async () => {
+    await make({ name: 'mine', password: 'correct horse', clientId: 'device-4' })
+    await make({ name: 'off', isEnabled: false })
+    const device = await come('mine', 'correct horse', { clientId: 'device-4' })
+    expect(await codeOf('eve', 'of a file')).toBe(0)
+    expect(await codeOf('eve', 'of a file', { clientId: 'device-4' })).toBe(2)
+    expect(await codeOf('off', 'of a file')).toBe(5)
+    const open = broker.listeners.find(({ name }) => name === 'open')!.url
+    const anonymous = (clientId: string) => mqtt.connectAsync(open, { reconnectPeriod: 0, clientId })
+    await expect(anonymous('device-4')).rejects.toMatchObject({ code: 2 })
+    await (await anonymous('device-5')).endAsync()
+    expect(device.connected).toBe(true)
+  })
+
+  it('takes a key without a user name: as a bearer token, and with the empty one of MQTT 3.1.1', async () => {
+    const name = await make({ name: 'ci' }, allow('d/#', 'publish'))
+    const { secret } = (await api.createIdentityKey(name, { description: '', expiresAt: null }))!
+    expect(await codeOf('', secret)).toBe(0)
+    const url = broker.listeners.find((listener) => listener.url.startsWith('http'))!.url
+    const post = (token: string) =>
+      fetch(new URL('d/x', url.endsWith('/') ? url : `${url}/`), {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}` },
+        body: 'x',
+      })
+    expect((await post(secret)).status).toBeLessThan(300)
+    expect((await post(`${secret.slice(0, -1)}!`)).status).toBe(401)
   })
 
   it('decides on topics by the first rule that fits, of its own roles and then of its groups', async () => {

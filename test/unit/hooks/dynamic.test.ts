@@ -94,8 +94,47 @@ describe('the dynamic handler', () => {
     directory.loaded([{ ...record(), json }], 1)
     const handler = createDynamicHandler({ directory })
     const session = fakeSession({ username: 'pi7', password: key.text })
-    expect(handler.authConnect!(session)).toBe(noOpinion)
+    // Whoever else says who that is: it may have been disabled.
+    expect(() => handler.authConnect!(session)).toThrow('disabled')
+    expect(() => handler.vetoConnect!(session)).toThrow('disabled')
     expect(directory.figures()).toMatchObject({ identities: 0, unreadable: 1 })
     expect(log.lines.map(({ level }) => level)).toEqual(['error'])
+    directory.changed([{ ...record(), json: undefined }], 2)
+    expect(handler.authConnect!(session)).toBe(noOpinion)
   })
+
+  it.each(['role', 'group'] as const)(
+    'gives no rights at all to who has a %s that cannot be read',
+    (kind) => {
+      const rules = (allow: boolean) => [{ allow, actions: ['publish'], on: 'd/#' }]
+      const role = (name: string, allow: boolean): StoredIdentity => ({
+        kind: 'role',
+        name,
+        revision: 1,
+        json: JSON.stringify({ name, description: '', rules: rules(allow) }),
+      })
+      const group: StoredIdentity = {
+        kind: 'group',
+        name: 'field',
+        revision: 1,
+        json: JSON.stringify({ name: 'field', description: '', roles: ['denies'] }),
+      }
+      const has = { groups: ['field'], roles: ['allows'] }
+      const records = [record(has), role('allows', true), role('denies', false), group]
+      const handler = createDynamicHandler({ directory })
+      const session = fakeSession({ username: 'pi7' })
+      const publish = () => handler.authPublish!(session, fakeMessage('d/x'))
+      directory.loaded(records, 1)
+      expect(publish()).toBeUndefined()
+      // What is damaged may have denied it.
+      directory.loaded(
+        records.map((one) => (one.kind === kind && one.name !== 'allows' ? { ...one, json: '{' } : one)),
+        1,
+      )
+      expect(publish).toThrow('no role allows this topic')
+      expect(
+        handler.explain!(session, { action: 'publish', topic: 'd/x', qos: 0, retain: false })?.reason,
+      ).toContain(`the ${kind} "`)
+    },
+  )
 })
