@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { listenerName } from './config/listener-name.ts'
+import { tlsOf } from './config/listener-tls.ts'
 import { withoutSecrets } from './config/print.ts'
 import { createSchemaTree } from './config/schema-tree.ts'
 import type { Config, HandlerConfig, Limits, ListenerConfig } from './config/schema.ts'
@@ -291,6 +292,8 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
         limits: config.limits,
         log,
         coapListeners,
+        tunnels,
+        tunnelConfig: config.tunnel,
       })
       listeners.push(listener)
       doors.push(listener)
@@ -332,11 +335,27 @@ interface ListenerContext {
   readonly counters: BrokerCounters
   readonly limits: Limits
   readonly log: Log
+  readonly tunnels: TunnelRouter | undefined
+  readonly tunnelConfig: Config['tunnel']
   /** Those that are opened are added. */
   readonly coapListeners: CoapListener[]
 }
 
 async function openListenerOrDoor(config: ListenerConfig, context: ListenerContext): Promise<Listener> {
+  if (config.type === 'proxy') {
+    const { tunnels, profile, openDoorClient, tunnelConfig, log } = context
+    // The configuration was checked: with such a listener `tunnel.enabled` is on.
+    const { createProxyDoor } = await import('./gateway/proxy/door.ts')
+    const door = {
+      config: config.proxy,
+      tunnel: tunnelConfig,
+      router: tunnels!,
+      profile,
+      openDoorClient,
+      log,
+    }
+    return openListener(config, { ...context, visits: createProxyDoor(door) })
+  }
   // Only now: who has no such door has none of its code in memory.
   if (config.type === 'coap') {
     const { openCoapListener } = await import('./gateway/coap/listener.ts')
@@ -407,7 +426,7 @@ async function createListenerChain(listener: ListenerConfig, context: ChainConte
   const handlers = await buildHandlers(configs, {
     log,
     mountpoint: listener.mountpoint,
-    clientCa: 'tls' in listener ? listener.tls.clientCa : undefined,
+    clientCa: tlsOf(listener)?.clientCa,
     counters,
     directory,
   })
@@ -504,6 +523,7 @@ function refusalOf(reason: RefusedConnection['reason']): Refusal {
   if (reason.includes('rate')) return 'rate'
   if (reason.includes('connections') || reason === 'pending-limit') return 'max-connections'
   if (reason.startsWith('proxy')) return 'proxy-protocol'
+  if (reason.startsWith('request')) return 'malformed'
   if (reason.startsWith('http')) return 'http'
   return reason.startsWith('tls') ? 'tls' : 'websocket'
 }

@@ -1,7 +1,8 @@
 /** How the client's address was learned. */
 export type AddressSource = 'socket' | 'proxy-v1' | 'proxy-v2' | 'x-forwarded-for'
 
-export type TransportKind = 'tcp' | 'tls' | 'ws' | 'wss' | 'unix' | 'http' | 'https' | 'coap' | 'internal'
+export type TransportKind =
+  'tcp' | 'tls' | 'ws' | 'wss' | 'unix' | 'http' | 'https' | 'coap' | 'proxy' | 'internal'
 
 /** A client certificate that TLS has verified against the listener's CA. */
 export interface PeerCertificate {

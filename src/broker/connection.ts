@@ -26,7 +26,7 @@ import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { Downward } from './interceptors/downward.ts'
 import type { ListenerProfile } from './listener-profile.ts'
 import type { Tap } from './trace/tap.ts'
-import type { ConnectionEnd } from './tunnel-end.ts'
+import type { TunnelEnd } from '../tunnel/router/end.ts'
 
 /** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
 export interface PacketHandler {
@@ -124,7 +124,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   /** Its listener has interceptors: what goes to the client goes through here. */
   downward: Downward | undefined
   /** Set when it has subscribed to tunnel frames. */
-  tunnelEnd: ConnectionEnd | undefined
+  tunnelEnd: (TunnelEnd & { drained(): void }) | undefined
   /** Packet identifiers in the order in which they must be acknowledged. */
   readonly acks: PendingAcks
 

@@ -73,7 +73,7 @@ interface ChainOf {
 /** The chain of all listeners, and those of some. */
 function chainsOf({ listeners, handlers }: Config): ChainOf[] {
   const takes = (listener: Config['listeners'][number]): boolean =>
-    'tls' in listener && listener.tls.clientCa !== undefined
+    'tls' in listener && listener.tls?.clientCa !== undefined
   return [
     {
       path: ['handlers'],

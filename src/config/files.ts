@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { tlsOf } from './listener-tls.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import type { ClientTls } from './client-tls-schema.ts'
 import type { Config, HandlerConfig } from './schema.ts'
@@ -24,11 +25,10 @@ export async function checkFiles(config: Config): Promise<readonly Mistake[]> {
   }
   for (const [index, listener] of config.listeners.entries()) {
     const at: ConfigPath = ['listeners', index]
-    if ('tls' in listener) {
-      want([...at, 'tls', 'cert'], listener.tls.cert)
-      want([...at, 'tls', 'key'], listener.tls.key)
-      want([...at, 'tls', 'clientCa'], listener.tls.clientCa)
-    }
+    const tls = tlsOf(listener)
+    want([...at, 'tls', 'cert'], tls?.cert)
+    want([...at, 'tls', 'key'], tls?.key)
+    want([...at, 'tls', 'clientCa'], tls?.clientCa)
     for (const [entry, handler] of (listener.handlers ?? []).entries())
       for (const [keys, file] of handlerFiles(handler)) want([...at, 'handlers', entry, ...keys], file)
     for (const [entry, { file }] of listener.interceptors.entries())
@@ -99,8 +99,9 @@ function tlsFiles({ ca, cert, key }: ClientTls = {}): (readonly [ConfigPath, str
 /** Certificates of listeners that clients will not take: allowed, as clocks and certificates may be put right. */
 export async function warnOfCertificates(config: Config, nowMs = Date.now()): Promise<readonly Mistake[]> {
   const found = config.listeners.map(async (listener, index) => {
-    if (!('tls' in listener)) return []
-    const message = await whyNotValid(listener.tls.cert, nowMs)
+    const tls = tlsOf(listener)
+    if (tls === undefined) return []
+    const message = await whyNotValid(tls.cert, nowMs)
     return problem(['listeners', index, 'tls', 'cert'], message)
   })
   return (await Promise.all(found)).flat()

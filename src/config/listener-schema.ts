@@ -3,6 +3,7 @@ import { coapSchema } from './coap-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
 import { interceptorSchema } from './interceptor-schema.ts'
 import { httpSchema } from './http-schema.ts'
+import { proxySchema } from './proxy-schema.ts'
 
 const filePath = () => z.string().min(1).meta({ filePath: true })
 
@@ -179,6 +180,18 @@ export const listenerSchema = z
         ...doorFields,
       })
       .describe('HTTP over TLS.'),
+    z
+      .strictObject({
+        type: z.literal('proxy'),
+        name,
+        host,
+        port: z.int().min(0).max(65_535).default(1_080).describe('TCP port; 0 lets the system choose.'),
+        tls: tlsSchema.optional(),
+        proxy: proxySchema.prefault({}),
+        ...proxyFields,
+        ...doorFields,
+      })
+      .describe('SOCKS5 and HTTP CONNECT to services of agents (docs/proxy-door.md).'),
   ])
   .describe('One listener.')
 

@@ -232,7 +232,7 @@ export type ConfigInput = z.input<typeof configSchema>
 export type ListenerConfig = Config['listeners'][number]
 /** Those whose clients come by connections of their own; the others are datagrams. */
 export type StreamListenerConfig = Exclude<ListenerConfig, { type: 'coap' }>
-export type MqttListenerConfig = Exclude<ListenerConfig, { type: 'coap' | 'http' | 'https' }>
+export type MqttListenerConfig = Exclude<ListenerConfig, { type: 'coap' | 'http' | 'https' | 'proxy' }>
 export type HandlerConfig = Config['handlers'][number]
 export type { TlsConfig, WebSocketConfig } from './listener-schema.ts'
 export type Limits = Config['limits']

@@ -29,6 +29,7 @@ export interface Findings {
 export function checkMeaning(config: Config): Findings {
   const mistakes = [
     ...config.listeners.flatMap(checkListener),
+    ...checkProxies(config),
     ...checkNames(config.listeners),
     ...checkPorts(config),
     ...checkDurations(config),
@@ -95,6 +96,16 @@ function checkListener(listener: ListenerConfig, index: number): Mistake[] {
 /** Compared with what stands in a request as it is: no escapes, no query. `/` alone is one. */
 function isPlainPath(path: string): boolean {
   return path === '/' || /^(?:\/[A-Za-z0-9._~-]+)+$/.test(path)
+}
+
+/** What a proxy listener leads to. */
+function checkProxies({ listeners, tunnel }: Config): Mistake[] {
+  if (tunnel.enabled) return []
+  return listeners.flatMap(({ type }, index) =>
+    type === 'proxy'
+      ? [{ path: ['listeners', index, 'type'], message: 'leads into tunnels, and tunnel.enabled is off' }]
+      : [],
+  )
 }
 
 function checkNames(listeners: readonly ListenerConfig[]): Mistake[] {

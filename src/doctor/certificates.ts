@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { rootCertificates } from 'node:tls'
 import { listenerName } from '../config/listener-name.ts'
+import { tlsOf } from '../config/listener-tls.ts'
 import type { Config } from '../config/schema.ts'
 import { findingsOf, messageOf, type Finding } from './finding.ts'
 import type { Probed } from './listeners.ts'
@@ -27,17 +28,11 @@ export async function checkCertificates(
   config: Config,
   probed: readonly Probed[],
 ): Promise<readonly Finding[]> {
-  const places = config.listeners.flatMap((listener) =>
-    'tls' in listener
-      ? [
-          {
-            name: listenerName(listener),
-            tls: listener.tls,
-            probe: probed.find((one) => one.listener === listener)?.probe,
-          },
-        ]
-      : [],
-  )
+  const places = config.listeners.flatMap((listener) => {
+    const tls = tlsOf(listener)
+    const probe = probed.find((one) => one.listener === listener)?.probe
+    return tls === undefined ? [] : [{ name: listenerName(listener), tls, probe }]
+  })
   const { admin } = config
   const all = [
     ...places,

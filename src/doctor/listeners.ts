@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { listenerName } from '../config/listener-name.ts'
+import { tlsOf } from '../config/listener-tls.ts'
 import type { Config, ListenerConfig, MqttListenerConfig } from '../config/schema.ts'
 import { createCidrList } from '../listeners/cidr.ts'
 import { encodeProxyV2 } from '../tunnel/proxy-v2.ts'
@@ -32,8 +33,10 @@ export async function probeListeners({ listeners }: Config): Promise<readonly Pr
 }
 
 export function speaksMqtt(listener: ListenerConfig): listener is MqttListenerConfig {
-  return listener.type !== 'coap' && !('http' in listener)
+  return listener.type !== 'coap' && listener.type !== 'proxy' && !('http' in listener)
 }
+
+const SPOKEN = { coap: 'CoAP', proxy: 'SOCKS5 and HTTP CONNECT', http: 'HTTP', https: 'HTTP' } as const
 
 /** Where it is, as seen from this machine. */
 export function targetOf(listener: MqttListenerConfig): ProbeTarget {
@@ -64,8 +67,7 @@ export function judgeListeners(
   return listeners.map((listener) => {
     // What a client is told there depends on its topic and rights: curl and coap-client try it.
     if (!speaksMqtt(listener)) {
-      const spoken = listener.type === 'coap' ? 'CoAP' : 'HTTP'
-      return skipped(`${listenerName(listener)}: speaks ${spoken}, not MQTT`)
+      return skipped(`${listenerName(listener)}: speaks ${SPOKEN[listener.type]}, not MQTT`)
     }
     const found = probed.find((one) => one.listener === listener)
     const name = listenerName(listener)
@@ -76,7 +78,8 @@ export function judgeListeners(
 
 /** Refuses whoever has no certificate, as this probe has none. */
 export function wantsCertificate(listener: ListenerConfig): boolean {
-  return 'tls' in listener && listener.tls.clientCa !== undefined && listener.tls.requireClientCertificate
+  const tls = tlsOf(listener)
+  return tls?.clientCa !== undefined && tls.requireClientCertificate
 }
 
 function judge(name: string, { listener, probe, asksOnly }: Probed, isBrokerRunning: boolean): Finding {
@@ -115,7 +118,7 @@ const words = {
 
 function adviceOn(listener: ListenerConfig, at: keyof typeof words): string {
   if (at === 'connect') return 'the broker that runs has no such listener: restart it with this configuration'
-  if (at === 'tls' && 'tls' in listener && listener.tls.clientCa !== undefined)
+  if (at === 'tls' && tlsOf(listener)?.clientCa !== undefined)
     return 'it wants a client certificate, which this probe has not: try `openssl s_client` with one'
   if (at === 'tls') return 'see the findings on tls; `openssl s_client -connect` shows the handshake'
   return 'is it another program that holds the port? The log of the broker says what it refused'

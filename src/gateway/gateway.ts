@@ -1,13 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import type { TunnelConfig, TunnelServiceConfig } from '../config/tunnel-schema.ts'
 import type { Log } from '../log.ts'
 import { AgentEndpoint } from '../tunnel/agent.ts'
 import { ClientEndpoint } from '../tunnel/client.ts'
 import { parseDestination } from '../tunnel/endpoint/checked-name.ts'
-import type { TunnelLog } from '../tunnel/log.ts'
-import { createStreams } from '../tunnel/protocol/create-streams.ts'
-import type { Streams } from '../tunnel/protocol/streams.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
+import { quiet, streamsOf } from './endpoint-parts.ts'
 import { LocalEnd } from './local-end.ts'
 import { LocalLink } from './local-link.ts'
 import { openTunnelPort, type TunnelPort, type TunnelPortOptions } from './tunnel-port.ts'
@@ -105,7 +102,7 @@ class Clients {
     const name = router.ownClientName
     let end = this.#ends.get(mountpoint)
     if (end === undefined) {
-      end = new LocalEnd({ router, mountpoint, name, role: 'answers' })
+      end = new LocalEnd({ router, role: 'answers', identity: { name, mountpoint } })
       this.#ends.set(mountpoint, end)
     }
     const link = new LocalLink({ end, agent })
@@ -129,7 +126,7 @@ function startServices({ config, router, publishStatus, log }: GatewayOptions): 
     byMountpoint.set(settings.mountpoint, services)
   }
   return [...byMountpoint].map(([mountpoint, services]) => {
-    const end = new LocalEnd({ router, mountpoint, name, role: 'serve' })
+    const end = new LocalEnd({ router, role: 'serve', identity: { name, mountpoint } })
     const link = new LocalLink({
       end,
       publishStatus: (status, isOnline) => {
@@ -144,19 +141,4 @@ function startServices({ config, router, publishStatus, log }: GatewayOptions): 
     log.info({ agent: name, services: Object.keys(services), mountpoint }, 'tunnel services offered')
     return agent
   })
-}
-
-function streamsOf(role: 'agent' | 'client', { resumeTimeoutMs }: TunnelConfig): Streams {
-  // docs/tunnel-protocol.md 4.2
-  return createStreams({ role, limits: { resumeTimeoutMs }, firstStreamId: randomBytes(4).readUInt32BE(0) })
-}
-
-/** The router has a line for each stream already. */
-function quiet(log: Log): TunnelLog {
-  return {
-    debug: (fields, message) => log.debug(fields, message),
-    info: (fields, message) => log.debug(fields, message),
-    warn: (fields, message) => log.warn(fields, message),
-    error: (fields, message) => log.error(fields, message),
-  }
 }

@@ -1,15 +1,15 @@
 import { allowedBy, type Decision } from '../hooks/decision.ts'
+import type { TunnelRequest } from '../hooks/types.ts'
 import { Routes, type Route } from '../tunnel/protocol/names.ts'
-import type { TunnelEnd } from '../tunnel/router/end.ts'
+import type { EndIdentity, TunnelEnd } from '../tunnel/router/end.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import type { TunnelRole } from '../tunnel/router/seats.ts'
 
 export interface LocalEndOptions {
   readonly router: TunnelRouter
-  readonly mountpoint: string
-  /** `tunnel.name` of the configuration. */
-  readonly name: string
   readonly role: TunnelRole
+  /** The broker itself, by `tunnel.name` of the configuration; or a client that came by a door. */
+  readonly identity: { readonly name: string; readonly mountpoint: string } | EndIdentity
 }
 
 /** Takes the frames that come from one other end. */
@@ -18,7 +18,8 @@ export type FrameReceiver = (route: Route, frame: Buffer) => void
 const allowed = allowedBy('tunnel.name')
 
 /**
- * The broker itself as an agent, or as a client, of one mountpoint: what the router has in place of a connection.
+ * The broker itself as an agent, or as a client, of one mountpoint, or a client that came by a door: what the router has
+ * in place of a connection.
  *
  * Frames wait for the end of the turn: the router hands over within the `send` of another end, and of this one, whose
  * machines are not to be entered twice. What waits is bounded as it is for a connection, by `pendingBytes`.
@@ -26,11 +27,11 @@ const allowed = allowedBy('tunnel.name')
 export class LocalEnd implements TunnelEnd {
   readonly name: string
   readonly mountpoint: string
-  readonly username = undefined
-  // Of a stream without a client of its own to name.
-  readonly address = '127.0.0.1'
-  readonly port = 0
-  readonly isBroker = true
+  readonly username: string | undefined
+  readonly address: string
+  readonly port: number
+  readonly isBroker: boolean
+  readonly isFleeting: boolean
   readonly role: TunnelRole
   readonly routes = new Routes()
   readonly router: TunnelRouter
@@ -38,12 +39,23 @@ export class LocalEnd implements TunnelEnd {
   #queue: { readonly topic: string; readonly frame: Buffer }[] = []
   #pendingBytes = 0
   #drainListeners: (() => void)[] = []
+  readonly #client: EndIdentity | undefined
+  #holdCount = 0
+  #releaseListeners: (() => void)[] = []
 
-  constructor({ router, mountpoint, name, role }: LocalEndOptions) {
+  constructor({ router, role, identity }: LocalEndOptions) {
+    const client = 'authTunnel' in identity ? identity : undefined
     this.router = router
-    this.mountpoint = mountpoint
-    this.name = name
     this.role = role
+    this.name = identity.name
+    this.mountpoint = identity.mountpoint
+    this.username = client?.username
+    // The broker's: of a stream without a client of its own to name.
+    this.address = client?.address ?? '127.0.0.1'
+    this.port = client?.port ?? 0
+    this.isBroker = client === undefined
+    this.isFleeting = client !== undefined
+    this.#client = client
   }
 
   get pendingBytes(): number {
@@ -60,9 +72,9 @@ export class LocalEnd implements TunnelEnd {
     if (this.#receivers.delete(agent ?? '') && this.#receivers.size === 0) this.router.detach(this, this.role)
   }
 
-  /** The configuration has said what it does: no handler is asked. */
-  authTunnel(): Decision {
-    return allowed
+  /** Of the broker the configuration has said what it does: no handler is asked. */
+  authTunnel(request: TunnelRequest): Decision | Promise<Decision> {
+    return this.#client === undefined ? allowed : this.#client.authTunnel(request)
   }
 
   deliver(topic: string, _packet: Buffer, frame: Buffer): void {
@@ -74,9 +86,28 @@ export class LocalEnd implements TunnelEnd {
     this.#drainListeners.push(listener)
   }
 
-  // Nothing of it waits: `authTunnel` answers at once.
-  hold(): void {}
-  release(): void {}
+  /** A handler is being asked: its frames wait. */
+  get isHeld(): boolean {
+    return this.#holdCount > 0
+  }
+
+  onceReleased(listener: () => void): void {
+    this.#releaseListeners.push(listener)
+  }
+
+  hold(): void {
+    this.#holdCount++
+  }
+
+  release(): void {
+    if (--this.#holdCount > 0) return
+    const listeners = this.#releaseListeners
+    this.#releaseListeners = []
+    for (const listener of listeners) listener()
+  }
+
+  /** The connection in whose place it is has ended. */
+  drained(): void {}
 
   readonly #handOver = (): void => {
     const queue = this.#queue

@@ -34,6 +34,7 @@ export class LocalLink implements Link {
   #sentBytes = 0
   /** `send` has said false: until the next turn, or until the agent has taken what is on its way to it. */
   #waitsFor: 'turn' | 'agent' | undefined
+  #isHeld = false
 
   constructor(options: LocalLinkOptions) {
     this.name = options.end.name
@@ -62,6 +63,10 @@ export class LocalLink implements Link {
 
   send(route: Route, header: FrameHeader, payload: Buffer | undefined): boolean {
     if (this.#phase !== 'up') return false
+    if (this.#options.end.isHeld) {
+      this.#awaitRelease()
+      return false
+    }
     if (header.type === FrameType.data && !this.#hasRoom) {
       this.#awaitRoom()
       return false
@@ -110,6 +115,18 @@ export class LocalLink implements Link {
     this.#waitsFor = 'turn'
     // Behind the writes of this turn: then it is seen what the operating system has not taken.
     setImmediate(this.#look)
+  }
+
+  #awaitRelease(): void {
+    if (this.#isHeld) return
+    this.#isHeld = true
+    this.#options.end.onceReleased(() => {
+      this.#isHeld = false
+      // Not within the router's own work.
+      setImmediate(() => {
+        if (this.#phase === 'up') this.#events?.room()
+      })
+    })
   }
 
   readonly #look = (): void => {

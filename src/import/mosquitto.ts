@@ -250,7 +250,7 @@ function finish(
       facts.certificates ?? {},
       chainOf(perListener ? facts : shared),
       {
-        asksForCertificate: 'tls' in listener && listener.tls.clientCa !== undefined,
+        asksForCertificate: 'tls' in listener && listener.tls?.clientCa !== undefined,
         takesProxyHeader: false,
         allowAnonymous: allowAnonymous === true,
         nameIsEnough: true,

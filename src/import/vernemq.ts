@@ -266,7 +266,7 @@ export function importVernemq(settings: readonly Setting[], file: string): Impor
       facts.certificates ?? {},
       draft.config.handlers,
       {
-        asksForCertificate: 'tls' in listener && listener.tls.clientCa !== undefined,
+        asksForCertificate: 'tls' in listener && listener.tls?.clientCa !== undefined,
         takesProxyHeader: facts.proxyProtocol !== undefined,
         allowAnonymous: facts.allowAnonymous === true,
         nameIsEnough: false,

@@ -54,6 +54,8 @@ export function listenerUrl(config: ListenerConfig, port: number | undefined): s
       return `${config.type}://${authority(config.host, port)}${config.http.path}`
     case 'unix':
       return `unix:${config.path}`
+    case 'proxy':
+      return `${config.tls === undefined ? 'socks5h' : 'https'}://${authority(config.host, port)}`
     case 'coap':
       return `coap://${authority(config.host, port)}`
     default:

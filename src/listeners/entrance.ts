@@ -13,6 +13,7 @@ import { readProxyHeader } from './proxy-reader.ts'
 import { StreamTransport } from './stream.ts'
 import type { TlsDoor } from './tls.ts'
 import type { Transport } from './transport.ts'
+import type { VisitReceiver } from './visit.ts'
 import { createWebSocketDoor, type UpgradeVerdict } from './upgrade.ts'
 
 export interface EntranceBounds {
@@ -33,6 +34,8 @@ export interface EntranceOptions {
   readonly tls: TlsDoor | undefined
   /** Of `http` and `https`. */
   readonly http: HttpEntrance | undefined
+  /** Of a listener whose protocol is not MQTT. */
+  readonly visits: VisitReceiver | undefined
   connected(transport: Transport): void
 }
 
@@ -49,7 +52,7 @@ export interface Entrance {
  * Admission waits for the request where X-Forwarded-For may still name another address.
  */
 export function createEntrance(options: EntranceOptions): Entrance {
-  const { config, bounds, lobby, trusted, tls, http } = options
+  const { config, bounds, lobby, trusted, tls, http, visits } = options
   const proxyProtocol = config.type === 'unix' ? 'off' : config.proxyProtocol
   const webSocketDoor = 'websocket' in config ? createWebSocketDoor(config.websocket) : undefined
 
@@ -97,6 +100,15 @@ export function createEntrance(options: EntranceOptions): Entrance {
     if (http !== undefined && 'http' in config) {
       lobby.expect(visitor, 'http-request', config.http.headerTimeoutMs)
       http.accept(socket, visitOf(visitor, secured))
+      return
+    }
+    if (visits !== undefined) {
+      lobby.expect(visitor, 'request', visits.requestTimeoutMs)
+      visits.receive(socket, {
+        peer: peerOf(visitor, secured),
+        connected: () => lobby.connect(visitor),
+        failed: (detail, farewell) => lobby.failed(visitor, detail, farewell),
+      })
       return
     }
     if (webSocketDoor === undefined) {

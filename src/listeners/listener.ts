@@ -9,6 +9,7 @@ import { Lobby, type RefusedConnection } from './lobby.ts'
 import { DEFAULT_MAX_HEADER_BYTES } from './proxy-protocol.ts'
 import { openTlsDoor, type TlsDoor } from './tls.ts'
 import type { Transport } from './transport.ts'
+import type { VisitReceiver } from './visit.ts'
 
 export interface ListenerEvents {
   /** A client is connected. The transport reads nothing before its receiver is attached. */
@@ -39,6 +40,8 @@ export interface ListenerOptions {
   readonly bounds?: Partial<ListenerBounds>
   /** Of `http` and `https`: who takes their sockets. */
   readonly http?: HttpEntrance
+  /** Of a listener whose protocol is not MQTT. */
+  readonly visits?: VisitReceiver
 }
 
 export interface Listener {
@@ -80,8 +83,11 @@ export async function openListener(
   const { events, admission, http } = options
   const bounds = { ...defaultListenerBounds, ...options.bounds }
   const trusted = createCidrList(config.type === 'unix' ? [] : config.trustedProxies)
-  const tls = 'tls' in config ? await openTlsDoor(config.tls, (error) => events.error(error)) : undefined
-  let server = createListeningServer()
+  const tls =
+    'tls' in config && config.tls !== undefined
+      ? await openTlsDoor(config.tls, (error) => events.error(error))
+      : undefined
+  let server = createListeningServer(config)
   const port = await bindOrCloseTls(server, config, tls)
 
   const name = listenerName(config, port)
@@ -99,6 +105,7 @@ export async function openListener(
     trusted,
     tls,
     http,
+    visits: options.visits,
     connected: (transport) => events.connection(transport),
   })
   /** Of each server that was opened: once it does not listen, and its last socket is closed. */
@@ -120,7 +127,7 @@ export async function openListener(
     if (state !== 'stopped') return
     state = 'accepting'
     // A new one: the old one is closed when the last of its connections is, and may have some still.
-    const again = createListeningServer()
+    const again = createListeningServer(config)
     try {
       await bind(again, port === undefined || config.type === 'unix' ? config : { ...config, port })
     } catch (error) {
@@ -161,8 +168,15 @@ export async function openListener(
   }
 }
 
-function createListeningServer(): Server {
-  return createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS })
+function createListeningServer({ type }: StreamListenerConfig): Server {
+  // A stream through a tunnel is TCP as it is without one: each direction ends by itself.
+  const allowHalfOpen = type === 'proxy'
+  return createServer({
+    allowHalfOpen,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEPALIVE_MS,
+  })
 }
 
 async function bindOrCloseTls(

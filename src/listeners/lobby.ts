@@ -4,7 +4,7 @@ import { UNIX_ADDRESS, type Admission, type AdmissionListener, type AdmissionRef
 import { canonicalAddress } from './cidr.ts'
 
 /** What a socket has to do before it is a connection. */
-export type EntryStep = 'proxy-header' | 'tls-handshake' | 'websocket-upgrade' | 'http-request'
+export type EntryStep = 'proxy-header' | 'tls-handshake' | 'websocket-upgrade' | 'http-request' | 'request'
 
 /** Why a socket never became a connection: admission, a step failed or not done in time, or too many in the lobby. */
 export type RefusalReason = AdmissionRefusal | EntryStep | `${EntryStep}-timeout` | 'pending-limit'

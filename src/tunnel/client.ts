@@ -183,6 +183,29 @@ export class ClientEndpoint implements TunnelClient {
     }
   }
 
+  /**
+   * As {@link carry}, for a socket whose other end is told how it went: it is paused, and read when the stream is open; when
+   * it never is, it is left as it is. Returns what gives up.
+   * @throws {TunnelError} when it is known already that it cannot be opened.
+   */
+  carryWhenOpen(socket: Duplex, to: Destination, options: CarryOptions): () => void {
+    this.#mustBeOpen()
+    const opening = this.#opener.start(to, options.source, (channel, attempt) => ({
+      ...silentOwner,
+      accepted: () => {
+        attempt.over()
+        options.opened?.(channel)
+        channel.owner = new Pipe(channel, socket, { ended: (end) => options.ended?.(end, channel) })
+        socket.resume()
+      },
+      reset: (code, reason, by) => {
+        attempt.over()
+        void attempt.explain({ code, reason, by }).then((error) => options.failed?.(error))
+      },
+    }))
+    return () => opening.fail(ResetCode.reset, 'the client has given up')
+  }
+
   async forward(options: ForwardOptions): Promise<Forward> {
     const forward = await startForward(options, {
       log: this.#log,

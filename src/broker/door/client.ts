@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { RefuseReason, type DisconnectReason } from '../../hooks/types.ts'
 import type { SideChannel } from '../../listeners/transport.ts'
 import { parseStatusTopic, statusTopic } from '../../tunnel/protocol/names.ts'
+import type { EndIdentity, TunnelEnd } from '../../tunnel/router/end.ts'
 import type { Broker } from '../broker.ts'
 import { stripMountpoint } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
+import { ConnectionEnd } from '../tunnel-end.ts'
 import { parseShare, topicFilterFault, topicNameFault, TUNNEL_ROOT, type TopicLimits } from '../topics.ts'
 import {
   DoorError,
@@ -169,6 +171,12 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
       this.#unsubscribing.set(messageId, waiting)
       this.#transport.send({ cmd: 'unsubscribe', messageId, unsubscriptions: [...filters] })
     })
+  }
+
+  joinTunnels<E extends TunnelEnd & { drained(): void }>(make: (identity: EndIdentity) => E): E {
+    const end = make(new ConnectionEnd(this.#connection))
+    this.#connection.tunnelEnd = end
+    return end
   }
 
   hold(): void {

@@ -1,5 +1,6 @@
 import type { QoS } from '../../hooks/types.ts'
 import type { Peer } from '../../peer.ts'
+import type { EndIdentity, TunnelEnd } from '../../tunnel/router/end.ts'
 import type { ListenerProfile } from '../listener-profile.ts'
 
 /** Who comes through a door that does not speak MQTT: what its CONNECT is made of. */
@@ -94,6 +95,12 @@ export interface DoorClient {
   /** Rejects with `forbidden` when one of them is refused; nothing of it is subscribed then. */
   subscribe(subscriptions: readonly DoorSubscription[]): Promise<void>
   unsubscribe(filters: readonly string[]): Promise<void>
+  /**
+   * The client as an end of tunnels, for a door that carries streams: its names, and what its handlers say. What `make`
+   * returns is that end from now on, in place of frames in packets: rights are asked again for it, and with the client it
+   * is gone.
+   */
+  joinTunnels<E extends TunnelEnd & { drained(): void }>(make: (identity: EndIdentity) => E): E
   /** While the other side reads slowly: QoS 0 is dropped beyond its bound, QoS 1 waits. */
   hold(): void
   flow(): void

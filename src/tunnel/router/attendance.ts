@@ -40,6 +40,14 @@ export function roleOf(name: string, filter: string): TunnelRole | undefined {
   return undefined
 }
 
+/** Why the streams end of who does not come back. */
+function endOfFleeting(reason: Reason): [ResetCode, string] {
+  if (reason === 'shutdown') return [ResetCode.shutdown, 'the broker is stopping']
+  return reason === 'kicked'
+    ? [ResetCode.revoked, 'the client was disconnected by an operator']
+    : [ResetCode.reset, 'the client has gone']
+}
+
 /** Who is there: connections come to the places of names and leave them, and keep or lose their rights. */
 export class Attendance {
   readonly #context: AttendanceContext
@@ -72,10 +80,11 @@ export class Attendance {
 
   /** The connection has ended. */
   gone(end: TunnelEnd, reason: Reason): void {
-    if (reason === 'revoked') {
+    if (reason === 'revoked' || end.isFleeting === true) {
+      const [code, why] = reason === 'revoked' ? [ResetCode.revoked, RIGHTS_CHANGED] : endOfFleeting(reason)
       for (const role of ROLES) {
         const streams = this.#seatOf(end, role)?.streams
-        if (streams !== undefined) this.#context.streams.endAll(streams, ResetCode.revoked, RIGHTS_CHANGED)
+        if (streams !== undefined) this.#context.streams.endAll(streams, code, why)
       }
     }
     for (const role of ROLES) this.detach(end, role, reason)

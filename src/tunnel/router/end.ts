@@ -1,6 +1,12 @@
 import type { Decision } from '../../hooks/decision.ts'
 import type { TunnelRequest } from '../../hooks/types.ts'
 
+/** Who an end is, and what its handlers say. */
+export type EndIdentity = Pick<
+  TunnelEnd,
+  'name' | 'mountpoint' | 'username' | 'address' | 'port' | 'authTunnel'
+>
+
 /** A connection, or the broker itself, as the router of tunnels sees it. */
 export interface TunnelEnd {
   /** Its client id: the name of an agent, or of a client. */
@@ -13,6 +19,8 @@ export interface TunnelEnd {
   readonly port: number
   /** The broker's own ports and services: what they say of their clients is true, and they need no right. */
   readonly isBroker: boolean
+  /** It does not come back to its streams: they end with it. */
+  readonly isFleeting?: boolean
   /** Bytes on their way to it that the operating system has not taken. */
   readonly pendingBytes: number
   authTunnel(request: TunnelRequest): Decision | Promise<Decision>

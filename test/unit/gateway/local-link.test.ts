@@ -65,7 +65,7 @@ function openWorld() {
     graceMs: 0,
   })
   onTestFinished(() => router.stop())
-  const client = new LocalEnd({ router, mountpoint: '', name: 'broker', role: 'answers' })
+  const client = new LocalEnd({ router, role: 'answers', identity: { name: 'broker', mountpoint: '' } })
   return { router, client, statuses }
 }
 
@@ -240,7 +240,7 @@ describe('the broker as an agent', () => {
   it('publishes its status, and the router that it is gone when it leaves without a word', async () => {
     const { router, statuses } = openWorld()
     const published: string[] = []
-    const end = new LocalEnd({ router, mountpoint: '', name: 'broker', role: 'serve' })
+    const end = new LocalEnd({ router, role: 'serve', identity: { name: 'broker', mountpoint: '' } })
     const link = new LocalLink({ end, publishStatus: (status) => published.push(status.toString()) })
     attach(link)
     await turn()

@@ -1,0 +1,11 @@
+import type { VisitReceiver } from '../../listeners/visit.ts'
+import { ProxyVisitor, type VisitorContext } from './visitor.ts'
+
+/** SOCKS5 and HTTP CONNECT into tunnels, on the sockets of a listener of type `proxy`: docs/proxy-door.md. */
+export function createProxyDoor(context: VisitorContext): VisitReceiver {
+  return {
+    // A moment more than the visitor takes, who has an answer for it.
+    requestTimeoutMs: context.config.requestTimeoutMs + 1_000,
+    receive: (socket, visit) => void new ProxyVisitor(context, socket, visit),
+  }
+}
