@@ -184,11 +184,15 @@ export class ClientEndpoint implements TunnelClient {
   }
 
   /**
-   * As {@link carry}, for a socket whose other end is told how it went: it is paused, and read when the stream is open; when
-   * it never is, it is left as it is. Returns what gives up.
+   * As {@link carry}, for a socket whose other end is told how it went: it is paused, and read when the stream is open,
+   * behind `first`; when it never is, it is left as it is. Returns what gives up.
    * @throws {TunnelError} when it is known already that it cannot be opened.
    */
-  carryWhenOpen(socket: Duplex, to: Destination, options: CarryOptions): () => void {
+  carryWhenOpen(
+    socket: Duplex,
+    to: Destination,
+    options: CarryOptions & { readonly first?: Buffer | undefined },
+  ): () => void {
     this.#mustBeOpen()
     const opening = this.#opener.start(to, options.source, (channel, attempt) => ({
       ...silentOwner,
@@ -196,7 +200,10 @@ export class ClientEndpoint implements TunnelClient {
         attempt.over()
         options.opened?.(channel)
         channel.owner = new Pipe(channel, socket, { ended: (end) => options.ended?.(end, channel) })
-        socket.resume()
+        if (options.first !== undefined) channel.write(options.first)
+        // Its end is told by a socket also while it is paused.
+        if (socket.readableEnded) channel.finish()
+        else socket.resume()
       },
       reset: (code, reason, by) => {
         attempt.over()

@@ -1,45 +1,38 @@
-import { Duplex, type TransformCallback } from 'node:stream'
 import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 
 /**
- * A client's socket with one request on it, as the service is to see it: the head that we have written, so many bytes of
- * its body, and nothing else of what the client sends. Bytes behind the request end it: they are of another one, and its
- * client has not been told that this connection is closed.
+ * A client's socket with one request on it, as the service is to see it behind the head that we have written: so many
+ * bytes of its body, and nothing else of what the client sends. Bytes behind the request end it: they are of another one,
+ * with credentials, and its client has not seen that this connection is for one.
  */
 export class OneRequest extends Duplex {
   readonly #socket: Socket
-  #head: Buffer | undefined
   #bodyBytes: number
-  #isFlowing = false
 
-  constructor(socket: Socket, head: Buffer, bodyBytes: number) {
+  /** `first`: of the body, read already. */
+  constructor(socket: Socket, bodyBytes: number, first: Buffer) {
     super({ allowHalfOpen: true })
     this.#socket = socket
-    this.#head = head
     this.#bodyBytes = bodyBytes
     socket.on('data', (chunk: Buffer) => this.#take(chunk))
-    socket.once('end', () => this.#ended())
-    socket.on('error', (error) => this.destroy(error))
+    // A body that is cut short is for the service to see.
+    socket.once('end', () => this.push(null))
     socket.once('close', () => this.destroy())
-    this.pause()
+    if (first.length > 0) this.#take(first)
+    if (socket.readableEnded) this.push(null)
   }
 
   override _read(): void {
-    if (this.#head !== undefined) {
-      const head = this.#head
-      this.#head = undefined
-      this.push(head)
-    }
-    if (!this.#isFlowing) this.#socket.resume()
-    this.#isFlowing = true
+    this.#socket.resume()
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#socket.write(chunk, (error) => done(error))
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#socket.write(chunk, done)
   }
 
-  override _final(done: TransformCallback): void {
-    this.#socket.end(() => done())
+  override _final(done: () => void): void {
+    this.#socket.end(done)
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
@@ -49,17 +42,10 @@ export class OneRequest extends Duplex {
 
   #take(chunk: Buffer): void {
     if (chunk.length > this.#bodyBytes) {
-      this.destroy(new Error('bytes behind the request'))
+      this.destroy()
       return
     }
     this.#bodyBytes -= chunk.length
-    if (this.push(chunk)) return
-    this.#isFlowing = false
-    this.#socket.pause()
-  }
-
-  /** A body that is cut short is for the service to see. */
-  #ended(): void {
-    this.push(null)
+    if (!this.push(chunk)) this.#socket.pause()
   }
 }

@@ -40,7 +40,8 @@ export class ProxyStream {
     this.#parts = parts
   }
 
-  async open(socket: Duplex, to: Destination, events: ProxyStreamEvents): Promise<void> {
+  /** `first`: of the socket, read already. */
+  async open(socket: Duplex, first: Buffer, to: Destination, events: ProxyStreamEvents): Promise<void> {
     const { client, router, config, log } = this.#parts
     // Names of tunnels are client ids that can stand in a topic (docs/tunnel-protocol.md 2.1).
     if (!isTunnelName(client.clientId)) {
@@ -59,6 +60,7 @@ export class ProxyStream {
       await endpoint.connected()
       if (this.#isOver) return
       endpoint.carryWhenOpen(socket, to, {
+        first,
         opened: () => events.opened(),
         failed: (error) => events.refused(refusalOf(error)),
         ended: () => events.ended(),

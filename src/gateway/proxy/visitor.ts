@@ -34,8 +34,8 @@ export interface VisitorContext {
 /** What is asked for, once it has been read. */
 interface Wanted {
   readonly to: Destination
-  /** What the stream is joined to: the socket, or one request on it. */
-  readonly through: () => Duplex
+  /** What the stream is joined to: the socket, or one request on it; and what of it has been read already. */
+  readonly through: () => { readonly socket: Duplex; readonly first: Buffer }
   /** Said when it is open. */
   readonly welcome: Buffer | undefined
 }
@@ -65,6 +65,8 @@ export class ProxyVisitor {
   #stream: ProxyStream | undefined
   #phase: 'request' | 'opening' | 'open' | 'closed' = 'request'
   #isConnected = false
+  /** Somebody else's word is awaited, and not the client's. */
+  #isBusy = false
   readonly #take = (chunk: Buffer): void => this.#receive(chunk)
 
   constructor(context: VisitorContext, socket: Socket, visit: Visit) {
@@ -82,7 +84,7 @@ export class ProxyVisitor {
   }
 
   readonly #endedEarly = (): void => {
-    if (this.#phase === 'request') this.#socket.destroy()
+    if (this.#phase === 'request' && !this.#isBusy) this.#socket.destroy()
   }
 
   #receive(chunk: Buffer): void {
@@ -118,7 +120,7 @@ export class ProxyVisitor {
           break
         case 'credentials': {
           const { username, password } = step
-          this.#pause()
+          this.#await()
           void this.#join({ username, password }).then(
             () => this.#goOn(socks),
             (error: unknown) => this.#refuse(refusalOf(error), socks.notAuthenticated()),
@@ -126,9 +128,9 @@ export class ProxyVisitor {
           return
         }
         case 'connect':
-          this.#wanted(destinationOf(step.host, this.#context.config.suffix), socks.rest, {
+          this.#wanted(destinationOf(step.host, this.#context.config.suffix), {
             credentials: {},
-            through: () => this.#socket,
+            through: () => ({ socket: this.#socket, first: socks.rest }),
             welcome: socksReply(SocksReply.succeeded),
           })
           return
@@ -136,11 +138,13 @@ export class ProxyVisitor {
           step satisfies never
       }
     }
+    if (this.#socket.readableEnded) this.#socket.destroy()
   }
 
   #goOn(socks: Socks): void {
     if (this.#phase !== 'request') return
     this.#socket.write(socks.authenticated())
+    this.#isBusy = false
     this.#socket.resume()
     this.#readSocks(socks)
   }
@@ -162,31 +166,35 @@ export class ProxyVisitor {
       const host = hostOfAuthority(head.target)
       if (host === undefined)
         return this.#refuse(refusal(400, SocksReply.generalFailure, 'CONNECT needs name:port'))
-      const ways = { credentials: credentials ?? {}, through: () => this.#socket, welcome: CONNECTED }
-      return this.#wanted(destinationOf(host, suffix), rest, ways)
+      const through = (): { socket: Duplex; first: Buffer } => ({ socket: this.#socket, first: rest })
+      const how = { credentials: credentials ?? {}, through, welcome: CONNECTED }
+      return this.#wanted(destinationOf(host, suffix), how)
     }
     const plain = plainRequest(head)
     if (isRefusal(plain)) return this.#refuse(plain)
-    this.#wanted(destinationOf(plain.host, suffix), rest, {
+    if (rest.length > plain.bodyBytes)
+      return this.#refuse(refusal(400, SocksReply.generalFailure, 'one request at a time'))
+    this.#wanted(destinationOf(plain.host, suffix), {
       credentials: credentials ?? {},
-      through: () => new OneRequest(this.#socket, plain.head, plain.bodyBytes),
+      through: () => {
+        const socket = new OneRequest(this.#socket, plain.bodyBytes, rest)
+        return { socket, first: plain.head }
+      },
       welcome: undefined,
     })
   }
 
   // --- both
 
-  /** The request is read, and `rest` is behind it. */
+  /** The request is read. */
   #wanted(
     to: Destination | undefined,
-    rest: Buffer,
     { credentials, ...how }: Omit<Wanted, 'to'> & { readonly credentials: DoorCredentials },
   ): void {
     // Before anybody is asked who he is: whoever looks for open proxies learns that this is none.
     if (to === undefined) return this.#refuse(refusal(403, SocksReply.notAllowed, NO_NAME))
-    this.#pause()
+    this.#await()
     this.#socket.off('data', this.#take)
-    if (rest.length > 0) this.#socket.unshift(rest)
     void this.#open({ to, ...how }, credentials).catch((error: unknown) => this.#refuse(refusalOf(error)))
   }
 
@@ -200,7 +208,8 @@ export class ProxyVisitor {
     const { router, tunnel, log } = this.#context
     const stream = new ProxyStream({ client, router, config: tunnel, log })
     this.#stream = stream
-    await stream.open(through(), to, {
+    const { socket, first } = through()
+    await stream.open(socket, first, to, {
       opened: () => {
         this.#phase = 'open'
         if (welcome !== undefined) this.#socket.write(welcome)
@@ -239,7 +248,8 @@ export class ProxyVisitor {
     else if (this.#phase === 'open') resetSocket(this.#socket)
   }
 
-  #pause(): void {
+  #await(): void {
+    this.#isBusy = true
     this.#socket.pause()
   }
 
@@ -249,7 +259,8 @@ export class ProxyVisitor {
     if (this.#isConnected) {
       const { address, port, listener } = this.#visit.peer
       const client = this.#client?.clientId
-      this.#context.log.info({ address, port, listener, client, detail: why.text }, 'proxy request refused')
+      // Of a stream the router has had its line, and of a CONNECT the broker.
+      this.#context.log.debug({ address, port, listener, client, detail: why.text }, 'proxy request refused')
     }
     this.#fail(why.text, answer)
   }
