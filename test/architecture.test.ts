@@ -161,6 +161,8 @@ const allowed: Record<string, readonly string[]> = {
     'listeners/cidr.ts',
     'listeners/proxy-protocol.ts',
     'listeners/proxy-reader.ts',
+    'listeners/visit.ts',
+    'config/proxy-schema.ts',
     'listeners/admission.ts',
     'listeners/http-visit.ts',
     'listeners/listener.ts',

@@ -51,7 +51,9 @@ export class ConnectionEvents {
       const why = detail === '' ? reason : `${reason}: ${detail}`
       refusals.note({ point: 'connect', ...whoOf(connection), handler, reason: why })
     }
-    const isGuess = reason === 'bad-credentials' || reason === 'not-authorized'
+    // Who comes by a door without credentials is told to show some: many do not before they are asked.
+    const isAsked = connection.sideChannel !== undefined && session?.username === undefined
+    const isGuess = !isAsked && (reason === 'bad-credentials' || reason === 'not-authorized')
     const isBanned = isGuess && this.#credentialsRefused(address)
     const who = session && { client: session.id, username: session.username }
     log.info(

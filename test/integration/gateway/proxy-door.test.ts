@@ -131,7 +131,7 @@ const http = (user: string, word = 'word'): string =>
 /** A connection to the door; what comes is gathered. */
 async function dial(
   listener = 'proxy',
-): Promise<{ socket: Socket; all: Promise<Buffer>; until(count: number): Promise<Buffer> }> {
+): Promise<{ socket: Socket; all: Promise<Buffer>; until: (count: number) => Promise<Buffer> }> {
   const socket = connect({ port: portOf(broker, listener), host: '127.0.0.1', allowHalfOpen: true })
   onTestFinished(() => void socket.destroy())
   let got = Buffer.alloc(0)
@@ -163,7 +163,7 @@ const login = (user: string, word: string): Buffer =>
 const basic = (user: string): string => `Basic ${Buffer.from(`${user}:word`).toString('base64')}`
 
 /** The SOCKS reply to this request of this user, and the connection behind it. */
-async function request(
+async function open(
   user: string,
   host: string,
 ): Promise<{ code: number } & Awaited<ReturnType<typeof dial>>> {
@@ -297,7 +297,7 @@ describe('nc', () => {
 
 describe('a stream by the proxy door', () => {
   it('is one of its client: seen with its real address, cut by its handle, and gone with the client', async () => {
-    const { code, socket, all, until } = await request('alice', 'echo.pi7.tunnel')
+    const { code, socket, all, until } = await open('alice', 'echo.pi7.tunnel')
     expect(code).toBe(0)
     const [stream] = await listed()
     expect(stream).toMatchObject({ agent: 'pi7', service: 'echo', username: 'alice', address: '127.0.0.1' })
@@ -307,7 +307,7 @@ describe('a stream by the proxy door', () => {
     expect((await all).subarray(14).toString()).toBe('hello')
     await eventOf(broker, 'stream cut', { client: stream!.client })
 
-    const again = await request('alice', 'echo.pi7.tunnel')
+    const again = await open('alice', 'echo.pi7.tunnel')
     const [other] = await listed()
     expect(await broker.disconnect(other!.client)).toBe(true)
     await again.all
@@ -315,13 +315,13 @@ describe('a stream by the proxy door', () => {
   })
 
   it('ends when its right is taken away, and is refused from then on', async () => {
-    const { socket, all } = await request('carl', 'echo.pi7.tunnel')
-    const before = await request('bob', 'web.pi7.tunnel')
+    const { socket, all } = await open('carl', 'echo.pi7.tunnel')
+    const before = await open('bob', 'web.pi7.tunnel')
     expect(before.code).toBe(0)
     revoked = 'carl'
     await broker.reload()
     await all
-    expect((await request('carl', 'echo.pi7.tunnel')).code).toBe(2)
+    expect((await open('carl', 'echo.pi7.tunnel')).code).toBe(2)
     expect(socket.destroyed).toBe(true)
     expect(await listed()).toHaveLength(1)
     before.socket.destroy()

@@ -166,7 +166,7 @@ describe('loadConfig with a file', () => {
       ].join('\n'),
     )
     expect(await mistakesOf({ file })).toEqual([
-      'tunnelmq.yaml:2:11: listeners.0.type: "tpc" is not one of tcp, tls, ws, wss, unix, coap, http, https; did you mean tcp?',
+      'tunnelmq.yaml:2:11: listeners.0.type: "tpc" is not one of tcp, tls, ws, wss, unix, coap, http, https, proxy; did you mean tcp?',
       'tunnelmq.yaml:4:11: listeners.1.port: "188a" is not a whole number from 0 to 65535',
       'tunnelmq.yaml:5:22: listeners.1.trustedProxies.0: "10.0.0.0/33" is not an address or CIDR, such as 10.0.0.0/8 or fd00::/8',
       'tunnelmq.yaml:8:5: listeners.2.prot: is not known; did you mean port?',
