@@ -225,7 +225,11 @@ export class ProxyVisitor {
     const { openDoorClient, profile } = this.#context
     const client = await openDoorClient(
       { door: 'proxy', profile, peer: this.#visit.peer, ...credentials },
-      { message: (_message, taken) => taken(), closed: (reason) => this.#clientGone(reason) },
+      {
+        message: (_message, taken) => taken(),
+        revoked: () => undefined,
+        closed: (reason) => this.#clientGone(reason),
+      },
     )
     if (this.#phase === 'closed') {
       client.close()
