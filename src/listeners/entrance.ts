@@ -162,6 +162,7 @@ export function createEntrance(options: EntranceOptions): Entrance {
         own ??= peerOf(visitor, secured)
         return { peer: isTrusted ? { ...own, ...lobby.peer(visitor) } : own }
       },
+      another: () => lobby.admitAnother(visitor),
       failed: (detail, farewell) => {
         if (visitor.outcome === 'connected') farewell()
         else lobby.failed(visitor, detail, farewell)

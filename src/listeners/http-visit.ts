@@ -10,6 +10,11 @@ export interface HttpVisit {
    * The first that may makes the socket a connection; behind a trusted proxy each may be another client's.
    */
   identify(forwardedFor: string | undefined): { readonly peer: Peer } | { readonly refusal: AdmissionRefusal }
+  /**
+   * One more client on the same socket and of the same address, after the first that was let in: rates count it as they
+   * would count its own socket. Undefined: granted.
+   */
+  another(): AdmissionRefusal | undefined
   /** It speaks no HTTP that we take. Before the first request it is reported, unless it has said nothing at all. */
   failed(detail: string, farewell: () => void): void
 }

@@ -123,10 +123,15 @@ export class Lobby {
     // Gone meanwhile, and counted no more.
     if (!this.#open.has(visitor)) return undefined
     const isSame = visitor.admission === 'admitted' && visitor.address === address
-    if (!isSame && visitor.admission === 'admitted')
-      this.#options.admission.release(visitor.address, this.#options.listener)
-    if (!isSame) visitor.admission = 'waiting'
+    if (!isSame) this.#withdraw(visitor)
     Object.assign(visitor, { address, port, addressSource })
+    return this.admit(visitor)
+  }
+
+  /** A connection that becomes another client's of the same address: asks admission as if it came anew. */
+  admitAnother(visitor: Visitor): AdmissionRefusal | undefined {
+    if (!this.#open.has(visitor)) return undefined
+    this.#withdraw(visitor)
     return this.admit(visitor)
   }
 
@@ -188,6 +193,12 @@ export class Lobby {
     await Promise.all(closed)
     // What lies upon the sockets (TLS, WebSocket) tells its end just after them.
     await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  #withdraw(visitor: Visitor): void {
+    if (visitor.admission === 'admitted')
+      this.#options.admission.release(visitor.address, this.#options.listener)
+    visitor.admission = 'waiting'
   }
 
   #dismiss(visitor: Visitor): void {

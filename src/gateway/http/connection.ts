@@ -2,6 +2,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import type { Socket } from 'node:net'
 import { DoorError, type DoorClient, type OpenDoorClient } from '../../broker/door/contract.ts'
 import type { ListenerProfile } from '../../broker/listener-profile.ts'
+import type { AdmissionRefusal } from '../../listeners/admission.ts'
 import { refusalStatus, type HttpVisit } from '../../listeners/http-visit.ts'
 import type { Peer } from '../../peer.ts'
 import { checkBodyHead, readBody, throwAway, type BodyBounds } from './body.ts'
@@ -44,6 +45,8 @@ export class HttpConnection {
   readonly #socket: Socket
   readonly #visit: HttpVisit
   #client: { readonly door: DoorClient; readonly fingerprint: Fingerprint } | undefined
+  /** Of the client that was opened last. */
+  #lastAddress: string | undefined
   #stream: EventStream | undefined
   #turn: Promise<void> = Promise.resolve()
   #waitingCount = 0
@@ -127,11 +130,12 @@ export class HttpConnection {
     const forwardedFor = headers['x-forwarded-for']
     const verdict = this.#visit.identify(Array.isArray(forwardedFor) ? forwardedFor.join() : forwardedFor)
     if ('peer' in verdict) return verdict.peer
+    throw this.#turnedAway(verdict.refusal)
+  }
+
+  #turnedAway(refusal: AdmissionRefusal): HttpProblem {
     this.#isLast = true
-    throw new HttpProblem(
-      refusalStatus(verdict.refusal),
-      'too many connections, or too many refused credentials',
-    )
+    return new HttpProblem(refusalStatus(refusal), 'too many connections, or too many refused credentials')
   }
 
   /** What needs nobody's word: undefined when it is answered by that alone. */
@@ -174,6 +178,10 @@ export class HttpConnection {
     this.#client?.door.close()
     this.#client = undefined
     if (this.#isStopping) throw new HttpProblem(503, 'the broker is stopping')
+    // That of another address has been asked for with its request.
+    const refusal = this.#lastAddress === peer.address ? this.#visit.another() : undefined
+    if (refusal !== undefined) throw this.#turnedAway(refusal)
+    this.#lastAddress = peer.address
     try {
       const { profile, openClient } = this.#context
       const door = await openClient(

@@ -24,7 +24,7 @@ export function createCors(allowedOrigins: readonly string[]): Cors {
     allow(request, response) {
       if (allowed.size > 0) response.appendHeader('Vary', 'Origin')
       const { origin } = request.headers
-      if (origin === undefined) return true
+      if (origin === undefined) return isAllowedWithout(request, allowed)
       switch (isAllowed(origin)) {
         case 'listed':
           response.setHeader('Access-Control-Allow-Origin', origin)
@@ -46,6 +46,15 @@ export function createCors(allowedOrigins: readonly string[]): Cors {
       response.setHeader('Access-Control-Max-Age', String(PREFLIGHT_SECONDS))
     },
   }
+}
+
+/**
+ * What browsers send for a page of another origin without naming it, images and links for example, says so all the same
+ * (https://www.w3.org/TR/fetch-metadata/): such a request would read, or take over a client id.
+ */
+function isAllowedWithout({ headers }: IncomingMessage, allowed: ReadonlySet<string>): boolean {
+  const site = headers['sec-fetch-site']
+  return (site !== 'cross-site' && site !== 'same-site') || allowed.has('*')
 }
 
 /** A page that was got from here, through a proxy perhaps: same host and port. */

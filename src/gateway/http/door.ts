@@ -79,7 +79,14 @@ export function createHttpDoor(options: HttpDoorOptions): HttpEntrance {
   server.on('request', take)
   // `100 Continue` is said when the client is let in, and not before.
   server.on('checkContinue', take)
+  // Of other expectations a server need know nothing (RFC 9110, 10.1.1).
+  server.on('checkExpectation', take)
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    // As below: it would be taken for the answer to the request before.
+    if (connections.get(socket)?.isBusy ?? false) {
+      socket.destroy()
+      return
+    }
     counters.answered(405)
     socket.end(rawProblem(405, 'this is no proxy'))
   })

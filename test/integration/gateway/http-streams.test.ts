@@ -240,6 +240,23 @@ describe('the address of a client', () => {
 })
 
 describe('the same rules as for MQTT', () => {
+  it('clients are counted by their rate, also those that come one after the other on one connection', async () => {
+    const own = await startTestBroker({
+      listeners: [
+        { type: 'tcp', port: 0 },
+        { type: 'http', name: 'http', port: 0, allowAnonymous: true },
+      ],
+      limits: { connectionsPerSecondPerAddress: 1 },
+    })
+    onTestFinished(() => own.stop())
+    const asked = Array.from(
+      { length: 16 },
+      (_, index) => `POST /mqtt/a?clientid=${index} HTTP/1.1\r\nHost: x\r\n\r\n`,
+    )
+    const answers = (await askRaw(portOf(own, 'http'), asked.join(''))).toString()
+    expect(answers).toMatch(/^HTTP\/1\.1 204 [^]*HTTP\/1\.1 429 Too Many Requests\r\n/)
+  })
+
   it('a client id is taken over from one to the other', async () => {
     const client = await connectMqtt(broker.url, { clientId: 'both', username: 'ann', password: 'pw' })
     const closed = new Promise<void>((resolve) => client.once('close', () => resolve()))

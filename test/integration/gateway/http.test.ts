@@ -335,6 +335,12 @@ describe('a request that two readers would read in two ways', () => {
     expect(parseAnswers(answers).map(({ status }) => status)).toEqual([204, 403, 204])
     expect(heard).toEqual(['home/a=x', 'home/b=x'])
   })
+
+  it('is never given the answer to another: CONNECT behind one that is worked on ends the connection', async () => {
+    const first = `POST /mqtt/a HTTP/1.1\r\nHost: x\r\n${credentials}\r\nContent-Length: 1\r\n\r\nx`
+    const bytes = await askRaw(port, `${first}CONNECT b:80 HTTP/1.1\r\nHost: b\r\n\r\n`)
+    expect(bytes.toString()).not.toContain('405')
+  })
 })
 
 describe('pages of other origins', () => {
@@ -364,7 +370,13 @@ describe('pages of other origins', () => {
       const answer = await ask(`${base}/a`, { ...ann, method: 'POST', headers: { origin }, body: 'x' })
       expect(answer.status).toBe(403)
     }
+    // An image of such a page, which names no origin.
+    for (const site of ['cross-site', 'same-site']) {
+      const image = { 'sec-fetch-site': site, 'sec-fetch-mode': 'no-cors' }
+      expect(await ask(`${base}/a?clientid=pi7`, { ...ann, headers: image })).toMatchObject({ status: 403 })
+    }
     expect(heard).toEqual([])
+    expect(methods()).not.toContain('authConnect')
   })
 
   it('of its own host are as good as no page', async () => {
