@@ -4,8 +4,11 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { ClientTls } from '../config/client-tls-schema.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 
-/** Why there is no answer. `connection`: the other side has not had the request, and somebody else may be asked. */
-export type HttpFault = 'connection' | 'timeout' | 'broken-off' | 'too-large'
+/**
+ * Why there is no answer. `connection`: the other side has not had the request, and somebody else may be asked.
+ * `queued`: it has waited for a connection for most of its time, which says nothing about the other side.
+ */
+export type HttpFault = 'connection' | 'timeout' | 'queued' | 'broken-off' | 'too-large'
 
 export class HttpFailure extends Error {
   readonly fault: HttpFault
@@ -133,7 +136,9 @@ function send(
     })
     // Until then the other side cannot have had anything of it.
     let isConnected = false
+    let sentAtMs = Infinity
     request.once('socket', (socket) => {
+      sentAtMs = performance.now()
       if (request.reusedSocket || !socket.connecting) isConnected = true
       else socket.once(isSecure ? 'secureConnect' : 'connect', () => (isConnected = true))
     })
@@ -144,7 +149,10 @@ function send(
       request.destroy()
     }
     const timer = setTimeout(
-      () => fail('timeout', `no answer within ${timeoutMs} ms`),
+      () =>
+        sentAtMs < untilMs - timeoutMs / 2
+          ? fail('timeout', `no answer within ${timeoutMs} ms`)
+          : fail('queued', `no answer within ${timeoutMs} ms, as too many others were asked before`),
       Math.max(0, untilMs - performance.now()),
     )
     request.on('error', (error) => {

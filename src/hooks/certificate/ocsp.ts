@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { RevocationConfig } from '../../config/certificate-schema.ts'
 import type { RevocationCounters } from '../../counters.ts'
+import { HttpFailure } from '../http-client.ts'
 import type { HandlerLog } from '../log.ts'
 import type { Link } from './authorities.ts'
 import { isAllowedUrl, type Ask } from './http.ts'
@@ -78,7 +79,8 @@ export class OcspClient {
       counters.ocspFailures++
       log.error({ url, subject: link.subject, reason }, 'OCSP: no answer that counts')
       const verdict = { status: 'failed', reason } as const
-      this.#remember(link, { verdict, untilMs: Date.now() + retryMs })
+      // Too many at once: the next attempt may find room.
+      if (!isQueued(error)) this.#remember(link, { verdict, untilMs: Date.now() + retryMs })
       return verdict
     }
   }
@@ -96,7 +98,7 @@ export class OcspClient {
       answered = await ask(url, { bytes, contentType: 'application/ocsp-request' })
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
-      this.#away.set(url, { reason, untilMs: Date.now() + config.retryMs })
+      if (!isQueued(error)) this.#away.set(url, { reason, untilMs: Date.now() + config.retryMs })
       throw error
     }
     const nowMs = Date.now()
@@ -110,6 +112,10 @@ export class OcspClient {
   #remember(link: Link, remembered: Remembered): void {
     if (remembered.untilMs > Date.now()) this.#answers.set(keyOf(link), remembered)
   }
+}
+
+function isQueued(error: unknown): boolean {
+  return error instanceof HttpFailure && error.fault === 'queued'
 }
 
 function keyOf({ authority, serial }: Link): string {

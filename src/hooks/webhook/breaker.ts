@@ -38,6 +38,11 @@ export class Breaker {
     this.#options.onChange(false)
   }
 
+  /** It was not asked after all, and somebody else may try it. */
+  notAsked(): void {
+    if (this.#state === 'trying') this.#state = 'open'
+  }
+
   failed(nowMs: number): void {
     this.#failures++
     if (this.#state === 'open') return

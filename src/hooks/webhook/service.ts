@@ -50,6 +50,7 @@ interface Endpoint {
 const faultOf: Readonly<Record<HttpFault, WebhookFault>> = {
   connection: 'connection',
   timeout: 'timeout',
+  queued: 'timeout',
   'broken-off': 'broken-off',
   'too-large': 'answer',
 }
@@ -96,6 +97,7 @@ export async function createService(options: ServiceOptions): Promise<Service> {
         return result
       } catch (error) {
         if (error instanceof Misunderstood && error.isQuestions) breaker.succeeded()
+        else if (error instanceof HttpFailure && error.fault === 'queued') breaker.notAsked()
         else breaker.failed(now())
         const fault = error instanceof HttpFailure ? faultOf[error.fault] : (error as Misunderstood).fault
         figures.failures[fault]++

@@ -16,6 +16,9 @@ describe('the circuit breaker', () => {
     expect([breaker.enter(100), breaker.enter(100)]).toEqual([true, false])
     breaker.failed(100)
     expect([breaker.enter(199), breaker.enter(200)]).toEqual([false, true])
+    // Whoever was let through did not get to it: the next may.
+    breaker.notAsked()
+    expect([breaker.enter(200), breaker.enter(200)]).toEqual([true, false])
     breaker.succeeded()
     expect(breaker.enter(200)).toBe(true)
     expect(onChange.mock.calls).toEqual([[true], [false]])

@@ -196,6 +196,19 @@ describe('connections to a service', () => {
     expect(service.connectionCount).toBe(2)
   })
 
+  it('that are all taken say nothing about the service, which is not left out', async () => {
+    const service = await startHttpService(() => 'hang')
+    const { connect, endpoint } = await open([service], {
+      ...{ maxSockets: 1, timeoutMs: 100, breaker: { failures: 2 } },
+    })
+    const all = await Promise.all([connect(), connect(), connect()])
+    expect(all.map(({ decision }) => decision.reason).slice(1)).toEqual([
+      expect.stringContaining('too many others were asked before'),
+      expect.stringContaining('too many others were asked before'),
+    ])
+    expect(endpoint(service)).toMatchObject({ leftOut: 0, failures: { timeout: 3 } })
+  })
+
   it('that the service has closed meanwhile cost nobody an answer', async () => {
     const service = await startHttpService(() => allow)
     const { connect } = await open([service])
