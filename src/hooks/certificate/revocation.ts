@@ -154,14 +154,18 @@ export async function openRevocation(options: RevocationOptions): Promise<Revoca
     }
   }
 
+  /** All at once: those that do not answer cost one `timeoutMs`, and not one each. */
   async function ask(links: readonly Link[]): Promise<RevocationVerdict> {
-    for (const link of links) {
-      if (usesCrl) await Promise.all(listsToFetch(link))
-      const refused = judgeLists(link)
+    const answers = await Promise.all(
+      links.map(async (link) => {
+        const lists = usesCrl ? listsToFetch(link) : []
+        const [verdict] = await Promise.all([ocsp?.known(link) ?? ocsp?.ask(link), ...lists])
+        return { link, verdict }
+      }),
+    )
+    for (const { link, verdict } of answers) {
+      const refused = judgeLists(link) ?? (verdict && judgeOcsp(link, verdict))
       if (refused !== undefined) return refused
-      if (ocsp === undefined) continue
-      const answered = judgeOcsp(link, ocsp.known(link) ?? (await ocsp.ask(link)))
-      if (answered !== undefined) return answered
     }
     return good
   }

@@ -34,6 +34,7 @@ let good: IssuedFiles
 let revoked: IssuedFiles
 let delegate: IssuedFiles
 let plain: IssuedFiles
+let listed: IssuedFiles
 let arrivals: Arrivals
 let broker: TestBroker
 
@@ -52,11 +53,12 @@ beforeAll(async () => {
   ca = await createOpensslCa(folder, 'devices')
   other = await createOpensslCa(folder, 'others')
   const server = await ca.issue('server', { extensions: ['subjectAltName = DNS:localhost'] })
-  ;[good, revoked, delegate, plain] = await Promise.all([
+  ;[good, revoked, delegate, plain, listed] = await Promise.all([
     ca.issue('good', { extensions: [`authorityInfoAccess = OCSP;URI:${responder.url}/aia`] }),
     ca.issue('revoked'),
     ca.issue('delegate', { extensions: ['extendedKeyUsage = OCSPSigning'] }),
     ca.issue('plain'),
+    ca.issue('listed', { extensions: [`crlDistributionPoints = URI:${responder.url}/list`] }),
   ])
   await ca.revoke(revoked.cert)
   answer = (request) => ocspAnswer(ca, request)
@@ -81,6 +83,7 @@ beforeAll(async () => {
         listener('kept', { responder: responder.url }),
         listener('short', fresh, { timeoutMs: 50 }),
         listener('short-soft', { ...fresh, mode: 'soft' }, { timeoutMs: 50 }),
+        listener('both', fresh, { allowedHosts: [responder.host], crl: { distributionPoints: true } }),
         listener('named', { maxCacheMs: 0 }, { allowedHosts: [responder.host] }),
         listener('not-named', { maxCacheMs: 0 }, { allowedHosts: ['ocsp.example.com'] }),
       ],
@@ -153,6 +156,19 @@ describe('certificates and an OCSP responder', () => {
     expect(both.map((came) => typeof came)).toEqual(['string', 'string'])
     expect(await arrivals.come(url('kept'), good)).toMatch(letIn)
     expect(responder.asked.length - before).toBe(1)
+  })
+
+  it('asks for a list at the same time, so that two who do not answer cost one wait', async () => {
+    const crl = await readFile(await ca.crl(join(folder, 'list.crl')))
+    let asked: () => void
+    const isAsked = new Promise<void>((resolve) => (asked = resolve))
+    // The list comes once the responder is asked.
+    answer = async (request) => {
+      if (request.length === 0) return isAsked.then(() => crl)
+      asked()
+      return ocspAnswer(ca, request)
+    }
+    expect(await arrivals.come(url('both'), listed)).toMatch(letIn)
   })
 
   it('ends the session of a certificate that turns out to be revoked', async () => {
