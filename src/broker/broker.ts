@@ -54,6 +54,7 @@ export interface BrokerContext {
   readonly log: Log
 }
 
+const RECHECKS_AT_ONCE = 64
 const DEADLINE_CHECK_MS = 1_000
 const SWEEP_MS = { least: 250, most: 10_000 } as const
 
@@ -439,10 +440,13 @@ export class Broker implements InterceptedBroker {
     concerned?: Session | ((session: Session) => boolean),
   ): Promise<void> {
     this.#rechecks++
-    for (const connection of this.#connectionsOf(profile, concerned)) {
-      if (connection.profile !== profile || connection.phase !== 'open') continue
-      await this.#recheckOne(connection)
+    const connections = this.#connectionsOf(profile, concerned).values()
+    const ask = async (): Promise<void> => {
+      for (const connection of connections)
+        if (connection.profile === profile && connection.phase === 'open') await this.#recheckOne(connection)
     }
+    // Thousands may lose a subscription at once: what waits for the disk together is written together.
+    await Promise.all(Array.from({ length: RECHECKS_AT_ONCE }, ask))
   }
 
   async #recheckOne(connection: Connection): Promise<void> {
