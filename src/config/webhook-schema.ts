@@ -23,6 +23,9 @@ const webhookHooks = [
 const cacheSchema = z
   .strictObject({
     maxEntries: z.int().min(0).default(10_000).describe('Answers remembered, about 300 bytes each; 0: none.'),
+    maxBytes: positive
+      .default(33_554_432)
+      .describe('Their bytes in memory, by an estimate: answers with an `acl` may be long.'),
     allowMs: z
       .int()
       .min(0)

@@ -12,8 +12,8 @@ export interface AnswerCache {
   get(key: string): Answer | undefined
   /** Without a sign in the metrics. */
   has(key: string): boolean
-  /** `cacheControl`: of the answer, where it counts. */
-  put(key: string, answer: Answer, cacheControl: string | undefined): void
+  /** `text`: what it was read from. `cacheControl`: of the answer, where it counts. */
+  put(key: string, answer: Answer, text: string, cacheControl: string | undefined): void
   close(): void
 }
 
@@ -24,16 +24,25 @@ export interface AnswerCacheOptions {
   readonly now?: () => number
 }
 
+/** Key, times and place in the list. */
+const ENTRY_BYTES = 300
+/** What is read of a text takes more room than the text. */
+const BYTES_OF_CHARACTER = 4
+
 interface Entry {
   readonly answer: Answer
+  readonly bytes: number
   readonly endsAtMs: number
 }
 
 export function createAnswerCache({ config, counters, now = Date.now }: AnswerCacheOptions): AnswerCache {
   // Whoever gets hold of the keys cannot try passwords on them.
   const secret = randomBytes(32)
+  const { maxEntries: max, maxBytes: maxSize } = config
   const entries =
-    config.maxEntries === 0 ? undefined : new LRUCache<string, Entry>({ max: config.maxEntries })
+    max === 0
+      ? undefined
+      : new LRUCache<string, Entry>({ max, maxSize, sizeCalculation: ({ bytes }) => bytes })
 
   function find(key: string): Answer | undefined {
     const entry = entries?.peek(key)
@@ -71,14 +80,15 @@ export function createAnswerCache({ config, counters, now = Date.now }: AnswerCa
       return answer
     },
     has: (key) => find(key) !== undefined,
-    put(key, answer, cacheControl) {
+    put(key, answer, text, cacheControl) {
       // Another message has another payload.
       if (answer.verdict === 'allow' && answer.payload !== undefined) return
       const endsAtMs = now() + lifeMs(answer, cacheControl)
       const isAllowed = answer.verdict === 'allow'
       const boundMs = isAllowed ? Math.min(endsAtMs, answer.endsAtMs ?? Infinity) : endsAtMs
       if (boundMs <= now()) return
-      counting(() => entries?.set(key, { answer, endsAtMs: boundMs }))
+      const bytes = ENTRY_BYTES + text.length * BYTES_OF_CHARACTER
+      counting(() => entries?.set(key, { answer, bytes, endsAtMs: boundMs }))
     },
     close: () => counting(() => entries?.clear()),
   }

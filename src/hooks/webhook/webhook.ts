@@ -64,15 +64,17 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   }
 
   async function askService(session: Session, question: Question, key: string): Promise<Answer> {
+    let said = ''
     try {
       const { answer, headers } = await service.ask(format.request(session, question), (text) => {
+        said = text
         const found = format.answer(text, session, question)
         if (found.verdict === 'allow' && found.rights !== undefined && !decidesTopics)
           throw new Error('it has an acl, which needs authPublish and authSubscribe in hooks')
         return found
       })
       const header = format.cachesByHeader.has(answer.verdict) ? headers['cache-control'] : undefined
-      cache.put(key, answer, header)
+      cache.put(key, answer, said, header)
       return answer
     } catch (error) {
       if (error instanceof ServiceFailure) throw new AuthError(error.message, RefuseReason.unavailable)

@@ -365,6 +365,25 @@ describe('answers', () => {
     expect(service.calls.length).toBe(9)
   })
 
+  it('are not remembered beyond their bytes', async () => {
+    const long = { result: 'allow', acl: { publish: ['x'.repeat(900)] } }
+    const service = await startHttpService(({ body }) =>
+      age(100, body.includes('"ann"') ? { body: long } : allow),
+    )
+    const { connect, figures } = await open([service], { cache: { maxBytes: 1_000 } })
+    for (const username of ['ann', 'ann', 'bob', 'bob', 'eve', 'dan', 'bob']) await connect({ username })
+    // The long one never, and two of the short ones.
+    expect(service.calls.map(({ body }) => (JSON.parse(body) as { username: string }).username)).toEqual([
+      'ann',
+      'ann',
+      'bob',
+      'eve',
+      'dan',
+      'bob',
+    ])
+    expect(figures.cacheEntries).toBe(2)
+  })
+
   it('are not given beyond the end that they name', async () => {
     const service = await startHttpService(() =>
       age(100, { body: { result: 'allow', expiresAt: Date.now() / 1_000 - 1 } }),
