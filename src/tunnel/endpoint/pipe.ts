@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import { ResetCode } from '../protocol/reset-code.ts'
 import type { Channel, ChannelOwner } from './channel.ts'
 
@@ -177,7 +178,12 @@ export class Pipe implements ChannelOwner {
 
 /** RST instead of FIN, where there is such a thing. */
 export function resetSocket(socket: Duplex): void {
-  const isTcp = socket instanceof Socket && !socket.connecting && socket.remoteAddress !== undefined
+  // A TLS socket is a Socket, too, and throws when it is reset.
+  const isTcp =
+    socket instanceof Socket &&
+    !(socket instanceof TLSSocket) &&
+    !socket.connecting &&
+    socket.remoteAddress !== undefined
   if (!isTcp || socket.destroyed) socket.destroy()
   else if (isShuttingDown(socket)) socket.once('finish', () => resetSocket(socket))
   else socket.resetAndDestroy()

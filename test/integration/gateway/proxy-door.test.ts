@@ -1,14 +1,18 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { AuthError, noOpinion, RefuseReason, type Handler } from '../../../src/hooks/types.ts'
 import { createAgent, type Agent } from '../../../src/tunnel/index.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
-import { eventOf, eventsOf, portOf } from '../../support/broker-world.ts'
+import { startPods } from '../../support/broker-pods.ts'
+import { eventOf, eventsOf, portOf, temporaryFolder } from '../../support/broker-world.ts'
+import { createCa } from '../listeners/certificates.ts'
 
 /** alice may open everything, bob web alone; `slow` is asked later; nobody is let in without a name. */
 let revoked: string | undefined = 'nobody yet'
@@ -421,5 +425,52 @@ describe('whoever speaks otherwise', () => {
     const words = Buffer.from('early words')
     socket.end(Buffer.concat([Buffer.of(5, 1, 2), login('alice', 'word'), domain('whole.pi7.tunnel'), words]))
     expect((await all).subarray(14).toString()).toBe(hashOf(words))
+  })
+})
+
+describe('over TLS, with the agent at another pod', { timeout: 60_000 }, () => {
+  it('it is the same, and an operator at that pod ends it', async () => {
+    const ca = await createCa(await temporaryFolder())
+    const tls = await ca.issue('localhost')
+    const listeners = [
+      { type: 'tcp', port: 0, name: 'mqtt', allowAnonymous: true },
+      { type: 'proxy', port: 0, name: 'proxy', tls },
+    ] as const
+    const { pods } = await startPods(2, { listeners: [...listeners] }, [rights])
+    const [there, here] = pods as [TestBroker, TestBroker]
+    const echo = createServer((socket) => socket.on('error', () => undefined).pipe(socket))
+    const agent = createAgent({
+      id: 'pi7',
+      url: there.url,
+      services: { echo: { target: await listening(echo) } },
+    })
+    onTestFinished(() => agent.close())
+    await agent.connected()
+
+    const port = portOf(here, 'proxy')
+    const proxy = `https://alice:word@localhost:${port}`
+    const far = await curl(
+      '--proxy',
+      proxy,
+      '--proxy-cacert',
+      ca.cert,
+      '-w',
+      '%{http_connect}',
+      'https://web.pi9.tunnel/',
+    )
+    expect(far.out.toString()).toBe('502')
+    const socket = connectTls({ port, host: 'localhost', ca: await readFile(ca.cert) })
+    onTestFinished(() => void socket.destroy())
+    socket.on('error', () => undefined)
+    socket.write(`CONNECT echo.pi7.tunnel:7 HTTP/1.1\r\nProxy-Authorization: ${basic('alice')}\r\n\r\nhello`)
+    let got = ''
+    while (!got.endsWith('hello')) got += String(((await once(socket, 'data')) as [Buffer])[0])
+    expect(got).toBe('HTTP/1.1 200 Connection established\r\n\r\nhello')
+    const [stream] = await here.operations.streams()
+    expect(stream).toMatchObject({ agent: 'pi7', service: 'echo', username: 'alice', address: '127.0.0.1' })
+    const ended = new Promise((resolve) => socket.once('close', resolve))
+    expect(await there.disconnect(stream!.client)).toBe(true)
+    await ended
+    await expect.poll(() => here.operations.streams()).toEqual([])
   })
 })
