@@ -429,7 +429,7 @@ describe('whoever speaks otherwise', () => {
 })
 
 describe('over TLS, with the agent at another pod', { timeout: 60_000 }, () => {
-  it('it is the same, and an operator at that pod ends it', async () => {
+  it('is the same, and an operator at that pod ends it', async () => {
     const ca = await createCa(await temporaryFolder())
     const tls = await ca.issue('localhost')
     const listeners = [
