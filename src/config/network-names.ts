@@ -29,7 +29,7 @@ export function isLoopback(host: string): boolean {
 
 /** An origin as browsers send it: `https://example.com:8443`, in lower case and without a path. */
 export function isOrigin(text: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\/(\[[0-9a-f:.]+\]|[^/?#\s:@A-Z]+)(:\d{1,5})?$/.test(text)
+  return /^[a-z][a-z0-9+.-]*:\/\/(\[[0-9a-f:.]+\]|[^/?#\s:@A-Z*]+)(:\d{1,5})?$/.test(text)
 }
 
 /** Whether two listeners on one port would take each other's connections. */

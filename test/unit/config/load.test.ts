@@ -294,6 +294,13 @@ describe('what a schema cannot say', () => {
     )
   })
 
+  it('is checked: a time that no timer takes, and that would be over at once', async () => {
+    const http = { idleTimeoutMs: 2 ** 31 }
+    await expect(parseConfig({ listeners: [{ type: 'http', port: 8081, http }] })).rejects.toThrow(
+      'listeners.0.http.idleTimeoutMs: 2147483648 is not a whole number from 1 to 2147483647',
+    )
+  })
+
   it('also holds for a configuration that a program has made', async () => {
     const twice = { type: 'tcp', port: 1883, allowAnonymous: true } as const
     await expect(parseConfig({ listeners: [twice, twice] })).rejects.toThrow(

@@ -91,7 +91,14 @@ describe('network names', () => {
       'capacitor://localhost',
     ])
       expect(isOrigin(origin)).toBe(true)
-    for (const origin of ['https://a.example/', 'a.example', 'https://A.example', 'https://', 'https://a b'])
+    for (const origin of [
+      'https://a.example/',
+      'a.example',
+      'https://A.example',
+      'https://',
+      'https://a b',
+      'https://*.example',
+    ])
       expect(isOrigin(origin)).toBe(false)
   })
   it('sees that a wildcard host takes the port of every other', () => {
