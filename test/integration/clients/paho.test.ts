@@ -1,5 +1,9 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { createOpensslCa } from '../../support/openssl-ca.ts'
+import { createTokenKey, signToken } from '../../support/tokens.ts'
 import { eventOf, openBroker, portOf, temporaryFolder } from '../../support/broker-world.ts'
 import { runClient } from '../../support/run-client.ts'
 
@@ -8,8 +12,12 @@ const PYTHON = '/usr/bin/python3'
 
 /** Runs a script beside this file; resolves to what it printed. */
 async function paho(script: string, ...args: (string | number)[]): Promise<unknown> {
+  return pahoReads('', script, ...args)
+}
+
+async function pahoReads(input: string, script: string, ...args: (string | number)[]): Promise<unknown> {
   const file = fileURLToPath(new URL(script, import.meta.url))
-  const { code, stdout, stderr } = await runClient(PYTHON, ['-B', file, ...args.map(String)])
+  const { code, stdout, stderr } = await runClient(PYTHON, ['-B', file, ...args.map(String)], input)
   expect(stderr).toBe('')
   expect(code).toBe(0)
   return JSON.parse(stdout)
@@ -49,6 +57,63 @@ describe('Python paho', () => {
       })
     },
   )
+
+  it('is let in by its certificate, by a token and by a key of the store, and refused without', async () => {
+    const folder = await temporaryFolder()
+    const ca = await createOpensslCa(folder, 'devices')
+    const tls = await ca.issue('server', { extensions: ['subjectAltName = IP:127.0.0.1'] })
+    const pi7 = await ca.issue('pi7')
+    const revoked = await ca.issue('pi8')
+    await ca.revoke(revoked.cert)
+    const crl = await ca.crl(join(folder, 'list.crl'))
+    const signer = createTokenKey('one')
+    await writeFile(join(folder, 'signer.pem'), signer.pem)
+    const broker = await openBroker({
+      listeners: [
+        {
+          type: 'tls',
+          name: 'tls',
+          port: 0,
+          tls: { ...tls, clientCa: ca.cert, requireClientCertificate: false },
+        },
+      ],
+      handlers: [
+        { type: 'certificate', revocation: { crl: { files: [crl] } } },
+        {
+          type: 'jwt',
+          publicKeyFiles: [join(folder, 'signer.pem')],
+          algorithms: ['ES256'],
+          claims: { sub: '${username}' },
+        },
+        { type: 'dynamic' },
+      ],
+    })
+    const { operations } = broker
+    const identity = {
+      name: 'sensor',
+      description: '',
+      isEnabled: true,
+      clientId: null,
+      groups: [],
+      roles: [],
+    }
+    await operations.createIdentity(identity)
+    const key = await operations.createIdentityKey('sensor', { description: '', expiresAt: null })
+    const token = await signToken(signer.privateKey, { sub: 'alice' })
+    const comes: [object, number][] = [
+      [{ id: 'a', ...pi7 }, 0],
+      [{ id: 'b', ...revoked }, 5],
+      [{ id: 'c', username: 'alice', password: token }, 0],
+      [{ id: 'd', username: 'bob', password: token }, 4],
+      [{ id: 'e', username: 'sensor', password: key?.secret }, 0],
+      [{ id: 'f', username: 'sensor', password: 'a guess' }, 4],
+      [{ id: 'g' }, 5],
+    ]
+    const lines = comes.map(([came]) => JSON.stringify(came)).join('\n')
+    expect(await pahoReads(`${lines}\n`, 'credentials.py', portOf(broker, 'tls'), ca.cert)).toEqual(
+      comes.map(([, code]) => code),
+    )
+  })
 
   it('that speaks MQTT 5 is refused, and the log says why', async () => {
     const broker = await openBroker()
