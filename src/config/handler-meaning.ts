@@ -92,6 +92,13 @@ function checkWebhook(webhook: WebhookConfig, path: ConfigPath): Mistake[] {
   const badHeader = Object.keys(webhook.headers).find((name) => !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name))
   if (badHeader !== undefined)
     mistakes.push({ path: [...path, 'headers', badHeader], message: 'is not a name of an HTTP header' })
+  // Node throws at such a value: at each request.
+  const badValue = Object.entries(webhook.headers).find(([, value]) => /[^\t\x20-\x7e\x80-\xff]/.test(value))
+  if (badValue !== undefined)
+    mistakes.push({
+      path: [...path, 'headers', badValue[0]],
+      message: 'has a character that no HTTP header may have, such as the end of a line',
+    })
   if (webhook.tls !== undefined && !webhook.endpoints.some((endpoint) => endpoint.startsWith('https:')))
     mistakes.push({ path: [...path, 'tls'], message: 'is for https:// only' })
   return [...mistakes, ...checkTls(webhook.tls, path)]

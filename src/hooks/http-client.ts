@@ -149,10 +149,12 @@ function send(
       request.destroy()
     }
     const timer = setTimeout(
-      () =>
-        sentAtMs < untilMs - timeoutMs / 2
-          ? fail('timeout', `no answer within ${timeoutMs} ms`)
-          : fail('queued', `no answer within ${timeoutMs} ms, as too many others were asked before`),
+      () => {
+        if (sentAtMs >= untilMs - timeoutMs / 2)
+          fail('queued', `no answer within ${timeoutMs} ms, as too many others were asked before`)
+        else if (isConnected) fail('timeout', `no answer within ${timeoutMs} ms`)
+        else fail('connection', `no connection within ${timeoutMs} ms`)
+      },
       Math.max(0, untilMs - performance.now()),
     )
     request.on('error', (error) => {

@@ -17,6 +17,9 @@ export interface JwtOptions {
   readonly watch?: WatchHow
 }
 
+/** JavaScript's dates end there; numbers do not. */
+const LAST_DATE_MS = 8.64e15
+
 /** With which key each live session came in. */
 interface Admitted {
   readonly fingerprint: string
@@ -119,7 +122,10 @@ export async function createJwtHandler(options: JwtOptions): Promise<ManagedHand
         reason: `a token as ${config.from} decides; others are ${config.required ? 'refused' : 'left to the next handler'}`,
       }
     const endsAtMs = expiry.endsAtMs(session)
-    const until = endsAtMs === undefined ? '' : `, and holds until ${new Date(endsAtMs).toISOString()}`
+    const until =
+      endsAtMs === undefined || endsAtMs > LAST_DATE_MS
+        ? ''
+        : `, and holds until ${new Date(endsAtMs).toISOString()}`
     return { rule: keys.name, reason: `it came with a token of ${came.issuer}${until}` }
   }
 }

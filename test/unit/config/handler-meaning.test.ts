@@ -77,6 +77,10 @@ describe('the configuration of a handler http', () => {
   it.each<[handler: object, mistake: string]>([
     [http({ endpoints: ['http://['] }), 'handlers.0.endpoints.0 is not a URL such as http://host:8080/path'],
     [http({ headers: { 'a b': 'x' } }), 'handlers.0.headers.a b is not a name of an HTTP header'],
+    [
+      http({ headers: { authorization: 'Bearer x\n' } }),
+      'handlers.0.headers.authorization has a character that no HTTP header may have, such as the end of a line',
+    ],
     [http({ tls: { ca: '/ca' } }), 'handlers.0.tls is for https:// only'],
     [
       http({ format: 'vernemq', hooks: ['authTunnel'] }),

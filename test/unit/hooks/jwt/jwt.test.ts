@@ -142,6 +142,15 @@ describe('a token as password', () => {
 })
 
 describe('claims of a token', () => {
+  it('may have an end that no calendar has', async () => {
+    const { connect, handler } = await open()
+    const { session, decision } = await connect(await sign({ exp: 1e300 }))
+    expect(decision.allowed).toBe(true)
+    expect(handler.explain?.(session, { action: 'connect' })).toMatchObject({
+      reason: 'it came with a token of nobody named',
+    })
+  })
+
   it('must have the values that are asked for, also of the client', async () => {
     const claims = {
       sub: '${username}',

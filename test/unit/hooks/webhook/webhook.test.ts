@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { webhookSchema } from '../../../../src/config/webhook-schema.ts'
 import { createBrokerCounters } from '../../../../src/counters.ts'
@@ -248,6 +250,18 @@ describe('several endpoints', () => {
     expect(first.calls.length).toBe(2)
     expect(figures.leftOut).toBe(0)
     expect(log.lines.map(({ message }) => message)).toEqual(['endpoint left out', 'endpoint is back'])
+  })
+
+  it('take the place of one that never says anything, not even that it is there', async () => {
+    // As a host that is switched off: the handshake of TLS does not end.
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    onTestFinished(() => void silent.close())
+    const service = await startHttpService(() => allow)
+    const url = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const { connect, endpoint } = await open([{ url }, service], { timeoutMs: 1_000 })
+    expect((await connect()).decision.allowed).toBe(true)
+    expect(endpoint({ url }).failures.connection).toBe(1)
   })
 
   it('are not asked after one that has had the question', async () => {
