@@ -2,6 +2,7 @@ import { checksRevocation, type CertificateHandlerConfig } from '../../config/ce
 import type { RevocationCounters } from '../../counters.ts'
 import type { HandlerLog } from '../log.ts'
 import { openRightsFile, type RightsFileOptions } from '../rights-file.ts'
+import type { Peer, PeerCertificate } from '../../peer.ts'
 import {
   AuthError,
   noOpinion,
@@ -66,8 +67,13 @@ export async function createCertificateHandler(options: CertificateHandlerOption
     return openRevocation({ config: config.revocation, ca, counters, log, changed, watch })
   }
 
+  /** Of the client itself: where a proxy ends its TLS, that of the connection is the proxy's. */
+  function ownCertificate({ addressSource, certificate }: Peer): PeerCertificate | undefined {
+    return proxyCertificateName && addressSource !== 'socket' ? undefined : certificate
+  }
+
   function look({ peer }: Session): Shown {
-    const { certificate } = peer
+    const certificate = ownCertificate(peer)
     if (certificate === undefined) {
       if (proxyCertificateName && peer.proxyCertificateName !== undefined)
         return shown(
@@ -114,7 +120,7 @@ export async function createCertificateHandler(options: CertificateHandlerOption
     name,
     recognizes: ({ peer }) =>
       required ||
-      peer.certificate !== undefined ||
+      ownCertificate(peer) !== undefined ||
       (proxyCertificateName && peer.proxyCertificateName !== undefined),
     authConnect(session) {
       const seen = look(session)
@@ -122,7 +128,7 @@ export async function createCertificateHandler(options: CertificateHandlerOption
       const against = seen.kind === 'refused' ? seen : mismatch(session, seen.identity)
       if (against?.kind === 'refused') throw new AuthError(against.reason, against.refuse)
       const identity = seen.kind === 'good' ? seen.identity : undefined
-      const { certificate } = session.peer
+      const certificate = ownCertificate(session.peer)
       if (certificate === undefined || revocation === undefined) return admit(session, identity)
       const verdict = revocation.check(certificate)
       return verdict instanceof Promise
@@ -130,7 +136,7 @@ export async function createCertificateHandler(options: CertificateHandlerOption
         : admit(session, identity, verdict)
     },
     stillAllowed(session) {
-      const { certificate } = session.peer
+      const certificate = ownCertificate(session.peer)
       // Who was let in without one was let in by others.
       if (certificate === undefined) return true
       if (look(session).kind === 'refused') return false
@@ -144,7 +150,7 @@ export async function createCertificateHandler(options: CertificateHandlerOption
       const rule = `identity: ${reader.source}`
       if (seen.kind === 'nothing') return { rule, opinion: 'none', reason: 'the client has no certificate' }
       if (seen.kind === 'refused') return { rule, opinion: 'refused', reason: seen.reason }
-      const { certificate } = session.peer
+      const certificate = ownCertificate(session.peer)
       const verdict = certificate && revocation?.known(certificate)
       if (verdict?.allowed === false)
         return { rule, opinion: 'refused', reason: verdict.reason, isCached: true }

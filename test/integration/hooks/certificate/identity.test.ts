@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect as connectTcp } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -89,6 +90,9 @@ beforeAll(async () => {
           trustedProxies: ['127.0.0.1'],
           handlers: [{ type: 'certificate', proxyCertificateName: true }],
         },
+        listener('proxied-tls', [{ type: 'certificate', proxyCertificateName: true }], {
+          ...{ proxyProtocol: 'trusted', trustedProxies: ['127.0.0.1'] },
+        }),
       ],
     },
     { handlers: [arrivals.handler] },
@@ -188,6 +192,26 @@ describe('who a client is by its certificate', () => {
     await client.destroy()
   })
 
+  it('does not take the certificate of the proxy for that of its clients', async () => {
+    const [cert, key, trust] = await Promise.all([pi7.cert, pi7.key, ca.cert].map((file) => readFile(file)))
+    const codeOf = async (header: Buffer, clientId: string): Promise<number | undefined> => {
+      const socket = connectTcp({ port: portOf(broker, 'proxied-tls'), host: '127.0.0.1' })
+      socket.write(header)
+      const secure = connectTls({ socket, servername: 'localhost', cert, key, ca: trust })
+      const fixed = Buffer.from('00044d51545404020005', 'hex')
+      const id = Buffer.from(clientId)
+      secure.write(
+        Buffer.concat([Buffer.from([0x10, 12 + id.length]), fixed, Buffer.from([0, id.length]), id]),
+      )
+      const answer = await new Promise<Buffer>((resolve) => secure.once('data', resolve))
+      secure.destroy()
+      return answer[3]
+    }
+    expect(await codeOf(proxyV2('pi9'), 'by-proxy')).toBe(0)
+    expect(eventsOf(broker, 'client connected', { client: 'by-proxy', username: 'pi9' })).toHaveLength(1)
+    expect(await codeOf(proxyV2(), 'nobody')).toBe(5)
+  })
+
   it('knows the identity of a resumed TLS session', async () => {
     const [cert, key, trust] = await Promise.all([pi7.cert, pi7.key, ca.cert].map((file) => readFile(file)))
     const options = { port: portOf(broker, 'cn'), host: 'localhost', cert, key, ca: trust }
@@ -232,9 +256,10 @@ describe('the list of fingerprints', () => {
 })
 
 /** PROXY v2 with the common name of a certificate that was verified. */
-function proxyV2(name: string): Buffer {
+/** Without a name: of a client without a certificate. */
+function proxyV2(name = ''): Buffer {
   const cn = Buffer.from(name)
-  const sub = Buffer.concat([Buffer.from([0x22, 0, cn.length]), cn])
+  const sub = name === '' ? cn : Buffer.concat([Buffer.from([0x22, 0, cn.length]), cn])
   const ssl = Buffer.concat([Buffer.from([0x20, 0, sub.length + 5, 0x07, 0, 0, 0, 0]), sub])
   const addresses = Buffer.from([10, 0, 0, 9, 127, 0, 0, 1, 0x10, 0, 0x07, 0x5b])
   const length = Buffer.alloc(2)
