@@ -288,8 +288,8 @@ export class Connecting {
 
   #countUser(connection: Connection, { username }: Session): boolean {
     const limit = this.#options.maxConnectionsPerUser
-    // Lost while authConnect was asked: nobody would count it out again.
-    if (limit === 0 || username === undefined || connection.phase === 'closed') return true
+    // Tokens come with an empty name, of many clients. Lost while authConnect was asked: nobody would count it out again.
+    if (limit === 0 || username === undefined || username === '' || connection.phase === 'closed') return true
     const count = this.#byUser.get(username) ?? 0
     // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
     const replaces = this.#sessions.connectionOf(connection.sessionId)?.countedUser === username

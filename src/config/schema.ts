@@ -48,7 +48,11 @@ const limitsSchema = z
   .strictObject({
     maxConnections: positive.default(100_000).describe('Connections at once, in all.'),
     maxConnectionsPerAddress: count.default(0).describe('Connections at once from one address; 0: no limit.'),
-    maxConnectionsPerUser: count.default(0).describe('Connections at once with one username; 0: no limit.'),
+    maxConnectionsPerUser: count
+      .default(0)
+      .describe(
+        "Connections at once with one username; 0: no limit. An empty one, as tokens have over HTTP, is nobody's.",
+      ),
     connectionsPerSecond: count.default(5_000).describe('New connections a second, in all; 0: no limit.'),
     connectionsPerSecondPerAddress: count
       .default(0)

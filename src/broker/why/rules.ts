@@ -87,7 +87,7 @@ function connectionLimits({ config, admission, connections }: RulesContext, subj
     check('limits.maxConnectionsPerAddress', limits.maxConnectionsPerAddress, () =>
       count(connections, ({ transport }) => transport.peer.address === address),
     )
-  if (session.username !== undefined)
+  if (session.username !== undefined && session.username !== '')
     check('limits.maxConnectionsPerUser', limits.maxConnectionsPerUser, () =>
       count(connections, (connection) => connection.session?.username === session.username),
     )

@@ -223,6 +223,8 @@ describe('a door client', () => {
     const world = await openInspectedBroker({ handlers: [handler], config })
     await openDoorClient(world, { username: 'ann' })
     await expect(openDoorClient(world, { username: 'ann' })).rejects.toMatchObject({ failure: 'limited' })
+    // A token has no name of its own: they are not all one user.
+    for (const password of [Buffer.from('one'), Buffer.from('two')]) await openDoorClient(world, { password })
     const longId = openDoorClient(world, { clientId: 'x'.repeat(31) })
     await expect(longId).rejects.toMatchObject({ failure: 'malformed' })
     const noName = openDoorClient(world, { username: 'a\0b' })
