@@ -96,20 +96,22 @@ export class Downward {
 
   #next(doneBytes: number): void {
     this.#pendingBytes -= doneBytes
-    this.#isBusy = false
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const [index, job] of waiting.entries()) {
-      const bytes = JOB_BYTES + ('message' in job ? job.message.payload.length : 0)
-      const working = this.#work(job)
-      if (working !== undefined) {
-        this.#isBusy = true
-        this.#waiting = [...waiting.slice(index + 1), ...this.#waiting]
-        void working.finally(() => this.#next(bytes))
-        return
+    // Busy until the last: what is withheld here lets the next message in, whose place is behind those that wait.
+    while (this.#waiting.length > 0) {
+      const waiting = this.#waiting
+      this.#waiting = []
+      for (const [index, job] of waiting.entries()) {
+        const bytes = JOB_BYTES + ('message' in job ? job.message.payload.length : 0)
+        const working = this.#work(job)
+        if (working !== undefined) {
+          this.#waiting = [...waiting.slice(index + 1), ...this.#waiting]
+          void working.finally(() => this.#next(bytes))
+          return
+        }
+        this.#pendingBytes -= bytes
       }
-      this.#pendingBytes -= bytes
     }
+    this.#isBusy = false
     if (!this.#isOver && this.#connection.phase === 'open') this.#connection.clientSession?.outbox.pump()
   }
 
