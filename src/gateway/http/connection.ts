@@ -275,9 +275,9 @@ export class HttpConnection {
 
   /** Of filters of the stream: half of it would look like all of it. */
   #revoked(reason: DoorError): void {
-    if (this.#stream?.isOpen !== true) return
-    this.#stream.end(reason)
-    this.#within(this.#context.drainTimeoutMs)
+    const wasOpen = this.#stream?.isOpen === true
+    this.#stream?.end(reason)
+    if (wasOpen) this.#within(this.#context.drainTimeoutMs)
   }
 
   /** The broker has ended it: a stream says why; else the next request is told, or the socket ends. */

@@ -22,6 +22,7 @@ export class EventStream {
   #phase: 'waiting' | 'open' | 'ended' = 'waiting'
   #early: { readonly message: DoorMessage; readonly taken: () => void }[] = []
   #isHeld = false
+  #endedBy: DoorError | undefined
 
   constructor(response: ServerResponse, client: () => DoorClient | undefined) {
     this.#response = response
@@ -33,9 +34,9 @@ export class EventStream {
     return this.#phase === 'open'
   }
 
-  /** The subscription is granted. */
+  /** The subscription is granted. @throws {DoorError} It was taken away again meanwhile. */
   begin(): void {
-    if (this.#phase !== 'waiting') return
+    if (this.#endedBy !== undefined) throw this.#endedBy
     this.#phase = 'open'
     this.#response.writeHead(200, {
       'Content-Type': 'text/event-stream; charset=utf-8',
@@ -61,11 +62,13 @@ export class EventStream {
   }
 
   /** Says why, and ends. */
-  end({ failure, message }: DoorError): void {
+  end(reason: DoorError): void {
+    const { failure, message } = reason
     if (this.#phase === 'open') {
       this.#response.end(`event: closed\ndata: ${JSON.stringify({ reason: failure, detail: message })}\n\n`)
     }
     this.#phase = 'ended'
+    this.#endedBy ??= reason
     this.#early = []
   }
 
