@@ -455,7 +455,7 @@ export class Broker implements InterceptedBroker {
     if (connection.tunnelEnd !== undefined) await this.#context.tunnels?.recheck(connection.tunnelEnd)
     await this.#recheckSubscriptions(connection).catch((error: unknown) => {
       this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
-      // What was taken away is stored still, and may be heard of again: it is asked for when the client is back.
+      // What was taken away is stored still, or nobody could say: it is asked for when the client is back.
       connection.close({ kind: 'revoked', detail: 'rights have changed' })
     })
   }

@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/contract.ts'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Decision } from '../hooks/decision.ts'
 import type { InterceptedSubscribe } from '../hooks/interceptor.ts'
 import { RefuseReason, type QoS, type SubscribeRequest } from '../hooks/types.ts'
@@ -352,7 +353,10 @@ export class Subscribing {
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)
   }
 
-  /** Asks the handlers again, at session restore or when rights have changed; resolves to what they refuse. */
+  /**
+   * Asks the handlers again, at session restore or when rights have changed; resolves to what they refuse. Rejects when
+   * nobody could say: what is stored must not be lost because a service is away.
+   */
   async recheck(
     connection: Connection,
     subscriptions: readonly StoredSubscription[],
@@ -364,6 +368,11 @@ export class Subscribing {
       return shareGroup === undefined ? { topic, qos } : { topic, qos, shareGroup }
     })
     const decision = await connection.profile.guard.authSubscribe(connection.session!, requests)
+    if (decision.refuse === RefuseReason.unavailable)
+      throw new TunnelMQError(
+        ErrorCode.handler,
+        `subscriptions cannot be checked: ${decision.handler}: ${decision.reason}`,
+      )
     return subscriptions
       .filter((_, index) => !decision.allowed || requests[index]!.refused)
       .map(({ filter }) => filter)

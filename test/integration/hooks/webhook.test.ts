@@ -198,6 +198,21 @@ describe('a service that was written for VerneMQ', () => {
     ).toMatchObject([{ modifier: 'max_inflight_messages' }])
   })
 
+  it('that is away takes no stored subscription away: the client comes again', async () => {
+    const device = { clientId: 'stored', username: 'ann', password: 'x', clean: false }
+    service.reply = () => ok
+    const first = await connect('verne', device)
+    await first.subscribeAsync('keep/#', { qos: 1 })
+    await first.endAsync()
+    record((hook) => (hook === 'auth_on_subscribe' ? { status: 500, body: '' } : undefined))
+    expect(await refusalCode(portOf(broker, 'verne'), device)).toBe(3)
+    service.reply = () => ok
+    const again = await connect('verne', device)
+    const heard = new Promise((resolve) => again.on('message', resolve))
+    await again.publishAsync('keep/on', '1', { qos: 1 })
+    expect(await heard).toBe('keep/on')
+  })
+
   it('answers once for as long as its header says', async () => {
     const bodies = record((hook) => (hook.startsWith('auth') ? cached : undefined))
     for (let n = 0; n < 2; n++) {
