@@ -39,14 +39,15 @@ export class CrlStore {
 
   statusOf({ authority, serial, isCa, crlUrls }: Link, nowMs: number): CrlStatus {
     const inScope = this.#listsOf(authority).filter(
-      ({ crl: { scope, thisUpdateMs } }) =>
-        thisUpdateMs <= nowMs + CLOCK_TOLERANCE_MS &&
+      ({ crl: { scope } }) =>
         !(isCa ? scope.onlyUsers : scope.onlyCas) &&
         (scope.uris === undefined || scope.uris.some((uri) => crlUrls.includes(uri))),
     )
-    if (inScope.length === 0) return 'missing'
+    // Whatever the time: the clock may be wrong (a machine without one has just started), the signature is not.
     if (inScope.some(({ crl }) => crl.serials.has(serial))) return 'revoked'
-    const isStale = inScope.some(({ crl }) => crl.nextUpdateMs !== undefined && crl.nextUpdateMs < nowMs)
+    const begun = inScope.filter(({ crl }) => crl.thisUpdateMs <= nowMs + CLOCK_TOLERANCE_MS)
+    if (begun.length === 0) return 'missing'
+    const isStale = begun.some(({ crl }) => crl.nextUpdateMs !== undefined && crl.nextUpdateMs < nowMs)
     return isStale ? 'stale' : 'good'
   }
 
