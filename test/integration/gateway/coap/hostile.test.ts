@@ -50,6 +50,8 @@ it('lives through 2,000 datagrams that are spoilt, and clients who behave do not
     datagramsPerSecondPerAddress: 0,
     idleTimeoutMs: 50,
     ackTimeoutMs: 5,
+    // Also who observes what nobody publishes is found to be gone.
+    confirmableIntervalMs: 100,
   })
   const random = new Random(20_261_121)
   const good = await CoapPeer.open(world.port, '127.0.0.2')
