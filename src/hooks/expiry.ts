@@ -1,7 +1,7 @@
 import type { Session } from './types.ts'
 
-/** Timers of Node run no longer, and what is more fires at once. */
-const MAX_TIMER_MS = 2_147_483_647
+/** The clock is looked at so often: it may be set, as on a machine without one after its start, and timers do not notice. */
+const MAX_TIMER_MS = 60_000
 
 /** Sessions whose right to be here ends at a time. One timer for each that is connected. */
 export interface Expiry {

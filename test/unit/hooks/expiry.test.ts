@@ -30,6 +30,15 @@ describe('the end of a session', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
+  it('is told soon when the clock is set past it', () => {
+    const { expiry, ended, session } = open()
+    expiry.note(session, 60 * day)
+    expiry.start(session)
+    vi.setSystemTime(61 * day)
+    vi.advanceTimersByTime(60_000)
+    expect(ended).toHaveBeenCalledTimes(1)
+  })
+
   it('is told at once of one that has ended before it was connected', () => {
     const { expiry, ended, session } = open()
     expiry.note(session, -1)
