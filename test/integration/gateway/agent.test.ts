@@ -3,16 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/home-network.ts'
-import {
-  isWithoutNamespaces,
-  machineFault,
-  thisMachine,
-  type MachineProgram,
-} from '../../support/netns-machine.ts'
+import { isWithoutNamespaces, thisMachine, type MachineProgram } from '../../support/netns-machine.ts'
 import {
   expectConnectedOnce,
   initGateway,
   install,
+  itHasMachines,
   linesOf,
   mosquittoUser,
   startAgent,
@@ -21,14 +17,7 @@ import {
 } from './machines.ts'
 
 describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
-  it('has machines for that, or was told that it has not', () => {
-    if (isWithoutNamespaces)
-      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: the gateway is run on loopback, where no link drops')
-    expect(
-      machineFault(),
-      'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1',
-    ).toBeUndefined()
-  })
+  itHasMachines('the gateway is run on loopback, where no link drops')
 
   describe.skipIf(isWithoutNamespaces)(
     'with the files of `tunnelmq gateway init`',

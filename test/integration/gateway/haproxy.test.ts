@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/home-network.ts'
-import { isWithoutNamespaces, machineFault, type MachineProgram } from '../../support/netns-machine.ts'
+import { isWithoutNamespaces, type MachineProgram } from '../../support/netns-machine.ts'
 import {
   expectConnectedOnce,
   initGateway,
   install,
+  itHasMachines,
   mosquittoUser,
   startBroker,
   subscribe,
@@ -16,14 +17,7 @@ import {
 const OTHER_PORT = 1_999
 
 describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
-  it('has machines for that, or was told that it has not', () => {
-    if (isWithoutNamespaces)
-      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: HAProxy and WireGuard are not run as a gateway')
-    expect(
-      machineFault(),
-      'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1',
-    ).toBeUndefined()
-  })
+  itHasMachines('HAProxy and WireGuard are not run as a gateway')
 
   describe.skipIf(isWithoutNamespaces)(
     'with the files of `tunnelmq gateway init`',

@@ -3,15 +3,29 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { expect } from 'vitest'
+import { expect, it } from 'vitest'
 import { gatewayCommand } from '../../../src/cli/gateway.ts'
-import type { MachineProgram, Place } from '../../support/netns-machine.ts'
+import {
+  isWithoutNamespaces,
+  machineFault,
+  type MachineProgram,
+  type Place,
+} from '../../support/netns-machine.ts'
 import { runCommand } from '../../support/run-command.ts'
 
 /** What `tunnelmq gateway init` has written, put into place on machines of a test as its page says. */
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url))
 const program = join(checkout, 'dist/cli/index.js')
+
+/** Where the machine forbids namespaces this fails, unless it was told to do without: then it says what is not run. */
+export function itHasMachines(withoutThem: string): void {
+  it('has machines for that, or was told that it has not', () => {
+    if (isWithoutNamespaces) return console.warn(`TUNNELMQ_TEST_NO_NETNS=1: ${withoutThem}`)
+    const fault = machineFault()
+    expect(fault, 'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1').toBeUndefined()
+  })
+}
 
 /** Into `gateway` of that folder. */
 export async function initGateway(folder: string, words: readonly string[]): Promise<string> {

@@ -3,13 +3,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createAuthority } from '../../../src/gateway-init/certificate.ts'
 import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/home-network.ts'
+import { isWithoutNamespaces, type Machine, type MachineProgram } from '../../support/netns-machine.ts'
 import {
-  isWithoutNamespaces,
-  machineFault,
-  type Machine,
-  type MachineProgram,
-} from '../../support/netns-machine.ts'
-import { initGateway, install, startAgent, startBroker, startTunnelmq, until } from './machines.ts'
+  initGateway,
+  install,
+  itHasMachines,
+  startAgent,
+  startBroker,
+  startTunnelmq,
+  until,
+} from './machines.ts'
 
 /** The office is the home of the other tests: the agent at pi0, the server beside it. */
 const NAME = 'stock.office.example'
@@ -17,14 +20,7 @@ const STOCK = '{"bolts":12000}\n'
 const OTHER_PORT = 8_444
 
 describe('one service of a private network (docs/gateway-private-service.md)', () => {
-  it('has machines for that, or was told that it has not', () => {
-    if (isWithoutNamespaces)
-      return console.warn('TUNNELMQ_TEST_NO_NETNS=1: the private service is not reached through a gateway')
-    expect(
-      machineFault(),
-      'network namespaces are needed (root); or set TUNNELMQ_TEST_NO_NETNS=1',
-    ).toBeUndefined()
-  })
+  itHasMachines('the private service is not reached through a gateway')
 
   describe.skipIf(isWithoutNamespaces)(
     'with the files of `tunnelmq gateway init`',
