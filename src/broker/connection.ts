@@ -134,6 +134,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   #publish: PublishFields | undefined
   readonly #holds: Holds = { work: 0, engine: 0, rate: 0, room: 0 }
   #heldSinceMs = 0
+  /** Its socket is closed, and its last packets are not done. */
+  #peerLeft = false
   #fed = false
   #paused = false
   #receivedAtMs: number
@@ -203,7 +205,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   closed(error?: Error): void {
-    this.close({ kind: 'lost', ...(error && { detail: error.message }) })
+    // It has left in order, and a handler has not answered yet: what it sent last may be a DISCONNECT [MQTT-3.14.4-3].
+    // The answer has its deadline. Tunnels are told at once.
+    const isLast = error === undefined && this.phase === 'open' && this.#holds.work > 0
+    if (isLast && this.#holds.rate === 0 && this.tunnelEnd === undefined) this.#peerLeft = true
+    else this.close({ kind: 'lost', ...(error && { detail: error.message }) })
   }
 
   // --- packets
@@ -341,7 +347,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       return
     }
     this.#partialSinceMs = this.#framer.waitingBytes === 0 ? 0 : Date.now()
-    this.#flow()
+    // Nobody stays for its rate who is gone.
+    if (this.#peerLeft && (!this.held || this.#holds.rate > 0)) this.close({ kind: 'lost' })
+    else this.#flow()
   }
 
   /** TCP pushes back while packets wait for us. */

@@ -566,32 +566,6 @@ describe('PUBLISH to a client', () => {
     expect(client.received.at(-1)).toMatchObject({ type: 'puback' })
   })
 
-  it('keeps its order when what was dropped lets more in than the client may have in flight', async () => {
-    const id = newId()
-    let answer: () => void = () => undefined
-    const late = new Promise<void>((resolve) => (answer = resolve))
-    before.set(
-      id,
-      publishes('down', ({ topic }) => {
-        if (topic.endsWith('/1')) return late
-        return topic.endsWith('/2') ? null : undefined
-      }),
-    )
-    const client = await connectRaw(seen, { clientId: id })
-    await client.subscribe([`${id}/#`, 1])
-    const numbers = Array.from({ length: 30 }, (_, index) => index + 1)
-    for (const number of numbers)
-      await broker.publish({ topic: `m/${id}/${number}`, payload: Buffer.from('x'), qos: 1 })
-    answer()
-    const got: string[] = []
-    while (got.length < numbers.length - 1) {
-      const [message] = await client.nextMessages(1)
-      got.push(message!.topic)
-      await client.acknowledge(message!)
-    }
-    expect(got).toEqual(numbers.filter((number) => number !== 2).map((number) => `${id}/${number}`))
-  })
-
   it('is not sent where authDeliver refuses what the interceptor has made of it', async () => {
     const id = newId()
     before.set(
