@@ -1,8 +1,16 @@
 import { Command } from 'commander'
+import { isIP } from 'node:net'
 import { isCidrOrAddress, isHost, splitHostPort } from '../config/network-names.ts'
+import { readTarget } from '../config/tunnel-endpoint-syntax.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { GatewayKind, GatewayNames, ServiceNames } from '../gateway-init/gateway-plan.ts'
+import {
+  LINK_PORT,
+  type GatewayKind,
+  type GatewayNames,
+  type ServiceNames,
+} from '../gateway-init/gateway-plan.ts'
 import { collect } from './config-flags.ts'
+import { shellWord } from './shell-word.ts'
 
 interface InitFlags {
   readonly vmAddress?: string
@@ -56,6 +64,8 @@ export function gatewayCommand(): Command {
 
 async function write(kind: GatewayKind, flags: InitFlags, service?: ServiceNames): Promise<void> {
   const names = readNames(flags)
+  // Into the folder where it is called, without a look at what is there.
+  if (flags.out === '') throw usage('--out is empty: name a folder, new or empty')
   const { writeGateway } = await import('../gateway-init/write-gateway.ts')
   await writeGateway({ kind, names, service, folder: flags.out })
   process.stdout.write(nextSteps(kind, names, flags.out, service))
@@ -69,23 +79,28 @@ function readNames({ vmAddress: address, domain, localName: localNames = [] }: I
     ['--domain', domain],
     ...localNames.map((one) => ['--local-name', one]),
   ])
-    if (name !== undefined && !isHost(name)) throw usage(`${option} ${name}: is no address and no host name`)
+    if (name !== undefined && !isReachableName(name))
+      throw usage(`${option} ${name}: is no address and no host name`)
   return { vmAddress, domain, localNames }
 }
 
 function readService({ service: target, listen, allow }: ServiceFlags): ServiceNames {
-  for (const [option, text] of [
-    ['--service', target],
-    ['--listen', listen],
-  ] as const) {
-    const { host, port } = splitHostPort(text)
-    const isPlace = isHost(host) || (option === '--listen' && host === '')
-    if (!/:\d{1,5}$/.test(text) || !isPlace || port < 1 || port > 65_535)
-      throw usage(`${option} ${text}: is not host:port`)
-  }
+  // As the agent and the broker will read them: an IPv6 address has brackets.
+  if (typeof readTarget(target) === 'string' || target.startsWith('unix:'))
+    throw usage(`--service ${target}: is not host:port`)
+  const { host, port } = splitHostPort(listen)
+  const isPlace = host === '' || (isReachableName(host) && host.includes(':') === listen.startsWith('['))
+  if (!/:\d{1,5}$/.test(listen) || !isPlace || port < 1 || port > 65_535)
+    throw usage(`--listen ${listen}: is not host:port`)
+  if (port === LINK_PORT) throw usage(`--listen ${listen}: ${port} is where the agent dials in`)
   for (const entry of allow)
     if (!isCidrOrAddress(entry)) throw usage(`--allow ${entry}: is neither an address nor a CIDR`)
   return { target, listen, allow }
+}
+
+/** Of a zone (`fe80::1%eth0`) nobody else knows, and 256.1.1.1 is meant to be an address. */
+function isReachableName(name: string): boolean {
+  return isHost(name) && !name.includes('%') && (isIP(name) !== 0 || !/^[\d.]+$/.test(name))
 }
 
 function nextSteps(
@@ -95,6 +110,7 @@ function nextSteps(
   service: ServiceNames | undefined,
 ): string {
   const inner = kind === 'service' ? 'office' : 'pi0'
+  const path = (name: string): string => shellWord(`${folder}/${name}`)
   const vmHost = vmAddress.includes(':') ? `[${vmAddress}]` : vmAddress
   const vmNeeds = kind === 'haproxy' ? 'haproxy, wireguard' : 'TunnelMQ in /opt/tunnelmq'
   const innerNeeds =
@@ -111,11 +127,11 @@ function nextSteps(
   return `
 1. The cloud VM (${vmNeeds}); from outside it must be reachable at ${vmPorts}:
 
-     scp -r ${folder}/vm root@${vmHost}:gateway && ssh root@${vmAddress} gateway/install
+     scp -r ${path('vm')} root@${vmHost}:gateway && ssh root@${vmAddress} gateway/install
 
 2. ${inner} (${innerNeeds}); nothing has to be reachable there:
 
-     scp -r ${folder}/${inner} ${inner}:gateway && ssh -t ${inner} sudo gateway/install
+     scp -r ${path(inner)} ${inner}:gateway && ssh -t ${inner} sudo gateway/install
 
 ${trial}
 ${folder}/ca.key can sign further certificates: keep it away from both machines. docs/gateway-${

@@ -1,4 +1,5 @@
 import { nameFault } from '../config/tunnel-endpoint-syntax.ts'
+import { shellWord } from './shell-word.ts'
 import { TunnelExit, CommandFailure } from './tunnel-exit.ts'
 
 /** Options of OpenSSH's ssh that take a value: getopt in ssh.c of 9.9. */
@@ -55,7 +56,7 @@ export function sshOptions(agent: string, proxyCommand: readonly string[]): read
 function shellQuoted(word: string): string {
   // ssh reads the option as a line of its configuration.
   if (/[\n\r\0]/.test(word)) throw usage('a line break in an option cannot be handed to ssh')
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+  return shellWord(word)
 }
 
 function usage(message: string): CommandFailure {

@@ -53,7 +53,7 @@ export interface GatewayFile {
 const VM_TUNNEL_ADDRESS = '10.200.200.1'
 const PI0_TUNNEL_ADDRESS = '10.200.200.2'
 /** Where the agent dials in; 1883 and 8883 belong to devices. */
-const LINK_PORT = 8_884
+export const LINK_PORT = 8_884
 
 /** What the certificate of a gateway has to name. */
 export function serverNames(kind: GatewayKind, { vmAddress, domain, localNames }: GatewayNames): string[] {

@@ -21,6 +21,8 @@ export interface ReplacementLimits {
 
 /** Of the fixed header and the packet identifier, at most. */
 const HEAD_BYTES = 7
+/** MQTT 3.1.1, 1.5.3. */
+const MAX_FIELD_BYTES = 65_535
 
 /**
  * What an interceptor has returned in place of a packet, with the fields that count and nothing else, frozen.
@@ -57,6 +59,8 @@ function replaceConnect(
   { topics }: ReplacementLimits,
 ): InterceptedConnect {
   mustBe('clientId', isText(clientId), 'a string')
+  const mayBeEmpty = packet.clean && packet.protocolVersion === 4
+  mustBe('clientId', clientId !== '' || mayBeEmpty, 'not empty') // [MQTT-3.1.3-7]
   mustBe('username', username === undefined || isText(username), 'a string or undefined')
   mustBe('password', password === undefined || Buffer.isBuffer(password), 'a Buffer or undefined')
   mustStay('clean', clean, packet.clean)
@@ -66,6 +70,7 @@ function replaceConnect(
     mustBe('will', typeof will === 'object' && will !== null && Buffer.isBuffer(will.payload), 'a will')
     mustBe('will.qos', will.qos === 0 || will.qos === 1 || will.qos === 2, '0, 1 or 2')
     mustBe('will.retain', typeof will.retain === 'boolean', 'a boolean')
+    mustBe('will.payload', will.payload.length <= MAX_FIELD_BYTES, `of ${MAX_FIELD_BYTES} bytes at most`)
     mustBeTopic(will.topic, topics)
   }
   return { ...packet, clientId, username, password, will: will && Object.freeze({ ...will }) }
@@ -142,9 +147,10 @@ function mustBeFilter(filter: unknown, limits: TopicLimits, place: InterceptorPl
   if (fault !== undefined) throw new TypeError(`a filter was made into ${JSON.stringify(filter)}: ${fault}`)
 }
 
-/** Without U+0000 and lone surrogates, which UTF-8 does not have. [MQTT-1.5.3-1] */
+/** Without U+0000 and lone surrogates, which UTF-8 does not have, and with a length that has a field. [MQTT-1.5.3-1] */
 function isText(text: unknown): text is string {
-  return typeof text === 'string' && !/\p{Surrogate}/u.test(text) && !text.includes('\0')
+  if (typeof text !== 'string' || /\p{Surrogate}/u.test(text) || text.includes('\0')) return false
+  return Buffer.byteLength(text) <= MAX_FIELD_BYTES
 }
 
 function mustBe(field: string, isGood: boolean, what: string): void {

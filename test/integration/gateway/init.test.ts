@@ -119,11 +119,11 @@ describe('tunnelmq gateway init', () => {
   })
 
   it('says what to do, without a secret, and does not write over what is there', async () => {
-    const folder = join(await temporaryFolder(), 'new')
+    const folder = join(await temporaryFolder(), "it's new")
     const words = ['init', ...orders.agent, '--out', folder]
     const { stdout } = await runCommand(gatewayCommand(), words)
     expect(stdout.toString()).toMatch(
-      /scp -r \S*\/vm root@\[2001:db8::10\]:gateway && ssh .* gateway\/install/,
+      /scp -r '\S*\/it'\\''s new\/vm' root@\[2001:db8::10\]:gateway && ssh .* gateway\/install/,
     )
     expect(stdout.toString()).not.toContain((await readFile(join(folder, 'admin.password'), 'utf8')).trim())
     const again = await runCommand(gatewayCommand(), words)
@@ -140,6 +140,16 @@ describe('tunnelmq gateway init', () => {
     ],
     [['service', '--vm-address', 'vm', '--service', 'nas:443', '--allow', 'all'], /--allow all: is neither/],
     [['service', '--vm-address', 'vm', '--service', 'nas:443'], /--allow/],
+    [
+      ['service', '--vm-address', 'vm', '--service', '::1:443', '--allow', '::1'],
+      /--service ::1:443: is not host:port/,
+    ],
+    [
+      ['service', '--vm-address', 'vm', '--service', 'nas:443', '--allow', '::1', '--listen', ':8884'],
+      /--listen :8884: 8884 is where the agent dials in/,
+    ],
+    [['haproxy', '--vm-address', 'fe80::1%eth0'], /--vm-address fe80::1%eth0: is no address/],
+    [['haproxy', '--vm-address', '256.1.1.1'], /--vm-address 256.1.1.1: is no address/],
   ])('refuses %j', async (words, message) => {
     const folder = join(await temporaryFolder(), 'new')
     const { error, stderr } = await runCommand(gatewayCommand(), ['init', ...words, '--out', folder])

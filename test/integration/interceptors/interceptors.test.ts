@@ -246,13 +246,15 @@ describe('CONNECT', () => {
       },
       () => new Promise(() => {}),
       (packet) => ({ ...packet, keepalive: 1 }) as InterceptedPacket,
+      (packet) => ({ ...packet, username: 'x'.repeat(65_536) }) as InterceptedPacket,
+      (packet) => ({ ...packet, clientId: '' }) as InterceptedPacket,
       () => ({ cmd: 'pingreq' }),
       () => 7 as unknown as InterceptedPacket,
     ]
     for (const fail of fails) {
       const id = newId()
       before.set(id, fail)
-      expect(await refusalCode(seen, { clientId: id })).toBe(3)
+      expect(await refusalCode(seen, { clientId: id, clean: false })).toBe(3)
       expect(await eventOf(broker, 'interceptor failed', { client: id })).toMatchObject({
         interceptor: 'before-one',
       })
