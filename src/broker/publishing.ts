@@ -372,7 +372,10 @@ export class Publishing {
     if (this.#log.isLevelEnabled('trace')) {
       this.#log.trace({ client: connection.clientId, topic: request.topic, reason }, 'publish refused')
     }
-    if (this.#options.onRefusedPublish === 'disconnect') {
+    if (request.packetQos > 0 && isAnswerless(by) && connection.sideChannel === undefined) {
+      // Whether it may is not known: it comes again with what it has not been thanked for. Doors have been told.
+      connection.close({ kind: 'error', detail: `nobody could say whether it may publish: ${reason}` })
+    } else if (this.#options.onRefusedPublish === 'disconnect') {
       connection.close({ kind: 'kicked', detail: `publish refused: ${reason}` })
     } else if (request.packetQos === 1) this.#acknowledge(connection, PacketType.puback, messageId)
     else if (request.packetQos === 2) this.#acknowledge(connection, PacketType.pubrec, messageId)
@@ -430,6 +433,11 @@ function endRefused(span: Span, reason: string, handler: string): void {
 }
 
 const DROPPED = 'dropped by an interceptor'
+
+/** A handler says that who would know does not answer; one that fails itself refuses. */
+function isAnswerless(decision: Decision | undefined): boolean {
+  return decision?.refuse === RefuseReason.unavailable && decision.cause === undefined
+}
 
 /** Payload of one client that waits for the store; with more its connection is not read. */
 const MAX_UNACKNOWLEDGED_BYTES = 1_048_576

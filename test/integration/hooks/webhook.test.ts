@@ -213,6 +213,16 @@ describe('a service that was written for VerneMQ', () => {
     expect(await heard).toBe('keep/on')
   })
 
+  it('that is away takes no message away: who is not thanked for it sends it again', async () => {
+    service.reply = () => ok
+    const device = { clientId: 'unthanked', username: 'ann', password: 'x', clean: false }
+    const first = await connect('verne', device)
+    record((hook) => (hook === 'auth_on_publish' ? { status: 500, body: '' } : undefined))
+    const closed = new Promise((resolve) => first.once('close', () => resolve('closed')))
+    const thanked = first.publishAsync('away/1', '1', { qos: 1 }).then(() => 'thanked')
+    expect(await Promise.race([closed, thanked])).toBe('closed')
+  })
+
   it('answers once for as long as its header says', async () => {
     const bodies = record((hook) => (hook.startsWith('auth') ? cached : undefined))
     for (let n = 0; n < 2; n++) {
