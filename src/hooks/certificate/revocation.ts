@@ -96,6 +96,8 @@ export async function openRevocation(options: RevocationOptions): Promise<Revoca
   })
   const figures = () => store.figures()
   counters.lists.add(figures)
+  if (!tellsIntermediates(process.versions.node))
+    log.warn({ node: process.versions.node, key: 'ca' }, INTERMEDIATES_UNTOLD)
   // The broker starts without them: `onMissing` says what holds until they are there.
   for (const url of config.crl.urls) void fetcher.obtain(url)
 
@@ -231,4 +233,12 @@ function refusal(kind: RevocationRefusal, reason: string): RevocationVerdict {
 function counted(counters: RevocationCounters, verdict: RevocationVerdict): RevocationVerdict {
   if (!verdict.allowed) counters.refused[verdict.kind]++
   return verdict
+}
+
+const INTERMEDIATES_UNTOLD =
+  'this version of Node does not tell which intermediate CAs clients send: they have to be in the file of `ca`'
+
+/** A fault of Node 24.21 and of 26.8 and 26.9: nodejs/node#65579. Exported for its test. */
+export function tellsIntermediates(version: string): boolean {
+  return !/^(24\.21|26\.[89])\./.test(version)
 }

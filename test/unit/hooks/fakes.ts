@@ -47,5 +47,5 @@ export function fakeLog(): FakeLog {
   const lines: FakeLog['lines'] = []
   const at = (level: string) => (fields: object, message: string) =>
     void lines.push({ level, fields, message })
-  return { lines, info: at('info'), error: at('error') }
+  return { lines, info: at('info'), warn: at('warn'), error: at('error') }
 }
