@@ -11,6 +11,7 @@ import {
   itHasMachines,
   linesOf,
   mosquittoUser,
+  soon,
   startAgent,
   startBroker,
   subscribe,
@@ -60,12 +61,14 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
             ...['mosquitto_pub', ...user(id, addresses.vm, port), '-t', `devices/${id}`, '-m', `from ${id}`],
           ])
           await listener.said(new RegExp(`^devices/${id} from ${id}$`, 'm'))
-          expect(linesOf(broker, id)[0]).toMatchObject({ address: addresses.device, listener: name })
+          await soon(() =>
+            expect(linesOf(broker, id)[0]).toMatchObject({ address: addresses.device, listener: name }),
+          )
         }
       })
 
-      it('lets devices at home use pi0 as ever, under their own addresses', () => {
-        expectConnectedOnce(broker, 'garden', { address: addresses.local, listener: 'tcp-1883' })
+      it('lets devices at home use pi0 as ever, under their own addresses', async () => {
+        await expectConnectedOnce(broker, 'garden', { address: addresses.local, listener: 'tcp-1883' })
       })
 
       it('keeps devices connected, both ways, while the link drops and comes back', async () => {
@@ -92,14 +95,16 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
         await valve.said(/^open$/m)
         await listener.said(/^devices\/sensor after$/m)
 
-        const links = linesOf(vmBroker, 'pi0').filter(({ msg }) => msg === 'client connected')
-        expect(links.map(({ address }) => address)).toEqual([addresses.home, addresses.homeLater])
+        const links = () => linesOf(vmBroker, 'pi0').filter(({ msg }) => msg === 'client connected')
+        await soon(() =>
+          expect(links().map(({ address }) => address)).toEqual([addresses.home, addresses.homeLater]),
+        )
         const ports = (text: string) =>
           new Set([...text.matchAll(new RegExp(`${addresses.device}]?:(\\d+)`, 'g'))].map(([, port]) => port))
         expect(ports(socketsBefore).size).toBe(2)
         expect(ports(await sockets())).toEqual(ports(socketsBefore))
-        expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'cloud-tls' })
-        expectConnectedOnce(broker, 'sensor', { address: addresses.device, listener: 'cloud' })
+        await expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'cloud-tls' })
+        await expectConnectedOnce(broker, 'sensor', { address: addresses.device, listener: 'cloud' })
       })
     },
   )
@@ -139,6 +144,8 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
       '-m',
       'y',
     ])
-    expect(linesOf(broker, 'pump')[0]).toMatchObject({ address: '127.0.0.7', listener: 'cloud' })
+    await soon(() =>
+      expect(linesOf(broker, 'pump')[0]).toMatchObject({ address: '127.0.0.7', listener: 'cloud' }),
+    )
   })
 })

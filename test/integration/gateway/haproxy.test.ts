@@ -8,6 +8,7 @@ import {
   install,
   itHasMachines,
   mosquittoUser,
+  soon,
   startBroker,
   subscribe,
   until,
@@ -65,13 +66,14 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
           const words = [...user(id, addresses.vm, port), '-t', `devices/${id}`, '-m', `from ${id}`]
           await device.run(['mosquitto_pub', ...words])
           await listener.said(new RegExp(`^devices/${id} from ${id}$`, 'm'))
-          const lines = broker.events.filter(({ client, msg }) => client === id && msg === 'client connected')
-          expect(lines).toEqual([expect.objectContaining({ address: addresses.device })])
+          const lines = () =>
+            broker.events.filter(({ client, msg }) => client === id && msg === 'client connected')
+          await soon(() => expect(lines()).toEqual([expect.objectContaining({ address: addresses.device })]))
         }
       })
 
-      it('lets devices at home use the same port, without a header, under their own addresses', () => {
-        expectConnectedOnce(broker, 'garden', { address: addresses.local, listener: 'tcp-1883' })
+      it('lets devices at home use the same port, without a header, under their own addresses', async () => {
+        await expectConnectedOnce(broker, 'garden', { address: addresses.local, listener: 'tcp-1883' })
       })
 
       it('keeps a device connected while the home gets another address', async () => {
@@ -87,7 +89,7 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
           'open',
         ])
         await valve.said(/^open$/m)
-        expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'tls-8883' })
+        await expectConnectedOnce(broker, 'valve', { address: addresses.device, listener: 'tls-8883' })
       })
 
       it('shows the cloud VM the ports of the broker, and nothing else of pi0 or the home', async () => {

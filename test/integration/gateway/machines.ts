@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { gatewayCommand } from '../../../src/cli/gateway.ts'
 import {
   isWithoutNamespaces,
@@ -105,7 +105,18 @@ export function linesOf(broker: MachineProgram, client: string): Readonly<Record
   return broker.events.filter(({ client: id, msg }) => id === client && String(msg).startsWith('client '))
 }
 
+/** What a program logs comes a little later than what it does. */
+export async function soon(assertion: () => void): Promise<void> {
+  await vi.waitFor(assertion, { timeout: 20_000, interval: 20 })
+}
+
 /** That it was connected once, from there, and is still. */
-export function expectConnectedOnce(broker: MachineProgram, client: string, from: object): void {
-  expect(linesOf(broker, client)).toEqual([expect.objectContaining({ msg: 'client connected', ...from })])
+export async function expectConnectedOnce(
+  broker: MachineProgram,
+  client: string,
+  from: object,
+): Promise<void> {
+  await soon(() =>
+    expect(linesOf(broker, client)).toEqual([expect.objectContaining({ msg: 'client connected', ...from })]),
+  )
 }

@@ -8,6 +8,7 @@ import {
   initGateway,
   install,
   itHasMachines,
+  soon,
   startAgent,
   startBroker,
   startTunnelmq,
@@ -69,9 +70,8 @@ describe('one service of a private network (docs/gateway-private-service.md)', (
       it('is reached by the name in its certificate, from an address that is allowed', async () => {
         const { device } = network
         expect(await curl(device, addresses.vm, 8443)).toEqual({ code: 0, output: STOCK })
-        expect(broker.events).toContainEqual(
-          expect.objectContaining({ msg: 'stream opened', service: 'https', address: addresses.device }),
-        )
+        const opened = { msg: 'stream opened', service: 'https', address: addresses.device }
+        await soon(() => expect(broker.events).toContainEqual(expect.objectContaining(opened)))
       })
 
       it('is closed to other addresses: by the broker, and by the firewall that comes with it', async () => {
@@ -79,7 +79,9 @@ describe('one service of a private network (docs/gateway-private-service.md)', (
         const elsewhere = ['--interface', addresses.otherDevice]
         const refused = () => broker.events.filter(({ reason }) => reason === 'address-not-allowed')
         expect((await curl(device, addresses.vm, 8443, elsewhere)).code).not.toBe(0)
-        expect(refused()).toEqual([expect.objectContaining({ address: addresses.otherDevice })])
+        await soon(() =>
+          expect(refused()).toEqual([expect.objectContaining({ address: addresses.otherDevice })]),
+        )
 
         await vm.run(['nft', '-f', join(out, 'vm/firewall.nft')])
         expect((await tryCurl(device, addresses.vm, 8443, elsewhere)).code).not.toBe(0)
