@@ -57,6 +57,7 @@ async function live(
 
 it('loses and doubles nothing when the process dies before or after any of its writes', async () => {
   const whole = await runScenario({})
-  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, 30, runScenario)
+  // Sixteen to nineteen commits, and fewer where a busy machine lets steps fall together.
+  const { acknowledgedCount, deliveredCount, diedCount } = await visitDeaths(whole.commits, 20, runScenario)
   report('4', acknowledgedCount, `${deliveredCount} delivered, after ${diedCount} deaths between steps`)
 }, 150_000)
