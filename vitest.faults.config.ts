@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ['test/faults-long/**/*.test.ts'],
     pool: 'forks',
-    // Two at once: most of a test is waiting, and all together have to fit into `.ci/run`.
-    maxWorkers: 2,
+    // Three at once: most of a test is waiting, and all together have to fit into `.ci/run`.
+    maxWorkers: 3,
     testTimeout: 300_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,

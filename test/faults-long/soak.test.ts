@@ -8,7 +8,7 @@ import { dialPort, openTarget } from '../support/tunnel-ends.ts'
 import { startAgent, startForward } from '../support/tunnel-processes.ts'
 
 /** A night: 3600. */
-const soakSeconds = Number(process.env['SOAK_SECONDS'] ?? 25)
+const soakSeconds = Number(process.env['SOAK_SECONDS'] ?? 60)
 const MIB = 1_048_576
 const expiryMs = 2_000
 const prefix = '{tunnelmq}:'
