@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { expect, it } from 'vitest'
-import { eventually, hasAll, repeated, report } from '../faults/ledger.ts'
+import { allCome, eventually, repeated, report } from '../faults/ledger.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods } from '../support/pods.ts'
 import type { RedisServer } from '../support/redis-server.ts'
@@ -173,7 +173,7 @@ it(
     expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
     const acknowledged = [...traffic.publisher.acknowledged]
     for (const { received } of traffic.subscribers) {
-      await eventually(() => hasAll(acknowledged, received))
+      await allCome(acknowledged, received)
       expect(repeated(received.filter(({ qos }) => qos === 2))).toEqual([])
     }
     report(

@@ -1,7 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest'
 import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
 import { LoadClient } from '../support/load-client.ts'
-import { eventually, hasAll, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 const rounds = 3
@@ -69,7 +69,7 @@ it('a bridge loses nothing and keeps the order, both ways, when either broker is
   ] as const
   for (const [from, to] of sides) {
     const acknowledged = from.publishers.flatMap(({ client }) => [...client.acknowledged])
-    await eventually(() => hasAll(acknowledged, to.subscriber.received))
+    await allCome(acknowledged, to.subscriber.received)
     expect(missing(acknowledged, texts(to.subscriber.received))).toEqual([])
     expect(outOfOrder(to.subscriber.received)).toEqual([])
     report('bridge', acknowledged.length, `${repeated(to.subscriber.received).length} of them came twice`)

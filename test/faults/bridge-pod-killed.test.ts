@@ -3,7 +3,7 @@ import { openBroker } from '../support/broker-world.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { eventually, hasAll, outOfOrder, report } from './ledger.ts'
+import { allCome, eventually, outOfOrder, report } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 it('of several pods one runs a bridge, and another takes it over when that one is killed: nothing is lost', async () => {
@@ -55,8 +55,8 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   for (const publisher of [out, back]) publisher.stopped = true
   await eventually(() => [out, back].every(({ client }) => client.unfinishedCount === 0))
   const acknowledged = [out, back].map(({ client }) => [...client.acknowledged])
-  await eventually(() => hasAll(acknowledged[0]!, there.received))
-  await eventually(() => hasAll(acknowledged[1]!, here.received))
+  await allCome(acknowledged[0]!, there.received)
+  await allCome(acknowledged[1]!, here.received)
   expect(outOfOrder(there.received)).toEqual([])
   expect(outOfOrder(here.received)).toEqual([])
   // No two of them take it from each other again and again.

@@ -15,9 +15,19 @@ export function missing(promised: Iterable<string>, came: Iterable<string>): str
   return [...promised].filter((text) => !got.has(text))
 }
 
-/** Nothing is missing; cheap to ask again and again. */
-export function hasAll(promised: readonly string[], came: readonly Delivery[]): boolean {
-  return came.length >= promised.length && missing(promised, texts(came)).length === 0
+/** Resolves when nothing is missing. */
+export async function allCome(
+  promised: readonly string[],
+  came: readonly Delivery[],
+  timeoutMs = 25_000,
+): Promise<void> {
+  const isThere = (): boolean => came.length >= promised.length && missing(promised, texts(came)).length === 0
+  await eventually(isThere, timeoutMs).catch((error: unknown) => {
+    const gone = missing(promised, texts(came))
+    throw new Error(`${gone.length} of ${promised.length} did not come: ${gone.slice(0, 20).join(', ')}`, {
+      cause: error,
+    })
+  })
 }
 
 export function repeated(came: readonly Delivery[]): Delivery[] {

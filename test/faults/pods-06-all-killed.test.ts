@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, startPods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 it.each([
@@ -43,7 +43,7 @@ it.each([
     for (const publisher of publishers) publisher.stopped = true
     await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
     const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
-    await eventually(() => hasAll(acknowledged, subscriber.received))
+    await allCome(acknowledged, subscriber.received)
     await subscriber.ping()
     expect(outOfOrder(subscriber.received)).toEqual([])
     expect(repeated(subscriber.received.filter(({ qos }) => qos === 2))).toEqual([])

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 it('loses nothing when Redis is restarted with its append-only file, 5 times under load', async () => {
@@ -36,7 +36,7 @@ it('loses nothing when Redis is restarted with its append-only file, 5 times und
   expect((await sleeper.connect(pods.ports[0])).sessionPresent).toBe(true)
   const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
   for (const client of [subscriber, sleeper]) {
-    await eventually(() => hasAll(acknowledged, client.received), 60_000)
+    await allCome(acknowledged, client.received, 60_000)
     await client.ping()
     expect(outOfOrder(client.received)).toEqual([])
     expect(repeated(client.received.filter(({ qos }) => qos === 2))).toEqual([])

@@ -5,7 +5,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, type Pods, startPods, waitReady } from '../support/pods.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 const lastsMs = 3_000
@@ -101,7 +101,7 @@ class Load {
     await eventually(() => this.#publishers.every(({ client }) => client.unfinishedCount === 0))
     const acknowledged = this.#publishers.flatMap(({ client }) => [...client.acknowledged])
     const { received } = this.#subscriber
-    await eventually(() => hasAll(acknowledged, received))
+    await allCome(acknowledged, received)
     await this.#subscriber.ping()
     expect(outOfOrder(received)).toEqual([])
     expect(repeated(received.filter(({ qos }) => qos === 2))).toEqual([])

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { dupsOf, eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, dupsOf, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 /** Some hundred messages a second from each: the load is to go on, and not to fill the machine. */
@@ -55,7 +55,7 @@ it.each([
     const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
     const resent = new Set(publishers.flatMap(({ client }) => [...client.resent]))
     for (const client of [...subscribers, commuter]) {
-      await eventually(() => hasAll(acknowledged, client.received), 60_000)
+      await allCome(acknowledged, client.received, 60_000)
       await client.ping()
       expect(outOfOrder(client.received)).toEqual([])
       expect(repeated(client.received.filter(({ qos }) => qos === 2))).toEqual([])

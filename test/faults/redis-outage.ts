@@ -2,7 +2,7 @@ import { expect } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, type Pods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
-import { eventually, hasAll, outOfOrder, repeated, report, texts } from './ledger.ts'
+import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
 import { Publisher } from './publisher.ts'
 
 export interface Outage {
@@ -66,7 +66,7 @@ export async function redisOutage(pods: Pods, { test, begin, lastsMs, end }: Out
   for (const publisher of publishers) publisher.stopped = true
   await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
   const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
-  await eventually(() => subscribers.every(({ received }) => hasAll(acknowledged, received)))
+  await Promise.all(subscribers.map(({ received }) => allCome(acknowledged, received)))
   await Promise.all(subscribers.map((client) => client.ping()))
   for (const pair of locals) await pair.exchange('back')
 
