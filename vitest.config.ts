@@ -3,6 +3,8 @@ import { configDefaults, defineConfig } from 'vitest/config'
 
 /** Without processes, servers and files of others. */
 const units = ['test/unit/**/*.test.ts']
+/** Brokers and servers in the process of the test; what is loaded for them is most of the time of a file. */
+const integration = ['test/integration/**/*.test.ts', 'test/defects/**/*.test.ts']
 /** They need helm, for which `.ci/run` waits last. */
 const chart = ['test/deploy/helm*.test.ts']
 
@@ -15,14 +17,15 @@ export default defineConfig({
           name: 'whole',
           include: ['test/**/*.test.ts'],
           // vitest.faults.config.ts has the long ones.
-          exclude: [...configDefaults.exclude, 'test/faults-long/**', ...units, ...chart],
+          exclude: [...configDefaults.exclude, 'test/faults-long/**', ...units, ...integration, ...chart],
         },
       },
+      { extends: true, test: { name: 'integration', include: integration, isolate: false } },
       { extends: true, test: { name: 'chart', include: chart } },
-      // Files of one process one after the other: what they import is loaded once, which was two thirds of their time.
+      // Files of one process one after the other: what they import is loaded once.
       { extends: true, test: { name: 'units', include: units, isolate: false } },
     ],
-    // A process for each file: the broker's sockets, signals and stores do not meet those of another test.
+    // A process for each file, but where it says otherwise: sockets, signals and stores do not meet those of another test.
     pool: 'forks',
     // More than there are cores: a third of the time of these tests is waiting for others.
     maxWorkers: Math.ceil(availableParallelism() * 1.5),

@@ -5,15 +5,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { gatewayCommand } from '../../../src/cli/gateway.ts'
-import { loadConfig } from '../../../src/config/load.ts'
-import { parsePasswordHash, verifyPassword } from '../../../src/hooks/password-hash.ts'
-import { temporaryFolder } from '../../support/broker-world.ts'
-import { runCommand } from '../../support/run-command.ts'
-import { initGateway, install } from './machines.ts'
+import { gatewayCommand } from '../../src/cli/gateway.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { parsePasswordHash, verifyPassword } from '../../src/hooks/password-hash.ts'
+import { temporaryFolder } from '../support/broker-world.ts'
+import { runCommand } from '../support/run-command.ts'
+import { initGateway, install } from '../integration/gateway/machines.ts'
 
 const run = promisify(execFile)
-const deploy = fileURLToPath(new URL('../../../deploy/gateway/', import.meta.url))
+const deploy = fileURLToPath(new URL('../../deploy/gateway/', import.meta.url))
 
 const orders = {
   haproxy: [
