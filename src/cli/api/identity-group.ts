@@ -2,24 +2,14 @@ import { Command } from 'commander'
 import type { Group, GroupRequest } from '../../admin/api/identity-resources.ts'
 import type { Environment } from '../../config/overrides.ts'
 import { collect } from '../config-flags.ts'
-import { parseCount } from '../duration.ts'
 import { printable } from '../table.ts'
 import { CommandFailure, TunnelExit } from '../tunnel-exit.ts'
-import {
-  onApi,
-  printDone,
-  printFacts,
-  printItems,
-  printJson,
-  type ApiFlags,
-  type Columns,
-} from './command.ts'
-import { sayMore, walkPages } from './pages.ts'
+import { onApi, printDone, printFacts, printJson, type ApiFlags, type Columns } from './command.ts'
+import { listCommand } from './list-command.ts'
 
 interface GroupFlags extends ApiFlags {
   readonly role?: readonly string[]
   readonly description?: string
-  readonly limit?: string
 }
 
 const columns: Columns<Group> = [
@@ -38,18 +28,7 @@ export function groupCommand(env: Environment): Command {
   )
   const one = (name: string, description: string): Command =>
     command.command(name).description(description).argument('<name>', 'of the group')
-  onApi(
-    command
-      .command('list')
-      .description('list them')
-      .option('-n, --limit <count>', 'at most so many; default: 100'),
-    env,
-    async (api, flags: GroupFlags) => {
-      const found = await walkPages<Group>(api, '/groups', {}, parseCount('--limit', flags.limit ?? '100'))
-      printItems(found?.items ?? [], columns, flags, 'there are no groups')
-      if (found !== undefined) sayMore(found)
-    },
-  )
+  listCommand(command, env, { path: '/groups', columns, none: 'there are no groups' })
   onApi(one('show', 'show one'), env, async (api, flags, name = '') => {
     const group = await api.find<Group>(pathOf(name))
     if (group === undefined) throw notThere(name)

@@ -2,24 +2,14 @@ import { Command } from 'commander'
 import type { Role, RoleRequest, RoleRule } from '../../admin/api/identity-resources.ts'
 import type { Environment } from '../../config/overrides.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import { parseCount } from '../duration.ts'
 import { printable } from '../table.ts'
 import { CommandFailure, TunnelExit } from '../tunnel-exit.ts'
-import {
-  onApi,
-  printDone,
-  printFacts,
-  printItems,
-  printJson,
-  type ApiFlags,
-  type Columns,
-} from './command.ts'
+import { onApi, printDone, printFacts, printJson, type ApiFlags, type Columns } from './command.ts'
 import { parseRule, ruleText } from './identity-rules.ts'
-import { sayMore, walkPages } from './pages.ts'
+import { listCommand } from './list-command.ts'
 
 interface RoleFlags extends ApiFlags {
   readonly description?: string
-  readonly limit?: string
 }
 
 const help = `
@@ -44,18 +34,7 @@ export function roleCommand(env: Environment): Command {
   const command = new Command('role').description('make, list and delete roles: what identities may do')
   const one = (name: string, description: string): Command =>
     command.command(name).description(description).argument('<name>', 'of the role')
-  onApi(
-    command
-      .command('list')
-      .description('list them')
-      .option('-n, --limit <count>', 'at most so many; default: 100'),
-    env,
-    async (api, flags: RoleFlags) => {
-      const found = await walkPages<Role>(api, '/roles', {}, parseCount('--limit', flags.limit ?? '100'))
-      printItems(found?.items ?? [], columns, flags, 'there are no roles')
-      if (found !== undefined) sayMore(found)
-    },
-  )
+  listCommand(command, env, { path: '/roles', columns, none: 'there are no roles' })
   onApi(one('show', 'show one, with its rules'), env, async (api, flags, name = '') => {
     const role = await api.find<Role>(pathOf(name))
     if (role === undefined) throw notThere(name)
