@@ -1,5 +1,6 @@
 import { pino, type DestinationStream } from 'pino'
-import pinoPretty from 'pino-pretty'
+import { createRequire } from 'node:module'
+import type pinoPretty from 'pino-pretty'
 import type { Config } from './config/schema.ts'
 
 /** Bytes of log lines that wait for a reader of standard output that has stalled; more are dropped. */
@@ -111,7 +112,7 @@ function standardOutput(): DestinationStream {
 }
 
 function prettyStream(destination: DestinationStream | undefined): DestinationStream {
-  return pinoPretty({
+  return loadPretty()({
     colorize: destination === undefined && process.stdout.isTTY,
     translateTime: 'SYS:HH:MM:ss.l',
     sync: true,
@@ -119,4 +120,9 @@ function prettyStream(destination: DestinationStream | undefined): DestinationSt
       ? { destination: 1 }
       : { destination: destination as NodeJS.WritableStream }),
   })
+}
+
+// Where nobody reads the log it is not loaded: it is half a hundred files.
+function loadPretty(): typeof pinoPretty {
+  return createRequire(import.meta.url)('pino-pretty') as typeof pinoPretty
 }

@@ -69,4 +69,4 @@ it('loses and doubles nothing when the process dies before or after any of its w
     runScenario,
   )
   report('4', acknowledgedCount, `${deliveredCount} delivered, after ${diedCount} deaths between steps`)
-}, 150_000)
+}, 300_000)
