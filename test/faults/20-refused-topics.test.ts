@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startTestBroker, type TestBroker } from '../support/broker.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { temporaryFolder } from '../support/store-folder.ts'
+import { replaceFile } from '../support/replace-file.ts'
 import { eventually, missing, report, texts } from './ledger.ts'
 
 const everyone = { name: 'everyone', authConnect: () => undefined }
@@ -35,7 +36,7 @@ async function start(type: 'memory' | 'embedded', acl: readonly string[]): Promi
 }
 
 async function grant(acl: readonly string[]): Promise<void> {
-  await writeFile(aclFile, acl.join('\n'))
+  await replaceFile(aclFile, acl.join('\n'))
   await broker.reload()
 }
 

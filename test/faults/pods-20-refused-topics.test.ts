@@ -4,6 +4,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods } from '../support/pods.ts'
 import { temporaryFolder } from '../support/store-folder.ts'
+import { replaceFile } from '../support/replace-file.ts'
 import { eventually, report, texts } from './ledger.ts'
 
 const everyone = "export default { name: 'everyone', authConnect: () => undefined }\n"
@@ -44,7 +45,7 @@ async function startWithRights(acl: readonly string[]): Promise<World> {
       const reads = (): number[] =>
         pods.all.map(({ events }) => events.filter(({ msg }) => msg === 'reloaded').length)
       const before = reads()
-      await writeFile(rights, more.join('\n'))
+      await replaceFile(rights, more.join('\n'))
       for (const { pid } of pods.all) process.kill(pid, 'SIGHUP')
       await eventually(() => reads().every((count, pod) => count > before[pod]!))
     },

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { connectMqtt, connectRaw, refusalCode, temporaryFolder } from '../../support/broker-world.ts'
 import { type RunningCli, runCli, startCli } from '../../support/run-cli.ts'
 import { connectPacket } from '../../support/wire.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 
 /** `tunnelmq broker` with a configuration file, killed when the test ends. */
 async function start(folder: string, extra = ''): Promise<{ cli: RunningCli; port: number }> {
@@ -101,13 +102,13 @@ describe('the broker as a process', () => {
     const { cli, port } = await start(folder, `handlers: [{ type: acl-file, file: ${acl} }]`)
     const client = await connectRaw(port, { clientId: 'c1' })
     expect(await client.subscribe(['a/1', 1], ['b/1', 1])).toEqual([1, 1])
-    await writeFile(acl, 'topic readwrite b/#\n')
+    await replaceFile(acl, 'topic readwrite b/#\n')
     cli.process.kill('SIGHUP')
     await cli.output(/"reloaded"/)
     await client.publish({ topic: 'a/1', qos: 1 })
     await client.publish({ topic: 'b/1', qos: 1 })
     expect((await client.takeUntil('b/1')).map(({ topic }) => topic)).toEqual(['b/1'])
-    await writeFile(acl, 'topic\n')
+    await replaceFile(acl, 'topic\n')
     cli.process.kill('SIGHUP')
     await cli.output(/reload failed/)
     await client.publish({ topic: 'b/1', qos: 1 })

@@ -12,6 +12,7 @@ import {
   refusalCode,
   temporaryFolder,
 } from '../../support/broker-world.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 
 const run = promisify(execFile)
 
@@ -114,7 +115,7 @@ describe('rights that change while clients are connected', () => {
       await ann.subscribe(['a/#', 1], ['news/+', 1])
       const bob = await as('bob')
       await run('mosquitto_passwd', ['-D', files.passwords, 'bob'])
-      await writeFile(files.acl, acl.replace('topic readwrite a/#', 'topic readwrite b/#'))
+      await replaceFile(files.acl, acl.replace('topic readwrite a/#', 'topic readwrite b/#'))
       if (when === 'on reload') await broker.reload()
       await bob.untilClosed()
       expect(await eventOf(broker, 'client disconnected', { client: 'bob' })).toMatchObject({
@@ -145,7 +146,7 @@ describe('rights that change while clients are connected', () => {
   it('stay as they are when the new file is no good; reload says where it is wrong', async () => {
     const { broker, files, as } = await openWithFiles(acl)
     const ann = await as('ann')
-    await writeFile(files.acl, 'user ann\ntopic nonsense\nwhat is this\n')
+    await replaceFile(files.acl, 'user ann\ntopic nonsense\nwhat is this\n')
     await expect(broker.reload()).rejects.toThrow(`${files.acl}:3`)
     expect(await ann.subscribe(['a/#', 1])).toEqual([1])
   })
@@ -160,7 +161,7 @@ describe('rights that change while clients are connected', () => {
       await first.disconnect()
       await broker.publish({ topic: 'a/1', payload: 'queued', qos: 1 })
       await broker.publish({ topic: 'news/1', payload: 'queued', qos: 1 })
-      await writeFile(files.acl, acl.replace('topic readwrite a/#', ''))
+      await replaceFile(files.acl, acl.replace('topic readwrite a/#', ''))
       await broker.reload()
       const again = await openRaw(broker.port)
       const fields = { clientId: 'ann', username: 'ann', password: 'pw-ann', clean: false }

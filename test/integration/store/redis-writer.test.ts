@@ -229,7 +229,9 @@ describe('the writer', () => {
   })
 
   it('says that a write has too few replicas', async () => {
-    await open({ redis: { ...quick, waitReplicas: 1, waitTimeoutMs: 200 } })
+    // Slow is not away: only the replicas are late here.
+    const patient = { commandTimeoutMs: 10_000, connectTimeoutMs: 10_000, holdMs: 20_000 }
+    await open({ redis: { ...patient, waitReplicas: 1, waitTimeoutMs: 200 } })
     await expect(submitCount(link, 'a')).rejects.toThrow('Too few replicas')
     expect(await submitCount(link, 'a', { patience: 'keep' })).toBe(2)
     const replica = await startRedis({ args: ['--replicaof', `127.0.0.1 ${redis.port}`] })

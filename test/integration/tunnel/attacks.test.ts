@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -15,6 +15,7 @@ import {
   VictimStream,
 } from '../../support/tunnel-peers.ts'
 import { pingreq, publishPacket } from '../../support/wire.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 
 const FORBIDDEN = 'tunnelmq_tunnel_frames_dropped_total'
 
@@ -251,7 +252,7 @@ describe('a client without the right to a service', () => {
     const other = await (await as('mallory')).listen('mallory')
     const web = { up: '$tunnel/pi7/web/mallory/up', down: '$tunnel/pi7/web/mallory/down' }
     const stays = await new VictimStream(agent, other, 1, web).open()
-    await writeFile(aclFile, STRICT_ACL.replace('topic write $tunnel/pi7/ssh/laptop/up', ''))
+    await replaceFile(aclFile, STRICT_ACL.replace('topic write $tunnel/pi7/ssh/laptop/up', ''))
     expect(await client.next()).toMatchObject({ type: 'reset', stream: 7, code: 'revoked' })
     expect(await agent.next()).toMatchObject({ type: 'reset', stream: 7, code: 'revoked', topic: UP })
     await stays.exchange()
@@ -259,7 +260,7 @@ describe('a client without the right to a service', () => {
     client.send(UP, frames.open(8))
     expect(await client.rest()).toEqual(['reset 8 forbidden'])
     // The agent's as well.
-    await writeFile(aclFile, STRICT_ACL.replace('topic read $tunnel/pi7/#', ''))
+    await replaceFile(aclFile, STRICT_ACL.replace('topic read $tunnel/pi7/#', ''))
     expect(await other.next()).toMatchObject({ type: 'reset', code: 'revoked' })
     expect(await agent.next()).toMatchObject({ type: 'reset', code: 'revoked', topic: web.up })
     other.send(web.up, frames.open(2))
