@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/faults-long/**/*.test.ts'],
     pool: 'forks',
-    // Three at once: most of a test is waiting, and all together have to fit into `.ci/run`.
+    // Three at once: most of a test is waiting. Beside the other tests, as in `.ci/run`, it is one.
     maxWorkers: 3,
     testTimeout: 300_000,
     hookTimeout: 60_000,

@@ -1,10 +1,11 @@
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createAclFileHandler } from '../../../src/hooks/acl-file.ts'
 import { createChain } from '../../../src/hooks/chain.ts'
 import type { ManagedHandler } from '../../../src/hooks/types.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 import { fakeLog, fakeMessage, fakeSession, fakeSubscriptions } from './fakes.ts'
 
 let folder: string
@@ -18,12 +19,6 @@ afterEach(async () => {
   for (const handler of opened.splice(0)) await handler.close?.()
   await rm(folder, { recursive: true })
 })
-
-/** As a whole: the watcher, which is at work as well, does not read it half written. */
-async function replace(content: string): Promise<void> {
-  await writeFile(`${file}.new`, content)
-  await rename(`${file}.new`, file)
-}
 
 async function open(content: string, mountpoint = '') {
   await writeFile(file, content)
@@ -100,12 +95,12 @@ describe('the acl-file handler', () => {
     const changed = vi.fn()
     handler.onChange?.(changed)
     expect(publishes(session, 'a')).toMatchObject({ allowed: true })
-    await replace('topic b\ntopic deny a')
+    await replaceFile(file, 'topic b\ntopic deny a')
     await handler.reload?.()
     expect(publishes(session, 'a')).toMatchObject({ allowed: false })
     expect(publishes(session, 'b')).toMatchObject({ allowed: true })
     expect(delivers(session, 'a')).toBe(false)
-    await replace('topic b\nbroken')
+    await replaceFile(file, 'topic b\nbroken')
     await expect(handler.reload?.()).rejects.toThrow(`${file}:2: unknown keyword "broken"`)
     expect(publishes(session, 'b')).toMatchObject({ allowed: true })
     await handler.reload?.().catch(() => undefined)

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPasswordFileHandler, parsePasswordFile } from '../../../src/hooks/password-file.ts'
 import { AuthError, noOpinion, type ManagedHandler } from '../../../src/hooks/types.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 import { fakeLog, fakeSession } from './fakes.ts'
 
 /** As vmq-passwd writes it: SHA-512 of password and salt. */
@@ -148,12 +149,10 @@ describe('the password-file handler', () => {
   it('notices by itself that the file has changed, or is not usable', async () => {
     const { handler, connect, log } = await open(vmqLine('alice', '1'))
     const changed = new Promise<void>((resolve) => handler.onChange?.(() => resolve()))
-    await writeFile(`${file}.new`, vmqLine('bob', '2'))
-    await rename(`${file}.new`, file)
+    await replaceFile(file, vmqLine('bob', '2'))
     await changed
     expect((await connect('bob', '2')).verdict).toBe('allowed')
-    await writeFile(`${file}.new`, 'broken')
-    await rename(`${file}.new`, file)
+    await replaceFile(file, 'broken')
     await vi.waitFor(() => expect(log.lines.map((line) => line.level)).toContain('error'), 5_000)
     expect((await connect('bob', '2')).verdict).toBe('allowed')
   })
