@@ -19,6 +19,8 @@ export interface StartOptions {
   readonly logFile?: string
   /** A pipe for standard input, which it otherwise has not. */
   readonly hasInput?: true
+  /** Standard error goes nowhere. */
+  readonly isQuiet?: true
 }
 
 /** The processes this bench has started, so that none outlives it, however it ends. */
@@ -26,7 +28,7 @@ export class Children {
   readonly #running = new Set<ChildProcess>()
 
   /** `taskset` becomes the program by exec, so the child's pid is the program's. */
-  start({ command, core, folder, logFile, hasInput }: StartOptions): ChildProcess {
+  start({ command, core, folder, logFile, hasInput, isQuiet }: StartOptions): ChildProcess {
     const [file, args] =
       core === undefined
         ? [command.file, command.args]
@@ -34,7 +36,7 @@ export class Children {
     const log = logFile === undefined ? undefined : openSync(logFile, 'w')
     const child = spawn(file, args, {
       cwd: folder,
-      stdio: [hasInput ? 'pipe' : 'ignore', log ?? 'pipe', log ?? 'inherit'],
+      stdio: [hasInput ? 'pipe' : 'ignore', log ?? 'pipe', log ?? (isQuiet ? 'ignore' : 'inherit')],
     })
     if (log !== undefined) closeSync(log)
     this.#running.add(child)

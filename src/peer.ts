@@ -2,7 +2,16 @@
 export type AddressSource = 'socket' | 'proxy-v1' | 'proxy-v2' | 'x-forwarded-for'
 
 export type TransportKind =
-  'tcp' | 'tls' | 'ws' | 'wss' | 'unix' | 'http' | 'https' | 'coap' | 'proxy' | 'internal'
+  | 'tcp'
+  | 'tls'
+  | 'ws'
+  | 'wss'
+  | 'unix'
+  | 'http'
+  | 'https'
+  | 'coap'
+  | 'proxy'
+  | 'internal'
 
 /** A client certificate that TLS has verified against the listener's CA. */
 export interface PeerCertificate {

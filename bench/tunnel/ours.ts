@@ -18,8 +18,7 @@ const COMMON = 'tunnelmq broker, agent, forward; password-file, acl-file, limits
 
 export function ours(root: string): readonly Contender[] {
   const entry = join(root, 'dist/cli/index.js')
-  const builtVersion = (): string | undefined =>
-    existsSync(join(root, 'dist/cli/forward.js')) ? versionOf(entry) : undefined
+  const builtVersion = (): string | undefined => (existsSync(entry) ? versionOf(entry) : undefined)
   const overOwnBroker = (name: 'tcp' | 'tls' | 'ws', settings: string): Contender => ({
     name,
     settings,

@@ -18,8 +18,7 @@ export function topicNameFault(topic: string, limits: TopicLimits): string | und
   for (let i = 0; i < topic.length; i++) {
     const code = topic.charCodeAt(i)
     if (code === SLASH) levels++
-    else if (code === PLUS || code === HASH)
-      return 'wildcard in a topic name' // [MQTT-3.3.2-2]
+    else if (code === PLUS || code === HASH) return 'wildcard in a topic name' // [MQTT-3.3.2-2]
     else if (code === 0) return 'U+0000 in a topic' // [MQTT-4.7.3-2]
   }
   return sizeFault(topic, levels, limits)
@@ -33,8 +32,7 @@ export function topicFilterFault(filter: string, limits: TopicLimits): string | 
   for (let i = 0; i <= last; i++) {
     const code = filter.charCodeAt(i)
     if (code === SLASH) levels++
-    else if (code === 0)
-      return 'U+0000 in a topic filter' // [MQTT-4.7.3-2]
+    else if (code === 0) return 'U+0000 in a topic filter' // [MQTT-4.7.3-2]
     else if (code === HASH) {
       if (i !== last || (i > 0 && filter.charCodeAt(i - 1) !== SLASH))
         return "'#' not alone in the last level" // [MQTT-4.7.1-2]

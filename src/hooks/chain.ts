@@ -13,7 +13,12 @@ import type {
 } from './types.ts'
 
 export type AuthMethod =
-  'authConnect' | 'authPublish' | 'authSubscribe' | 'authTunnel' | 'authDeliver' | 'stillAllowed'
+  | 'authConnect'
+  | 'authPublish'
+  | 'authSubscribe'
+  | 'authTunnel'
+  | 'authDeliver'
+  | 'stillAllowed'
 export type NotifyMethod = 'connect' | 'publish' | 'subscribe' | 'unsubscribe' | 'disconnect'
 
 /** Told of an error in a method that has no decision to put it into. */

@@ -53,7 +53,11 @@ export type InterceptedControl =
   | { readonly cmd: 'pingreq' | 'pingresp' | 'disconnect' }
 
 export type InterceptedPacket =
-  InterceptedConnect | InterceptedPublish | InterceptedSubscribe | InterceptedUnsubscribe | InterceptedControl
+  | InterceptedConnect
+  | InterceptedPublish
+  | InterceptedSubscribe
+  | InterceptedUnsubscribe
+  | InterceptedControl
 
 /** Nothing, or the same packet: it goes on. Another one: that takes its place. Null: it is dropped. */
 export type Interception = void | InterceptedPacket | null

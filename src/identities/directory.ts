@@ -10,7 +10,8 @@ export interface Kept<Value> {
 
 /** Whose rights may have changed: the names of identities, or of client ids that belong to one; undefined: of all. */
 export type Touched =
-  { readonly names: ReadonlySet<string>; readonly clientIds: ReadonlySet<string> } | undefined
+  | { readonly names: ReadonlySet<string>; readonly clientIds: ReadonlySet<string> }
+  | undefined
 
 /** `secret`: a wrong or missing password or key; `expired`: the key; `client-id`: not the one of this identity. */
 export type IdentityRefusal = 'secret' | 'disabled' | 'expired' | 'client-id'

@@ -31,7 +31,8 @@ export interface AdmissionListener {
 }
 
 export type AdmissionVerdict =
-  { readonly ok: true } | { readonly ok: false; readonly reason: AdmissionRefusal }
+  | { readonly ok: true }
+  | { readonly ok: false; readonly reason: AdmissionRefusal }
 
 export interface AdmissionCounts {
   readonly connections: number

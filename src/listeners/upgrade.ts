@@ -11,7 +11,8 @@ const MAX_REQUEST_HEADER_BYTES = 16_384
 
 /** Whom a request in order is from, or why it may not come in. */
 export type UpgradeVerdict =
-  { readonly peer: Peer } | { readonly refusal: AdmissionRefusal; readonly detail: string }
+  | { readonly peer: Peer }
+  | { readonly refusal: AdmissionRefusal; readonly detail: string }
 
 export interface UpgradeRefusal {
   /** Admission's word; without it, the request itself is at fault. */

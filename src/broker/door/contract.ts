@@ -53,7 +53,13 @@ export interface DoorSubscription {
  * `too-large`: the packet (413); `gone`: the connection was ended (revoked, kicked, taken over).
  */
 export type DoorFailure =
-  'bad-credentials' | 'forbidden' | 'limited' | 'unavailable' | 'malformed' | 'too-large' | 'gone'
+  | 'bad-credentials'
+  | 'forbidden'
+  | 'limited'
+  | 'unavailable'
+  | 'malformed'
+  | 'too-large'
+  | 'gone'
 
 /** The message is for people, and tells nothing that the client may not know. */
 export class DoorError extends Error {

@@ -30,7 +30,8 @@ export class Draining {
   readonly #parts: DrainingParts
   #startedAtMs: number | undefined
   #sending:
-    { readonly abort: AbortController; readonly done: Promise<void>; readonly spreadMs: number } | undefined
+    | { readonly abort: AbortController; readonly done: Promise<void>; readonly spreadMs: number }
+    | undefined
   /** What was asked for comes in its order. */
   #last: Promise<unknown> = Promise.resolve()
 

@@ -59,7 +59,8 @@ const MAX_OPTION_NUMBER = 65_535
 export interface Malformed {
   readonly fault: string
   readonly header:
-    { readonly type: MessageType; readonly code: number; readonly messageId: number } | undefined
+    | { readonly type: MessageType; readonly code: number; readonly messageId: number }
+    | undefined
 }
 
 /**

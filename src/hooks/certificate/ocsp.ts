@@ -10,7 +10,8 @@ import { encodeOcspRequest, readOcspResponse, type OcspStatus } from './ocsp-mes
 
 /** `failed`: nobody has told; `mode` decides. */
 export type OcspVerdict =
-  { readonly status: OcspStatus } | { readonly status: 'failed'; readonly reason: string }
+  | { readonly status: OcspStatus }
+  | { readonly status: 'failed'; readonly reason: string }
 
 interface Remembered {
   readonly verdict: OcspVerdict

@@ -4,7 +4,13 @@ import { isUtf8 } from 'node:buffer'
 const MAX_DEPTH = 16
 
 export type MsgpackValue =
-  string | number | boolean | null | Buffer | MsgpackValue[] | { [key: string]: MsgpackValue }
+  | string
+  | number
+  | boolean
+  | null
+  | Buffer
+  | MsgpackValue[]
+  | { [key: string]: MsgpackValue }
 
 /**
  * Decodes MessagePack, as packets of Aedes are stored in it: without extension types, keys are text. Undefined for

@@ -42,7 +42,8 @@ const anyStep = fc.oneof(
 const nowhere = { filter: 'nowhere', subscription: 0 }
 
 type Step =
-  { kind: 'add' | 'remove'; filter: string; subscription: number } | { kind: 'match'; topic: string }
+  | { kind: 'add' | 'remove'; filter: string; subscription: number }
+  | { kind: 'match'; topic: string }
 
 function answer(router: Router<number> | LinearRouter, step: Step): unknown {
   if (step.kind === 'match') return [...router.match(step.topic)].sort((a, b) => a - b)
