@@ -27,6 +27,8 @@ import type { ListenerProfile } from './listener-profile.ts'
 import { LocalClient } from './local-client.ts'
 import { Message } from './message.ts'
 import type { ConnectPacket } from './packets/connect.ts'
+import type { ReasonPacket } from './packets/ending.ts'
+import { protocolError } from './packets/fault.ts'
 import type { PublishInput } from './packets/publish.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import type { PacketType } from './packets/types.ts'
@@ -297,7 +299,7 @@ export class Broker implements InterceptedBroker {
     return packets
   }
 
-  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
+  connect(connection: Connection, packet: ConnectPacket): void {
     const { tracing } = this.#context
     if (tracing !== undefined) {
       connection.connectSpan = tracing.begin({
@@ -306,7 +308,7 @@ export class Broker implements InterceptedBroker {
         attributes: connectAttributes(connection.transport.peer, packet),
       })
     }
-    if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection, bytes)
+    if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection)
   }
 
   #ready(connection: Connection): void {
@@ -372,8 +374,19 @@ export class Broker implements InterceptedBroker {
     this.#publishing.dropped(connection, packet, by)
   }
 
-  acknowledge(connection: Connection, type: PacketType, messageId: number): void {
-    connection.clientSession!.outbox.acknowledge(type, messageId)
+  acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void {
+    connection.clientSession!.outbox.acknowledge(type, messageId, reasonCode)
+  }
+
+  disconnecting(connection: Connection, { properties }: ReasonPacket): void {
+    const { terms } = connection
+    const { sessionExpiryInterval: seconds } = properties
+    if (terms === undefined || seconds === undefined) return
+    // [MQTT-3.14.2.2.2]
+    if (terms.sessionExpirySeconds === 0 && seconds > 0) {
+      throw protocolError('a session expiry interval in DISCONNECT, and none in CONNECT')
+    }
+    terms.sessionExpirySeconds = seconds
   }
 
   release(connection: Connection, messageId: number): void {

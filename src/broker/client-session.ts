@@ -144,10 +144,13 @@ export class ClientSession {
   transmit(message: Message, qos: QoS, messageId: number, dup: boolean): void {
     const connection = this.connection!
     const mountpoint = connection.profile.mountpoint
+    const isMqtt5 = connection.version === 5
     const wire =
-      mountpoint === ''
-        ? message.wire(qos > 0)
-        : encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
+      mountpoint !== ''
+        ? encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
+        : isMqtt5
+          ? message.plainWire5(qos > 0)
+          : message.wire(qos > 0)
     const retain = message.retain || (message.properties !== undefined && connection.isBridge)
     const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
     connection.outbound.writePublish(wire, first, messageId)

@@ -10,7 +10,9 @@ import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
 import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
-import { ConnackCode } from './packets/types.ts'
+import { ReasonCode } from './packets/reason.ts'
+import type { Terms } from './terms.ts'
+import { reasonCodeOf } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
@@ -30,23 +32,13 @@ export interface ConnectingOptions {
 /** Why a connection was refused, for the log line and the counters. */
 export type OnRefused = (connection: Connection, reason: string, detail: string, handler?: string) => void
 
-const CONNACK_OF: Record<RefuseReason, ConnackCode> = {
-  [RefuseReason.identifierRejected]: ConnackCode.identifierRejected,
-  [RefuseReason.unavailable]: ConnackCode.unavailable,
-  [RefuseReason.badCredentials]: ConnackCode.badCredentials,
-  [RefuseReason.notAuthorized]: ConnackCode.notAuthorized,
-}
-
-/** Of a refusal; for devices, what is not said is that they may not. */
-export function connackOf(reason: RefuseReason = RefuseReason.notAuthorized): ConnackCode {
-  return CONNACK_OF[reason]
-}
-
 function reservedIdFault(clientId: string): string | undefined {
   return clientId.startsWith(RESERVED_ID_PREFIX)
     ? `client ids that begin with ${RESERVED_ID_PREFIX} are the broker's own`
     : undefined
 }
+
+const VERSION_NAMES = { 3: '3.1', 4: '3.1.1', 5: '5' } as const
 
 const BANNED_SINCE = 'banned since it connected'
 
@@ -83,19 +75,20 @@ export class Connecting {
 
   /** Rules that need no handler. True: go on; false: refused and closed. */
   accept(connection: Connection, packet: ConnectPacket): boolean {
-    const refuse = (code: ConnackCode, reason: string, detail: string): false => {
+    const refuse = (code: ReasonCode, reason: string, detail: string): false => {
       connection.refuse(code, reason, detail)
       return false
     }
     const { profile } = connection
-    if (this.#isBanned(connection)) return refuse(ConnackCode.notAuthorized, 'banned', BANNED_SINCE)
+    const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
+    if (this.#isBanned(connection)) return refuse(ReasonCode.notAuthorized, 'banned', BANNED_SINCE)
     if (!profile.protocolVersions.has(packet.protocolVersion)) {
-      const detail = `MQTT ${packet.protocolVersion === 3 ? '3.1' : '3.1.1'} is not served on this listener`
-      return refuse(ConnackCode.unacceptableProtocol, 'protocol-version', detail)
+      const detail = `MQTT ${VERSION_NAMES[packet.protocolVersion]} is not served on this listener`
+      return refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail)
     }
     const isOwn = profile.ownClientId !== undefined && profile.ownClientId === packet.clientId
     const idFault = isOwn ? undefined : this.#clientIdFault(packet)
-    if (idFault !== undefined) return refuse(ConnackCode.identifierRejected, 'identifier-rejected', idFault)
+    if (idFault !== undefined) return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', idFault)
     const { maxKeepaliveSeconds } = this.#options
     if (
       !isOwn &&
@@ -105,10 +98,10 @@ export class Connecting {
       (packet.keepaliveSeconds === 0 || packet.keepaliveSeconds > maxKeepaliveSeconds)
     ) {
       const detail = `keep alive of ${packet.keepaliveSeconds} s; at most ${maxKeepaliveSeconds} s`
-      return refuse(ConnackCode.identifierRejected, 'identifier-rejected', detail)
+      return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', detail)
     }
     connection.keepaliveMs = packet.keepaliveSeconds * 1_000
-    const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
+    if (packet.protocolVersion === 5) connection.terms = this.#termsOf(packet, id)
     const { session } = connection
     if (session === undefined) {
       connection.session = new ConnectionSession(
@@ -125,11 +118,25 @@ export class Connecting {
     return true
   }
 
+  /** MQTT 5: what was asked for, within what we allow, and what the CONNACK says of it. */
+  #termsOf({ properties, clientId }: ConnectPacket, id: string): Terms {
+    const sessionExpirySeconds = properties.sessionExpiryInterval ?? 0
+    return {
+      receiveMaximum: properties.receiveMaximum ?? 65_535,
+      maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
+      topicAliasMaximum: properties.topicAliasMaximum ?? 0,
+      wantsProblems: properties.requestProblemInformation !== 0,
+      incomingTopicAliases: 0,
+      sessionExpirySeconds,
+      connack: { ...(clientId === '' && { assignedClientIdentifier: id }) },
+    }
+  }
+
   #clientIdFault(packet: ConnectPacket): string | undefined {
     const { clientId, clean, protocolVersion } = packet
     if (clientId === '') {
       if (protocolVersion === 3) return 'empty client id' // MQTT 3.1, 3.1: between 1 and 23 characters
-      return clean ? undefined : 'empty client id with clean session 0' // [MQTT-3.1.3-8]
+      return clean || protocolVersion === 5 ? undefined : 'empty client id with clean session 0' // [MQTT-3.1.3-8]
     }
     if (Buffer.byteLength(clientId) > this.#options.maxClientIdBytes) {
       return `client id longer than ${this.#options.maxClientIdBytes} bytes`
@@ -138,7 +145,7 @@ export class Connecting {
   }
 
   /** authConnect, then the will. Resolves to the CONNACK code of a refusal. Never rejects. */
-  async authenticate(connection: Connection): Promise<ConnackCode | undefined> {
+  async authenticate(connection: Connection): Promise<ReasonCode | undefined> {
     const session = connection.session!
     const { profile } = connection
     if (!isAnonymous(profile, session)) {
@@ -152,7 +159,7 @@ export class Connecting {
       // Others of its guesses were answered first. Right or wrong: the same answer, or it would tell which.
       if (asked instanceof Promise && this.#isBanned(connection)) {
         this.#refused(connection, 'banned', BANNED_SINCE)
-        return ConnackCode.notAuthorized
+        return ReasonCode.notAuthorized
       }
       if (!decision.allowed) return this.#refuse(connection, decision)
       const idFault = profile.ownClientId === session.id ? undefined : this.#rewrittenIdFault(session)
@@ -162,7 +169,7 @@ export class Connecting {
           'handler rewrote the client id to an illegal one',
         )
         this.#refused(connection, 'identifier-rejected', idFault, decision.handler)
-        return ConnackCode.identifierRejected
+        return ReasonCode.clientIdentifierNotValid
       }
     }
     const veto = profile.guard.vetoConnect(session)
@@ -173,7 +180,7 @@ export class Connecting {
     }
     if (!this.#countUser(connection, session)) {
       this.#refused(connection, 'max-connections', 'too many connections of this user')
-      return ConnackCode.unavailable
+      return ReasonCode.serverUnavailable
     }
     return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
   }
@@ -183,7 +190,7 @@ export class Connecting {
     interceptors: Interceptors,
     connection: Connection,
     session: Session,
-  ): Promise<ConnackCode | undefined> {
+  ): Promise<ReasonCode | undefined> {
     const { id: clientId, username, will, clean, keepalive, protocolVersion } = session
     const made = await interceptors.ask(
       'after',
@@ -202,7 +209,7 @@ export class Connecting {
     )
     if (made instanceof Dropped) {
       this.#refused(connection, RefuseReason.notAuthorized, 'dropped by an interceptor', made.by)
-      return ConnackCode.notAuthorized
+      return ReasonCode.notAuthorized
     }
     return made instanceof Ended ? this.#refuse(connection, made.decision) : undefined
   }
@@ -211,10 +218,10 @@ export class Connecting {
     return this.#admission.isBanned(connection.transport.peer.address)
   }
 
-  #refuse(connection: Connection, decision: Decision): ConnackCode {
+  #refuse(connection: Connection, decision: Decision): ReasonCode {
     const reason = decision.refuse ?? RefuseReason.notAuthorized
     this.#refused(connection, reason, decision.reason ?? '', decision.handler)
-    return connackOf(reason)
+    return reasonCodeOf(reason)
   }
 
   #rewrittenIdFault(session: Session): string | undefined {
@@ -224,7 +231,7 @@ export class Connecting {
     return reservedIdFault(session.id)
   }
 
-  async #takeWill(connection: Connection, session: Session, will: Will): Promise<ConnackCode | undefined> {
+  async #takeWill(connection: Connection, session: Session, will: Will): Promise<ReasonCode | undefined> {
     if (this.#options.tunnels && will.topic === statusTopic(session.id)) {
       // The broker itself says when an agent has gone (docs/tunnel-protocol.md 3.2).
       session.will = undefined
@@ -240,7 +247,7 @@ export class Connecting {
       return undefined
     }
     this.#refused(connection, 'will-refused', authorized)
-    return ConnackCode.notAuthorized
+    return ReasonCode.notAuthorized
   }
 
   /**
@@ -268,7 +275,7 @@ export class Connecting {
   }
 
   /** The session, from the store. Resolves to the CONNACK code of a refusal. Never rejects. */
-  async attach(connection: Connection): Promise<ConnackCode | undefined> {
+  async attach(connection: Connection): Promise<ReasonCode | undefined> {
     const span = connection.connectSpan?.child('session')
     try {
       await this.#sessions.attach(connection, this.#recheck)
@@ -282,7 +289,7 @@ export class Connecting {
         const reason = error instanceof PeerError ? 'max-connections' : RefuseReason.unavailable
         this.#refused(connection, reason, error instanceof Error ? error.message : String(error))
       }
-      return ConnackCode.unavailable
+      return ReasonCode.serverUnavailable
     }
   }
 

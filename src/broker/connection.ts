@@ -6,8 +6,10 @@ import type { SideChannel, Transport, TransportReceiver } from '../listeners/tra
 import { sessionIdOf } from '../store/session-id.ts'
 import type { ConnectionSession } from './connection-session.ts'
 import type { ClientSession } from './client-session.ts'
+import { decodeAcknowledgement, decodeMessageId } from './packets/acknowledgement.ts'
 import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
-import { malformed } from './packets/fault.ts'
+import { decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
+import { malformed, PacketFault, protocolError } from './packets/fault.ts'
 import { Framer, type PacketSink } from './packets/framer.ts'
 import { PublishFields, type PublishInput } from './packets/publish.ts'
 import {
@@ -16,10 +18,22 @@ import {
   type SubscribePacket,
   type UnsubscribePacket,
 } from './packets/subscribe.ts'
-import { encodeAck, encodeConnack, encodeSuback } from './packets/encode.ts'
-import { ConnackCode, PacketType } from './packets/types.ts'
+import {
+  encodeAck,
+  encodeAck5,
+  encodeCodes5,
+  encodeConnack,
+  encodeConnack5,
+  encodeReason5,
+  encodeSuback,
+} from './packets/encode.ts'
+import type { Properties } from './packets/properties.ts'
+import { isFailure, ReasonCode } from './packets/reason.ts'
+import { PacketType, type ProtocolVersion } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
 import { PendingAcks } from './pending-acks.ts'
+import { connackCodeOf, disconnectCode, subackCodeOf } from './reason-of.ts'
+import type { Terms } from './terms.ts'
 import type { Span } from '../tracing/contract.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
@@ -30,14 +44,16 @@ import type { TunnelEnd } from '../tunnel/router/end.ts'
 
 /** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
 export interface PacketHandler {
-  /** `bytes` is the same packet, for Aedes. */
-  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void
+  connect(connection: Connection, packet: ConnectPacket): void
   /** `fields` is valid during the call only. */
   publish(connection: Connection, fields: PublishInput): void
-  acknowledge(connection: Connection, type: PacketType, messageId: number): void
+  /** PUBACK, PUBREC or PUBCOMP. */
+  acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void
   release(connection: Connection, messageId: number): void
   subscribe(connection: Connection, packet: SubscribePacket): void
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void
+  /** DISCONNECT of MQTT 5, before it goes on. A PacketFault may be thrown. */
+  disconnecting(connection: Connection, packet: ReasonPacket): void
   /** Of what goes on to Aedes; `go` sends it there. Without it, it goes at once. */
   control?(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void
   refused(connection: Connection, reason: string, detail: string): void
@@ -97,8 +113,14 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   bytesOut = 0
   /** From its accept to its CONNACK; undefined where nobody traces, and when that is over. */
   connectSpan: Span | undefined
-  /** The CONNACK code that Aedes is to refuse with. */
-  refusal: ConnackCode | undefined
+  /** Known with CONNECT. */
+  version: ProtocolVersion = 4
+  /** With MQTT 5, from CONNECT on. */
+  terms: Terms | undefined
+  /** What Aedes is to refuse with. */
+  refusal: ReasonCode | undefined
+  /** What a client of MQTT 5 is told about its refusal. */
+  refusalText: string | undefined
   /** The session was there before this connection. */
   sessionPresent = false
   /** Lets the next connection with the same client id go on. */
@@ -137,6 +159,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   /** Its socket is closed, and its last packets are not done. */
   #peerLeft = false
   #fed = false
+  /** Aedes writes its CONNACK in pieces. */
+  #connack: number[] | undefined
   #paused = false
   #receivedAtMs: number
   #partialSinceMs = 0
@@ -236,7 +260,10 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     }
     switch (type) {
       case PacketType.publish: {
-        const fields = (this.#publish ??= new PublishFields())
+        const fields = (this.#publish ??= new PublishFields(
+          this.version === 5,
+          this.terms?.incomingTopicAliases,
+        ))
         fields.decode(bytes, packetStart, bodyStart, end)
         this.#handler.publish(this, fields)
         return
@@ -244,34 +271,60 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       case PacketType.puback:
       case PacketType.pubrec:
       case PacketType.pubcomp:
-        this.#handler.acknowledge(this, type, readMessageId(bytes, bodyStart, end))
+        if (this.version < 5 || end - bodyStart === 2) {
+          const messageId = decodeMessageId(bytes, bodyStart, end)
+          this.#handler.acknowledge(this, type, messageId, ReasonCode.success)
+        } else {
+          const { messageId, reasonCode } = decodeAcknowledgement(type, bytes, bodyStart, end)
+          this.#handler.acknowledge(this, type, messageId, reasonCode)
+        }
         return
       case PacketType.pubrel:
-        this.#handler.release(this, readMessageId(bytes, bodyStart, end))
+        if (this.version < 5) this.#handler.release(this, decodeMessageId(bytes, bodyStart, end))
+        else this.#handler.release(this, decodeAcknowledgement(type, bytes, bodyStart, end).messageId)
         return
       case PacketType.subscribe:
-        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end))
+        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end, this.version))
         return
       case PacketType.unsubscribe:
-        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end))
+        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end, this.version))
+        return
+      case PacketType.disconnect:
+        if (this.version === 5) {
+          this.#disconnect(decodeDisconnect(bytes, bodyStart, end))
+          return
+        }
+        if (end !== bodyStart) throw malformed('bytes where none are allowed')
+        this.#control(type)
         return
       case PacketType.pingreq:
-      case PacketType.disconnect:
         if (end !== bodyStart) throw malformed('bytes where none are allowed')
-        this.#control(type, bytes.subarray(packetStart, end))
+        this.#control(type)
         return
       case PacketType.connect:
-        throw malformed('second CONNECT') // [MQTT-3.1.0-2]
+        throw protocolError('second CONNECT') // [MQTT-3.1.0-2]
       default:
         throw malformed(`packet type ${type} does not come from a client`)
     }
   }
 
-  #control(type: PacketType, packet: Buffer): void {
+  /** A DISCONNECT without a reason but 0 discards the will. [MQTT-3.14.4-3] */
+  #disconnect(packet: ReasonPacket): void {
+    this.#handler.disconnecting(this, packet)
+    const { reasonCode } = packet
+    this.#control(PacketType.disconnect, { kind: 'client', reasonCode })
+  }
+
+  #control(
+    type: typeof PacketType.pingreq | typeof PacketType.disconnect,
+    reason: DisconnectReason = { kind: 'client' },
+  ): void {
     const isDisconnect = type === PacketType.disconnect
     const go = (): void => {
-      if (isDisconnect) this.#setReason({ kind: 'client' })
-      this.#feedEngine(packet)
+      if (isDisconnect) this.#setReason(reason)
+      // Aedes would discard the will.
+      if (isDisconnect && (reason.reasonCode ?? 0) !== 0) this.close(reason)
+      else this.#feedEngine(Buffer.of(type << 4, 0))
     }
     if (this.#handler.control === undefined) go()
     else this.#handler.control(this, isDisconnect ? 'disconnect' : 'pingreq', go)
@@ -280,17 +333,15 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   #connect(packet: Buffer, bodyStart: number): void {
     const connect = decodeConnect(packet, bodyStart, packet.length)
     if ('unsupportedVersion' in connect) {
-      this.refuse(
-        ConnackCode.unacceptableProtocol,
-        'protocol-version',
-        versionDetail(connect.unsupportedVersion),
-      )
+      const detail = `protocol level ${connect.unsupportedVersion}; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5`
+      this.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail)
       return
     }
     this.phase = 'connecting'
+    this.version = connect.protocolVersion
     this.isBridge = connect.isBridge
     this.#heldSinceMs = Date.now()
-    this.#handler.connect(this, connect, packet)
+    this.#handler.connect(this, connect)
   }
 
   /** Decoding goes on when Aedes has dealt with the packet; after CONNECT, when it is {@link opened}. */
@@ -394,12 +445,39 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.bytesOut += bytes
   }
 
-  sendAck(type: PacketType, messageId: number): void {
-    this.#send(encodeAck(type, messageId))
+  /** PUBACK, PUBREC, PUBREL, PUBCOMP. What only MQTT 5 can say, only its clients are told. */
+  sendAck(type: PacketType, messageId: number, code: ReasonCode = ReasonCode.success, text?: string): void {
+    if (this.version < 5) this.#send(encodeAck(type, messageId))
+    else this.#send(encodeAck5(type, messageId, code, this.#problem(code, text)))
   }
 
-  sendSuback(messageId: number, codes: readonly number[]): void {
-    this.#send(encodeSuback(messageId, codes))
+  /** `codes`: granted QoS, or the reason code of a failure. */
+  sendSuback(messageId: number, codes: readonly number[], text?: string): void {
+    if (this.version < 5) {
+      this.#send(
+        encodeSuback(
+          messageId,
+          codes.map((code) => subackCodeOf(code, this.version)),
+        ),
+      )
+    } else {
+      const failure = codes.find(isFailure) as ReasonCode | undefined
+      const problem = failure === undefined ? undefined : this.#problem(failure, text)
+      this.#send(encodeCodes5(PacketType.suback, messageId, codes, problem))
+    }
+  }
+
+  sendUnsuback(messageId: number, codes: readonly number[]): void {
+    if (this.version < 5) this.#send(encodeAck(PacketType.unsuback, messageId))
+    else this.#send(encodeCodes5(PacketType.unsuback, messageId, codes))
+  }
+
+  /** A reason string, if the client wants it and can take it [MQTT-3.1.2-29], [MQTT-3.4.2-2]. */
+  #problem(code: ReasonCode, text: string | undefined): Properties | undefined {
+    if (text === undefined || !isFailure(code)) return undefined
+    const { terms } = this
+    if (terms === undefined || !terms.wantsProblems) return undefined
+    return text.length + PROBLEM_OVERHEAD_BYTES > terms.maximumPacketSize ? undefined : { reasonString: text }
   }
 
   #send(packet: Buffer): void {
@@ -426,8 +504,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   /** CONNACK with an error, then the end. Only before Aedes has the connection. */
-  refuse(code: ConnackCode, reason: string, detail: string): void {
-    this.#send(encodeConnack(code))
+  refuse(code: ReasonCode, reason: string, detail: string): void {
+    if (this.version < 5) this.#send(encodeConnack(connackCodeOf(code)))
+    else this.#send(encodeConnack5(false, code, { reasonString: detail }))
     this.#handler.refused(this, reason, detail)
     this.close({ kind: 'refused', detail })
   }
@@ -438,9 +517,17 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   close(reason: DisconnectReason): void {
     if (this.phase === 'closed') return
     this.#setReason(reason)
+    if (this.version === 5 && this.phase === 'open') this.#sayGoodbye(this.reason!)
     // Aedes decides whether the will is due, then destroys its stream, which is this.
     if (this.engineClient !== undefined) this.engineClient.close()
     this.#end()
+  }
+
+  /** MQTT 5, 4.13. */
+  #sayGoodbye(reason: DisconnectReason): void {
+    const code = disconnectCode(reason)
+    if (code === undefined) return
+    this.writeControl(encodeReason5(PacketType.disconnect, code, this.#problem(code, reason.detail)))
   }
 
   #setReason(reason: DisconnectReason): void {
@@ -456,7 +543,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     }
     const kind = error.code === 'TMQ_LIMIT' ? 'limit' : 'protocol'
     if (this.phase !== 'open') this.#handler.refused(this, kind, error.message)
-    this.close({ kind, detail: error.message })
+    const reasonCode = error instanceof PacketFault ? { reasonCode: error.reasonCode } : {}
+    this.close({ kind, detail: error.message, ...reasonCode })
   }
 
   #end(): void {
@@ -515,12 +603,34 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   engineWrite(bytes: Buffer): void {
+    if (this.version === 5 && this.phase === 'connecting') {
+      this.#translateConnack(bytes)
+      return
+    }
     if (this.downward !== undefined) {
       this.downward.engine(bytes)
       return
     }
     if (this.tap !== undefined) this.tap.sentPiece(this, bytes)
     this.#write(bytes)
+  }
+
+  /** Aedes speaks MQTT 3.1.1. */
+  #translateConnack(bytes: Buffer): void {
+    const connack = (this.#connack ??= [])
+    connack.push(...bytes)
+    if (connack.length < 4) return
+    this.#connack = undefined
+    const [, , sessionPresent, code] = connack
+    const packet =
+      code === 0
+        ? encodeConnack5(sessionPresent === 1, ReasonCode.success, this.terms!.connack)
+        : encodeConnack5(false, this.refusal ?? ReasonCode.unspecifiedError, this.#refusalProperties())
+    this.#send(packet)
+  }
+
+  #refusalProperties(): Properties | undefined {
+    return this.refusalText === undefined ? undefined : { reasonString: this.refusalText }
   }
 
   engineDestroyed(error: Error | undefined): void {
@@ -543,12 +653,8 @@ interface Holds {
 
 const CLOSE_GRACE_MS = 5_000
 
-function readMessageId(bytes: Buffer, bodyStart: number, end: number): number {
-  if (end - bodyStart !== 2) throw malformed('acknowledgement is not two bytes long')
-  const messageId = (bytes[bodyStart]! << 8) | bytes[bodyStart + 1]!
-  if (messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
-  return messageId
-}
+/** Fixed header, identifier, code and the properties around a reason string. */
+const PROBLEM_OVERHEAD_BYTES = 24
 
 /** What a stranger speaks instead: nearly always two configurations that do not agree. */
 function notConnect(chunk: Buffer): string {
@@ -566,9 +672,3 @@ const STRANGERS: readonly { readonly begins: Buffer; readonly detail: string }[]
     detail: 'a PROXY header, from an address that is not to send one',
   },
 ]
-
-function versionDetail(level: number): string {
-  return level === 5
-    ? 'the client speaks MQTT 5; this broker speaks 3.1 and 3.1.1'
-    : `protocol level ${level}; this broker speaks 3 (MQTT 3.1) and 4 (MQTT 3.1.1)`
-}

@@ -4,15 +4,16 @@ import mqttPacket from 'mqtt-packet'
 import type { Connection } from './connection.ts'
 import type { EnginePersistence } from './engine-persistence.ts'
 import { EngineStream } from './engine-stream.ts'
-import type { ConnackCode } from './packets/types.ts'
+import type { ReasonCode } from './packets/reason.ts'
+import { connackCodeOf } from './reason-of.ts'
 import { Router } from './router.ts'
 
 /** What the engine asks of the broker. Each is called at most once for a connection. */
 export interface EngineHooks {
   /** authConnect and the will's authPublish; resolves to the refusal, or undefined to accept. Never rejects. */
-  authenticate(connection: Connection): Promise<ConnackCode | undefined>
+  authenticate(connection: Connection): Promise<ReasonCode | undefined>
   /** Gives the connection its session; resolves to the refusal. Never rejects. */
-  attach(connection: Connection): Promise<ConnackCode | undefined>
+  attach(connection: Connection): Promise<ReasonCode | undefined>
   /** The CONNACK that accepts is written. */
   ready(connection: Connection): void
   /** The connection ended without DISCONNECT and has a will; resolves when that is published or given up. */
@@ -71,6 +72,7 @@ export class Engine {
             callback(null, true)
             return
           }
+          connection.refusal = refusal
           connection.reason ??= { kind: 'refused' }
           callback(refused(refusal), null)
         })
@@ -106,13 +108,13 @@ export class Engine {
     return engine
   }
 
-  /** A connection that has sent a CONNECT, with the bytes of that packet. */
-  handle(connection: Connection, connect: Buffer): void {
+  /** A connection that has sent a CONNECT, which was accepted so far. */
+  handle(connection: Connection): void {
     const stream = new EngineStream(connection)
     connection.engineStream = stream
     // What Aedes asks of a stream: test/unit/broker/engine.test.ts proves that this is enough.
     connection.engineClient = this.#aedes.handle(stream as unknown as Parameters<Aedes['handle']>[0])
-    stream.feed(connect)
+    stream.feed(connectFor(connection))
   }
 
   /** Connections that end from now on leave their wills in the store. */
@@ -145,6 +147,20 @@ export class Engine {
   }
 }
 
+/** What Aedes reads of a CONNECT, in the version that it speaks; the rest it is told by us (`#prepare`). */
+function connectFor({ session, version }: Connection): Buffer {
+  const { id: clientId, clean } = session!
+  const isOld = version === 3
+  return mqttPacket.generate({
+    cmd: 'connect',
+    protocolId: isOld ? 'MQIsdp' : 'MQTT',
+    protocolVersion: isOld ? 3 : 4,
+    clientId,
+    clean,
+    keepalive: 0,
+  })
+}
+
 /** Undocumented parts of Aedes that are used here, each with a test. */
 interface EngineRegistry {
   readonly clients: Record<string, Client>
@@ -155,8 +171,8 @@ function connectionOf(client: Client): Connection {
   return (client.conn as unknown as EngineStream).owner as Connection
 }
 
-function refused(returnCode: ConnackCode): Error & { returnCode: number } {
-  return Object.assign(new Error('connection refused'), { returnCode })
+function refused(reason: ReasonCode): Error & { returnCode: number } {
+  return Object.assign(new Error('connection refused'), { returnCode: connackCodeOf(reason) })
 }
 
 type Listener = (packet: { topic: string }, done: () => void) => void

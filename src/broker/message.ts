@@ -29,6 +29,9 @@ export class Message implements StoredMessage {
   readonly properties?: Record<string, unknown>
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
+  /** MQTT 5. */
+  #plain0: PublishWire | undefined
+  #plain1: PublishWire | undefined
 
   constructor(
     topic: string,
@@ -75,16 +78,31 @@ export class Message implements StoredMessage {
     return (this.#wire0 ??= encodePublish(this.topic, this.payload, false))
   }
 
+  /** As {@link wire}, in MQTT 5, and without properties. */
+  plainWire5(withId: boolean): PublishWire {
+    if (withId) return (this.#plain1 ??= encodePublish(this.topic, this.payload, true, NO_PROPERTIES5))
+    return (this.#plain0 ??= encodePublish(this.topic, this.payload, false, NO_PROPERTIES5))
+  }
+
   /** The payload may be a slice of a network chunk; what waits must not keep the chunk alive. */
   detach(): void {
     if (this.payload.buffer.byteLength > this.payload.length + 64) this.payload = Buffer.from(this.payload)
   }
 }
 
-export function encodePublish(topic: string, payload: Buffer, withId: boolean): PublishWire {
+const NOTHING = Buffer.alloc(0)
+const NO_PROPERTIES5 = Buffer.of(0)
+
+/** `properties`: encoded, with their length in front; before MQTT 5 there are none. */
+export function encodePublish(
+  topic: string,
+  payload: Buffer,
+  withId: boolean,
+  properties: Buffer = NOTHING,
+): PublishWire {
   const topicBytes = Buffer.byteLength(topic)
   const large = payload.length > LARGE_PAYLOAD_BYTES
-  const length = 2 + topicBytes + (withId ? 2 : 0) + payload.length
+  const length = 2 + topicBytes + (withId ? 2 : 0) + properties.length + payload.length
   const headBytes = 1 + lengthBytes(length) + length - payload.length
   const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
   let offset = writeHeader(bytes, 0, PacketType.publish << 4, length)
@@ -93,6 +111,7 @@ export function encodePublish(topic: string, payload: Buffer, withId: boolean): 
   if (topicBytes === topic.length) bytes.write(topic, offset, topicBytes, 'latin1')
   else bytes.write(topic, offset, topicBytes, 'utf8')
   const idAt = offset + topicBytes
+  if (properties.length > 0) bytes.set(properties, headBytes - properties.length)
   if (!large) bytes.set(payload, headBytes)
   return { bytes, idAt, payload: large ? payload : undefined }
 }

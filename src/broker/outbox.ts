@@ -3,6 +3,7 @@ import { MAX_UNFORGOTTEN_COUNT, type Store } from '../store/contract.ts'
 import { Backlog, type Entry, type Lease } from './backlog.ts'
 import type { ClientSession } from './client-session.ts'
 import type { Message } from './message.ts'
+import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType } from './packets/types.ts'
 
 export interface OutboxLimits {
@@ -159,14 +160,18 @@ export class Outbox {
   }
 
   /** PUBACK, PUBREC or PUBCOMP. Those that fit nothing are answered as the specification asks, or ignored. */
-  acknowledge(type: PacketType, messageId: number): void {
+  acknowledge(type: PacketType, messageId: number, reasonCode: number = ReasonCode.success): void {
     const entry = this.#inflight.get(messageId)
-    if (type === PacketType.pubrec) {
+    if (type === PacketType.pubrec && !isFailure(reasonCode)) {
       this.#received(entry, messageId)
       return
     }
     if (entry === undefined) return
-    const fits = type === PacketType.puback ? entry.qos === 1 : entry.qos === 2 && entry.state === 'pubrel'
+    const fits =
+      type === PacketType.puback
+        ? entry.qos === 1
+        : // A PUBREC that fails ends the handshake at once. [MQTT-4.3.3-4]
+          entry.qos === 2 && entry.state === (type === PacketType.pubrec ? 'publish' : 'pubrel')
     if (!fits) return
     this.#inflight.delete(messageId)
     if (entry.lease !== undefined) entry.lease.settled(entry)

@@ -18,7 +18,8 @@ import { Dropped, Ended } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
 import { malformed } from './packets/fault.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
-import { PacketType, SUBACK_FAILURE } from './packets/types.ts'
+import { isFailure, ReasonCode } from './packets/reason.ts'
+import { reasonCodeOf } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { hasWildcard, parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
@@ -150,7 +151,7 @@ export class Subscribing {
     }
     const allowed = made !== false && made.allowed
     const refuse = (one: Asked, reason: string, by?: Decision | false): void => {
-      codes.push(SUBACK_FAILURE)
+      codes.push(by === false || by === undefined ? ReasonCode.notAuthorized : reasonCodeOf(by.refuse))
       this.#noteRefused(connection, one, reason, by || undefined)
     }
     const codes: number[] = []
@@ -206,7 +207,7 @@ export class Subscribing {
         ),
       )
     }
-    const accepted = asked.filter((_, index) => codes[index] !== SUBACK_FAILURE).map(({ request }) => request)
+    const accepted = asked.filter((_, index) => !isFailure(codes[index]!)).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
   }
 
@@ -340,16 +341,21 @@ export class Subscribing {
   async #unsubscribe(connection: Connection, packet: UnsubscribePacket): Promise<void> {
     const session = connection.clientSession!
     const { stored } = session
+    const codes: number[] = []
     if (stored !== undefined) {
       const known = packet.filters.filter((filter) => stored.subscriptions.has(filter))
       await this.#store.removeSubscriptions(stored, known)
     }
     for (const filter of packet.filters) {
-      if (this.#subscriptions.remove(session, filter) || connection.tunnelEnd === undefined) continue
-      const role = this.#tunnels?.roleOf(connection.clientId, filter)
-      if (role !== undefined) this.#tunnels?.detach(connection.tunnelEnd, role)
+      const existed = this.#subscriptions.remove(session, filter)
+      const role =
+        existed || connection.tunnelEnd === undefined
+          ? undefined
+          : this.#tunnels?.roleOf(connection.clientId, filter)
+      if (role !== undefined) this.#tunnels?.detach(connection.tunnelEnd!, role)
+      codes.push(existed || role !== undefined ? ReasonCode.success : ReasonCode.noSubscriptionExisted)
     }
-    connection.sendAck(PacketType.unsuback, packet.messageId) // [MQTT-3.10.4-4]
+    connection.sendUnsuback(packet.messageId, codes) // [MQTT-3.10.4-4]
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)
   }
 
@@ -416,7 +422,7 @@ function toStored({ filter, request }: Asked, { profile, isBridge }: Connection)
 /** The SUBACK is written. */
 function endSpan(span: Span, codes: readonly number[], by: Decision | false): void {
   span.set({ 'tunnelmq.return_codes': codes, ...(by !== false && { 'tunnelmq.handler': by.handler }) })
-  const isRefused = codes.every((code) => code === SUBACK_FAILURE)
+  const isRefused = codes.every(isFailure)
   if (isRefused) span.set(refusalAttributes('refused', by === false ? undefined : by.handler))
   span.end(isRefused ? 'refused' : undefined)
 }

@@ -67,9 +67,9 @@ const doorFields = {
 const listenerLimits = {
   ...doorFields,
   protocolVersions: z
-    .array(z.union([z.literal('3.1'), z.literal('3.1.1')]))
+    .array(z.union([z.literal('3.1'), z.literal('3.1.1'), z.literal('5')]))
     .min(1)
-    .default(['3.1', '3.1.1'])
+    .default(['3.1', '3.1.1', '5'])
     .describe('MQTT versions that are served.'),
 }
 

@@ -12,6 +12,23 @@ export type NoOpinion = typeof noOpinion
 // `void` lets a handler be written without a return statement.
 export type Verdict = Awaitable<void | NoOpinion>
 
+/** User properties: pairs in their order; a name may come more than once (MQTT 5, 3.3.2.3.7). */
+export type UserProperties = readonly (readonly [name: string, value: string])[]
+
+/**
+ * What MQTT 5 says about a message beside topic and payload (3.3.2.3): travels with it to clients that speak MQTT 5, and
+ * waits with it in queues and as retained.
+ */
+export interface MessageProperties {
+  /** 1: the payload is UTF-8 text. */
+  readonly payloadFormatIndicator?: 0 | 1
+  /** A MIME type, as a rule. */
+  readonly contentType?: string
+  readonly responseTopic?: string
+  readonly correlationData?: Buffer
+  readonly userProperties?: UserProperties
+}
+
 /** Why a connection is refused; decides the CONNACK code (MQTT 3.1.1, 3.2.2.3). */
 export const RefuseReason = {
   identifierRejected: 'identifier-rejected',
@@ -124,6 +141,8 @@ export interface DisconnectReason {
     | 'shutdown'
     | 'error'
   readonly detail?: string
+  /** Of MQTT 5, where it says more than the kind: what the client has said, or is told (2.4). */
+  readonly reasonCode?: number
 }
 
 /**

@@ -103,11 +103,13 @@ function createInterceptors(
   })
 }
 
-/** 3: MQTT 3.1, 4: MQTT 3.1.1, which is what the clients of doors are taken for. */
+/** Protocol levels: 4 is MQTT 3.1.1, which is what the clients of doors are taken for. */
 function protocolLevels(listener: ListenerConfig): ReadonlySet<number> {
   if (!('protocolVersions' in listener)) return new Set([4])
-  return new Set(listener.protocolVersions.map((served) => (served === '3.1' ? 3 : 4)))
+  return new Set(listener.protocolVersions.map((served) => LEVELS[served]))
 }
+
+const LEVELS = { '3.1': 3, '3.1.1': 4, '5': 5 } as const
 
 export async function closeHandlers(chains: readonly Chain[]): Promise<void> {
   const closing = chains.flatMap(({ handlers, interceptors }) => [

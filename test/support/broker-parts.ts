@@ -1,3 +1,4 @@
+import { NO_PROPERTIES } from '../../src/broker/packets/properties.ts'
 import mqttPacket from 'mqtt-packet'
 import type { ClientSession } from '../../src/broker/client-session.ts'
 import { ConnectionSession } from '../../src/broker/connection-session.ts'
@@ -175,7 +176,9 @@ export class PartsClient {
       nowMs: Date.now(),
     })
     const packet = {
-      protocolVersion: 4,
+      protocolVersion: 4 as const,
+      properties: NO_PROPERTIES,
+      willProperties: NO_PROPERTIES,
       isBridge: false,
       clean,
       keepaliveSeconds: 0,
@@ -256,6 +259,7 @@ function partsHandler(parts: BrokerParts): PacketHandler {
     subscribe: unexpected,
     unsubscribe: unexpected,
     refused: unexpected,
+    disconnecting: unexpected,
     acknowledge: (connection, type, messageId) =>
       connection.clientSession!.outbox.acknowledge(type, messageId),
     failed: (_connection, error) => parts.failures.push(error),

@@ -1,4 +1,3 @@
-import mqttPacket from 'mqtt-packet'
 import type {
   InterceptedConnect,
   InterceptedControl,
@@ -8,11 +7,13 @@ import type {
 import type { DisconnectReason } from '../../hooks/types.ts'
 import { ConnectionSession } from '../connection-session.ts'
 import type { Connection, PacketHandler } from '../connection.ts'
-import { connackOf } from '../connecting.ts'
 import type { ConnectPacket } from '../packets/connect.ts'
+import type { ReasonPacket } from '../packets/ending.ts'
 import type { PublishInput } from '../packets/publish.ts'
+import { ReasonCode } from '../packets/reason.ts'
 import type { SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
-import { ConnackCode, PacketType, SUBACK_FAILURE } from '../packets/types.ts'
+import { PacketType } from '../packets/types.ts'
+import { reasonCodeOf } from '../reason-of.ts'
 import { whoOf, type Refusals } from '../refusals.ts'
 import { TUNNEL_ROOT } from '../topics.ts'
 import { endConnection } from './ending.ts'
@@ -38,7 +39,7 @@ export class InterceptedPackets implements PacketHandler {
     this.#refusals = refusals
   }
 
-  connect(connection: Connection, packet: ConnectPacket, bytes: Buffer): void {
+  connect(connection: Connection, packet: ConnectPacket): void {
     const { peer } = connection.transport
     connection.session = new ConnectionSession(packet.clientId, packet, peer, connection.acceptedAtMs)
     const { clientId, username, password, will, clean, protocolVersion, keepaliveSeconds: keepalive } = packet
@@ -47,15 +48,15 @@ export class InterceptedPackets implements PacketHandler {
     })
     this.#ask(connection, this.#interceptors.ask('before', connection.session, shown, 'up'), {
       go: (made) => {
-        if (made === shown) this.#broker.connect(connection, packet, bytes)
-        else this.#broker.connect(connection, rewritten(packet, made), engineBytes(made))
+        if (made === shown) this.#broker.connect(connection, packet)
+        else this.#broker.connect(connection, rewritten(packet, made))
       },
       dropped: (by) => this.#refuse(connection, `dropped by interceptor ${by}`),
     })
   }
 
   publish(connection: Connection, fields: PublishInput): void {
-    const { topic, payload, qos, retain, dup, messageId } = fields
+    const { topic, payload, qos, retain, dup, messageId, properties } = fields
     // Frames of tunnels, which have a router and rules of their own.
     if (topic.startsWith(TUNNEL_ROOT)) {
       this.#broker.publish(connection, fields)
@@ -63,47 +64,61 @@ export class InterceptedPackets implements PacketHandler {
     }
     const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
     this.#ask(connection, this.#before(connection, Object.freeze(shown)), {
-      go: (made) => this.#broker.publish(connection, { ...made, packet: NO_FRAME }),
-      dropped: (by) => this.#broker.publishDropped(connection, { ...shown, packet: NO_FRAME }, by),
+      go: (made) => this.#broker.publish(connection, { ...made, properties, packet: NO_FRAME }),
+      dropped: (by) => this.#broker.publishDropped(connection, { ...shown, properties, packet: NO_FRAME }, by),
     })
   }
 
-  subscribe(connection: Connection, { messageId, subscriptions }: SubscribePacket): void {
+  subscribe(connection: Connection, packet: SubscribePacket): void {
+    const { messageId, subscriptions } = packet
     const asked = subscriptions.map(({ filter, qos }) => Object.freeze({ topic: filter, qos }))
     const shown = Object.freeze({ cmd: 'subscribe' as const, messageId, subscriptions: Object.freeze(asked) })
     this.#ask(connection, this.#before(connection, shown), {
       go: (made) =>
         this.#broker.subscribe(connection, {
-          messageId,
-          subscriptions: made.subscriptions.map(({ topic, qos }) => ({ filter: topic, qos })),
+          ...packet,
+          subscriptions: made.subscriptions.map(({ topic, qos }, index) => ({
+            ...subscriptions[index]!,
+            filter: topic,
+            qos,
+          })),
         }),
       dropped: (by) => {
         for (const { topic } of asked) this.#note(connection, 'subscribe', topic, by)
         connection.sendSuback(
           messageId,
-          asked.map(() => SUBACK_FAILURE),
+          asked.map(() => ReasonCode.notAuthorized),
         )
       },
     })
   }
 
-  unsubscribe(connection: Connection, { messageId, filters }: UnsubscribePacket): void {
+  unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
+    const { messageId, filters } = packet
     const unsubscriptions = Object.freeze([...filters])
     const shown = Object.freeze({ cmd: 'unsubscribe' as const, messageId, unsubscriptions })
     this.#ask(connection, this.#both(connection, shown), {
-      go: (made) => this.#broker.unsubscribe(connection, { messageId, filters: [...made.unsubscriptions] }),
-      dropped: () => connection.sendAck(PacketType.unsuback, messageId), // [MQTT-3.10.4-5]
+      go: (made) => this.#broker.unsubscribe(connection, { ...packet, filters: [...made.unsubscriptions] }),
+      dropped: () =>
+        connection.sendUnsuback(
+          messageId,
+          filters.map(() => ReasonCode.success),
+        ), // [MQTT-3.10.4-5]
     })
   }
 
-  acknowledge(connection: Connection, type: PacketType, messageId: number): void {
+  acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void {
     this.#show(connection, { cmd: ACKS[type]!, messageId }, () =>
-      this.#broker.acknowledge(connection, type, messageId),
+      this.#broker.acknowledge(connection, type, messageId, reasonCode),
     )
   }
 
   release(connection: Connection, messageId: number): void {
     this.#show(connection, { cmd: 'pubrel', messageId }, () => this.#broker.release(connection, messageId))
+  }
+
+  disconnecting(connection: Connection, packet: ReasonPacket): void {
+    this.#broker.disconnecting(connection, packet)
   }
 
   control(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void {
@@ -164,11 +179,11 @@ export class InterceptedPackets implements PacketHandler {
       return
     }
     const { refuse, reason = '', handler } = ended.decision
-    connection.refuse(connackOf(refuse), refuse!, `${reason} (interceptor ${handler})`)
+    connection.refuse(reasonCodeOf(refuse), refuse!, `${reason} (interceptor ${handler})`)
   }
 
   #refuse(connection: Connection, detail: string): void {
-    connection.refuse(ConnackCode.notAuthorized, 'not-authorized', detail)
+    connection.refuse(ReasonCode.notAuthorized, 'not-authorized', detail)
   }
 
   #note(connection: Connection, point: 'subscribe', topic: string, handler: string): void {
@@ -196,15 +211,3 @@ function rewritten(
   return { ...packet, clientId, username, password: own, will: will && { ...will } }
 }
 
-/** What Aedes reads of a CONNECT; the rest it is told by us (engine.ts). */
-function engineBytes({ clientId, clean, protocolVersion }: InterceptedConnect): Buffer {
-  const isOld = protocolVersion === 3
-  return mqttPacket.generate({
-    cmd: 'connect',
-    protocolId: isOld ? 'MQIsdp' : 'MQTT',
-    protocolVersion: isOld ? 3 : 4,
-    clientId,
-    clean,
-    keepalive: 0,
-  })
-}

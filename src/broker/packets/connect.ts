@@ -1,17 +1,23 @@
 import type { Will } from '../../hooks/types.ts'
-import { malformed } from './fault.ts'
+import { malformed, protocolError } from './fault.ts'
+import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
 import { FieldReader } from './strings.ts'
+import type { ProtocolVersion } from './types.ts'
 
-/** What a CONNECT packet says (MQTT 3.1.1, 3.1), strictly checked. */
+/** What a CONNECT packet says (MQTT 3.1.1 and MQTT 5, 3.1), strictly checked. */
 export interface ConnectPacket {
-  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
-  readonly protocolVersion: number
-  /** It is a bridge: not sent what it has published itself, and RETAIN as it was published (docs/bridge.md). */
+  readonly protocolVersion: ProtocolVersion
+  /** It is a bridge: not sent what it has published itself, and RETAIN as it was published (docs/bridge.md). MQTT 5 has options for that. */
   readonly isBridge: boolean
+  /** Clean session; MQTT 5: clean start. */
   readonly clean: boolean
+  /** Empty before MQTT 5. */
+  readonly properties: Readonly<Properties>
   readonly keepaliveSeconds: number
   readonly clientId: string
   readonly will: Will | undefined
+  /** Of the will; empty before MQTT 5. */
+  readonly willProperties: Readonly<Properties>
   readonly username: string | undefined
   readonly password: Buffer | undefined
 }
@@ -35,8 +41,8 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   const protocol = fields.string('protocol name')
   const level = fields.byte('protocol level')
   if (protocol !== 'MQTT' && protocol !== 'MQIsdp') throw malformed('unknown protocol name') // [MQTT-3.1.2-1]
-  const protocolVersion = level & ~BRIDGE
-  if (protocolVersion !== (protocol === 'MQTT' ? 4 : 3)) return { unsupportedVersion: level }
+  const protocolVersion = versionOf(protocol, level)
+  if (protocolVersion === undefined) return { unsupportedVersion: level }
 
   const flags = fields.byte('connect flags')
   if (flags & 0x01) throw malformed('reserved connect flag is set') // [MQTT-3.1.2-3]
@@ -44,10 +50,16 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   const hasWill = (flags & WILL) !== 0
   if (!hasWill && (willQos !== 0 || flags & WILL_RETAIN)) throw malformed('will flags without a will') // [MQTT-3.1.2-11]
   if (willQos === 3) throw malformed('will QoS 3') // [MQTT-3.1.2-14]
-  if (flags & PASSWORD && !(flags & USERNAME)) throw malformed('password without a username') // [MQTT-3.1.2-22]
+  // [MQTT-3.1.2-22] MQTT 5 allows that.
+  if (protocolVersion < 5 && flags & PASSWORD && !(flags & USERNAME)) throw malformed('password without a username')
 
   const keepaliveSeconds = fields.uint16('keep alive')
+  const properties = protocolVersion < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.connect, 'CONNECT')
+  if (properties.authenticationData !== undefined && properties.authenticationMethod === undefined)
+    throw protocolError('authentication data without a method')
   const clientId = fields.string('client id')
+  const willProperties =
+    protocolVersion < 5 || !hasWill ? NO_PROPERTIES : decodeProperties(fields, Allowed.will, 'the will')
   const will = hasWill
     ? {
         topic: fields.string('will topic'),
@@ -62,6 +74,8 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   return {
     protocolVersion,
     isBridge: level !== protocolVersion,
+    properties,
+    willProperties,
     clean: (flags & CLEAN) !== 0,
     keepaliveSeconds,
     clientId,
@@ -69,4 +83,11 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
     username,
     password,
   }
+}
+
+function versionOf(protocol: string, level: number): ProtocolVersion | undefined {
+  if (protocol === 'MQTT' && level === 5) return 5
+  const version = level & ~BRIDGE
+  if (protocol === 'MQTT') return version === 4 ? 4 : undefined
+  return version === 3 ? 3 : undefined
 }

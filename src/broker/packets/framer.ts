@@ -134,6 +134,8 @@ function checkFirstByte(first: number): void {
     case PacketType.pubcomp:
     case PacketType.pingreq:
     case PacketType.disconnect:
+    // Of MQTT 5 alone: the connection knows.
+    case PacketType.auth:
       if (flags !== 0) throw malformed('reserved flags are not 0')
       return
     default:

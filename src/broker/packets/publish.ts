@@ -1,12 +1,17 @@
-import { malformed } from './fault.ts'
-import { decodeString } from './strings.ts'
+import { malformed, PacketFault, protocolError } from './fault.ts'
+import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import { ReasonCode } from './reason.ts'
+import { decodeString, FieldReader } from './strings.ts'
 
 /** A PUBLISH, as the broker takes it. */
 export type PublishInput = Readonly<
-  Pick<PublishFields, 'topic' | 'qos' | 'retain' | 'dup' | 'messageId' | 'payload' | 'packet'>
+  Pick<PublishFields, 'topic' | 'qos' | 'retain' | 'dup' | 'messageId' | 'payload' | 'packet' | 'properties'>
 >
 
-/** Fields of a PUBLISH (MQTT 3.1.1, 3.3). One object is used again and again: read it, do not keep it. */
+/**
+ * Fields of a PUBLISH (MQTT 3.1.1 and MQTT 5, 3.3), with the topic aliases of its connection. One object is used again
+ * and again: read it, do not keep it.
+ */
 export class PublishFields {
   topic = ''
   qos: 0 | 1 | 2 = 0
@@ -14,15 +19,26 @@ export class PublishFields {
   dup = false
   messageId = 0
   payload: Buffer = EMPTY
+  /** Without the topic alias, which is dealt with; {@link NO_PROPERTIES} before MQTT 5. */
+  properties: Readonly<Properties> = NO_PROPERTIES
+  readonly #isMqtt5: boolean
+  readonly #maxAliases: number
+  #aliases: Map<number, string> | undefined
   /** Publishers repeat their topic: the bytes of the last one spare its decoding. */
   #lastTopicBytes: Buffer = EMPTY
   #bytes: Buffer = EMPTY
   #start = 0
   #end = 0
 
-  /** The whole packet, to be sent on as it came. */
-  get packet(): Buffer {
-    return this.#bytes.subarray(this.#start, this.#end)
+  /** `maxTopicAliases`: what the CONNACK has said (MQTT 5). */
+  constructor(isMqtt5 = false, maxTopicAliases = 0) {
+    this.#isMqtt5 = isMqtt5
+    this.#maxAliases = maxTopicAliases
+  }
+
+  /** The whole packet of MQTT 3.1.1, to be sent on as it came; undefined: it is one of MQTT 5. */
+  get packet(): Buffer | undefined {
+    return this.#isMqtt5 ? undefined : this.#bytes.subarray(this.#start, this.#end)
   }
 
   /** @throws PeerError when malformed. */
@@ -37,15 +53,49 @@ export class PublishFields {
     let position = topicEnd
     if (this.qos > 0) position += 2
     if (position > end) throw malformed('topic reaches beyond the packet')
-    this.#readTopic(bytes, topicStart, topicEnd)
+    if (!this.#isMqtt5 || topicEnd > topicStart) this.#readTopic(bytes, topicStart, topicEnd)
     if (this.qos > 0) {
       this.messageId = (bytes[topicEnd]! << 8) | bytes[topicEnd + 1]!
       if (this.messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
     } else this.messageId = 0
+    if (this.#isMqtt5) position = this.#readProperties(bytes, position, end, topicEnd > topicStart)
     this.payload = bytes.subarray(position, end)
     this.#bytes = bytes
     this.#start = packetStart
     this.#end = end
+  }
+
+  /** Where the payload begins. */
+  #readProperties(bytes: Buffer, position: number, end: number, hasTopic: boolean): number {
+    // Most have none.
+    if (hasTopic && bytes[position] === 0 && position < end) {
+      this.properties = NO_PROPERTIES
+      return position + 1
+    }
+    const fields = new FieldReader(bytes, position, end)
+    const { topicAlias, ...properties } = decodeProperties(fields, Allowed.publish, 'PUBLISH')
+    this.properties = properties
+    if (topicAlias !== undefined) this.#useAlias(topicAlias, hasTopic)
+    else if (!hasTopic) throw protocolError('PUBLISH without a topic and without a topic alias') // MQTT 5, 3.3.2.1
+    return fields.position
+  }
+
+  /** MQTT 5, 3.3.2.3.4. */
+  #useAlias(alias: number, hasTopic: boolean): void {
+    if (alias === 0 || alias > this.#maxAliases) {
+      // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+      throw new PacketFault(ReasonCode.topicAliasInvalid, `topic alias ${alias}; at most ${this.#maxAliases} here`)
+    }
+    if (hasTopic) {
+      ;(this.#aliases ??= new Map()).set(alias, this.topic)
+      return
+    }
+    const topic = this.#aliases?.get(alias)
+    if (topic === undefined) throw protocolError(`topic alias ${alias} was not given a topic`)
+    if (topic !== this.topic) {
+      this.topic = topic
+      this.#lastTopicBytes = EMPTY
+    }
   }
 
   #readTopic(bytes: Buffer, start: number, end: number): void {

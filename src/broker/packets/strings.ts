@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { malformed } from './fault.ts'
 
 /**
- * A UTF-8 string of a packet (MQTT 3.1.1, 1.5.3), strictly: ill-formed UTF-8 (surrogates included)
+ * A UTF-8 string of a packet (MQTT 3.1.1, 1.5.3; MQTT 5, 1.5.4), strictly: ill-formed UTF-8 (surrogates included)
  * [MQTT-1.5.3-1] and U+0000 [MQTT-1.5.3-2] end the connection.
  */
 export function decodeString(bytes: Buffer, start: number, end: number, what: string): string {
@@ -47,6 +47,26 @@ export class FieldReader {
     const value = this.bytes.readUInt16BE(this.position)
     this.position += 2
     return value
+  }
+
+  uint32(what: string): number {
+    this.#need(4, what)
+    const value = this.bytes.readUInt32BE(this.position)
+    this.position += 4
+    return value
+  }
+
+  /** Variable byte integer, in as few bytes as it takes (MQTT 5, 1.5.5). [MQTT-1.5.5-1] */
+  varint(what: string): number {
+    let value = 0
+    for (let shift = 0; shift <= 21; shift += 7) {
+      const byte = this.byte(what)
+      value |= (byte & 0x7f) << shift
+      if (byte & 0x80) continue
+      if (byte === 0 && shift > 0) throw malformed(`${what} in more bytes than it takes`)
+      return value
+    }
+    throw malformed(`${what} of more than four bytes`)
   }
 
   binary(what: string): Buffer {

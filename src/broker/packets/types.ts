@@ -1,3 +1,6 @@
+/** Protocol levels (MQTT 3.1.1, 3.1.2.2): 3 is MQTT 3.1, 4 is 3.1.1. */
+export type ProtocolVersion = 3 | 4 | 5
+
 /** Control packet types: the high nibble of the first byte (MQTT 3.1.1, 2.2.1). */
 export const PacketType = {
   connect: 1,
@@ -14,6 +17,8 @@ export const PacketType = {
   pingreq: 12,
   pingresp: 13,
   disconnect: 14,
+  /** MQTT 5. */
+  auth: 15,
 } as const
 export type PacketType = (typeof PacketType)[keyof typeof PacketType]
 

@@ -5,6 +5,7 @@ import { Connection } from '../../../src/broker/connection.ts'
 import { EnginePersistence } from '../../../src/broker/engine-persistence.ts'
 import { Engine } from '../../../src/broker/engine.ts'
 import { ConnackCode } from '../../../src/broker/packets/types.ts'
+import { ReasonCode } from '../../../src/broker/packets/reason.ts'
 import { BrokerParts, connectionLimits, openProfile } from '../../support/broker-parts.ts'
 import { FakeTransport } from '../../support/fake-transport.ts'
 import { connectPacket, disconnect, pingreq, publishPacket, type ConnectFields } from '../../support/wire.ts'
@@ -18,8 +19,8 @@ let engine: Engine
 let aedes: Aedes & { clients: Record<string, Client & { subscriptions: object }> }
 /** What happened, in order. */
 let events: string[]
-let authenticate: (connection: Connection) => Promise<ConnackCode | undefined>
-let attach: (connection: Connection) => Promise<ConnackCode | undefined>
+let authenticate: (connection: Connection) => Promise<ReasonCode | undefined>
+let attach: (connection: Connection) => Promise<ReasonCode | undefined>
 
 beforeEach(async () => {
   parts = await BrokerParts.open()
@@ -63,16 +64,17 @@ class EngineClient {
   constructor() {
     this.connection = new Connection(this.transport, openProfile, {
       handler: {
-        connect: (connection, packet, bytes) => {
+        connect: (connection, packet) => {
           const { peer } = this.transport
           connection.session = new ConnectionSession(packet.clientId, packet, peer, Date.now())
-          engine.handle(connection, bytes)
+          engine.handle(connection)
         },
         publish: (_connection, fields) => events.push(`publish ${fields.topic}`),
         acknowledge: () => {},
         release: () => {},
         subscribe: () => {},
         unsubscribe: () => {},
+        disconnecting: () => {},
         refused: (_connection, reason) => events.push(`refused ${reason}`),
         gone: (connection, reason) => {
           events.push(`gone ${connection.clientId} ${reason.kind}`)
@@ -156,15 +158,15 @@ describe('CONNECT', () => {
   })
 
   it.each([
-    ['authenticate', ConnackCode.identifierRejected],
-    ['authenticate', ConnackCode.unavailable],
-    ['authenticate', ConnackCode.badCredentials],
-    ['authenticate', ConnackCode.notAuthorized],
-    ['attach', ConnackCode.unavailable],
-    ['attach', ConnackCode.notAuthorized],
-  ] as const)('refused by %s is answered with CONNACK %i, and closed', async (step, code) => {
-    if (step === 'authenticate') authenticate = () => Promise.resolve(code)
-    else attach = () => Promise.resolve(code)
+    ['authenticate', ConnackCode.identifierRejected, ReasonCode.clientIdentifierNotValid],
+    ['authenticate', ConnackCode.unavailable, ReasonCode.serverUnavailable],
+    ['authenticate', ConnackCode.badCredentials, ReasonCode.badUserNameOrPassword],
+    ['authenticate', ConnackCode.notAuthorized, ReasonCode.notAuthorized],
+    ['attach', ConnackCode.unavailable, ReasonCode.serverUnavailable],
+    ['attach', ConnackCode.notAuthorized, ReasonCode.notAuthorized],
+  ] as const)('refused by %s is answered with CONNACK %i, and closed', async (step, code, reason) => {
+    if (step === 'authenticate') authenticate = () => Promise.resolve(reason)
+    else attach = () => Promise.resolve(reason)
     const client = await connect({ will })
     expect(client.answers()).toEqual([`connack ${code}`])
     expect(client.transport.isEnded).toBe(true)

@@ -1,0 +1,256 @@
+import { malformed, protocolError } from './fault.ts'
+import { FieldReader } from './strings.ts'
+import type { UserProperties } from '../../hooks/types.ts'
+
+/** Every property of MQTT 5 by name (2.2.2.2). Of all but user properties and subscription identifiers there is one. */
+export interface Properties {
+  payloadFormatIndicator?: 0 | 1
+  /** Seconds. */
+  messageExpiryInterval?: number
+  contentType?: string
+  responseTopic?: string
+  correlationData?: Buffer
+  /** In a PUBLISH to a client there may be several. */
+  subscriptionIdentifiers?: number[]
+  /** Seconds; 0xffffffff: never. */
+  sessionExpiryInterval?: number
+  assignedClientIdentifier?: string
+  /** Seconds. */
+  serverKeepAlive?: number
+  authenticationMethod?: string
+  authenticationData?: Buffer
+  requestProblemInformation?: 0 | 1
+  /** Seconds. */
+  willDelayInterval?: number
+  requestResponseInformation?: 0 | 1
+  responseInformation?: string
+  serverReference?: string
+  reasonString?: string
+  receiveMaximum?: number
+  topicAliasMaximum?: number
+  topicAlias?: number
+  maximumQos?: 0 | 1
+  retainAvailable?: 0 | 1
+  userProperties?: UserProperties
+  /** Bytes. */
+  maximumPacketSize?: number
+  wildcardSubscriptionAvailable?: 0 | 1
+  subscriptionIdentifierAvailable?: 0 | 1
+  sharedSubscriptionAvailable?: 0 | 1
+}
+
+type Type = 'bit' | 'uint16' | 'uint32' | 'varint' | 'string' | 'binary' | 'pair'
+type Name = keyof Properties
+
+interface Kind {
+  readonly id: number
+  readonly name: Name
+  readonly type: Type
+  /** 0 is a protocol error. */
+  readonly isPositive?: true
+  /** May come more than once, in these packets. */
+  readonly isList?: true
+}
+
+const KINDS: readonly Kind[] = [
+  { id: 0x01, name: 'payloadFormatIndicator', type: 'bit' },
+  { id: 0x02, name: 'messageExpiryInterval', type: 'uint32' },
+  { id: 0x03, name: 'contentType', type: 'string' },
+  { id: 0x08, name: 'responseTopic', type: 'string' },
+  { id: 0x09, name: 'correlationData', type: 'binary' },
+  { id: 0x0b, name: 'subscriptionIdentifiers', type: 'varint', isPositive: true, isList: true },
+  { id: 0x11, name: 'sessionExpiryInterval', type: 'uint32' },
+  { id: 0x12, name: 'assignedClientIdentifier', type: 'string' },
+  { id: 0x13, name: 'serverKeepAlive', type: 'uint16' },
+  { id: 0x15, name: 'authenticationMethod', type: 'string' },
+  { id: 0x16, name: 'authenticationData', type: 'binary' },
+  { id: 0x17, name: 'requestProblemInformation', type: 'bit' },
+  { id: 0x18, name: 'willDelayInterval', type: 'uint32' },
+  { id: 0x19, name: 'requestResponseInformation', type: 'bit' },
+  { id: 0x1a, name: 'responseInformation', type: 'string' },
+  { id: 0x1c, name: 'serverReference', type: 'string' },
+  { id: 0x1f, name: 'reasonString', type: 'string' },
+  { id: 0x21, name: 'receiveMaximum', type: 'uint16', isPositive: true },
+  { id: 0x22, name: 'topicAliasMaximum', type: 'uint16' },
+  { id: 0x23, name: 'topicAlias', type: 'uint16' },
+  { id: 0x24, name: 'maximumQos', type: 'bit' },
+  { id: 0x25, name: 'retainAvailable', type: 'bit' },
+  { id: 0x26, name: 'userProperties', type: 'pair', isList: true },
+  { id: 0x27, name: 'maximumPacketSize', type: 'uint32', isPositive: true },
+  { id: 0x28, name: 'wildcardSubscriptionAvailable', type: 'bit' },
+  { id: 0x29, name: 'subscriptionIdentifierAvailable', type: 'bit' },
+  { id: 0x2a, name: 'sharedSubscriptionAvailable', type: 'bit' },
+]
+const KIND_OF_ID: readonly (Kind | undefined)[] = Array.from({ length: 0x2b }, (_, id) =>
+  KINDS.find((kind) => kind.id === id),
+)
+
+/** What may be in each packet from a client (MQTT 5, table 2-4). */
+export const Allowed = {
+  connect: names(
+    'sessionExpiryInterval',
+    'authenticationMethod',
+    'authenticationData',
+    'requestProblemInformation',
+    'requestResponseInformation',
+    'receiveMaximum',
+    'topicAliasMaximum',
+    'userProperties',
+    'maximumPacketSize',
+  ),
+  will: names(
+    'payloadFormatIndicator',
+    'messageExpiryInterval',
+    'contentType',
+    'responseTopic',
+    'correlationData',
+    'willDelayInterval',
+    'userProperties',
+  ),
+  publish: names(
+    'payloadFormatIndicator',
+    'messageExpiryInterval',
+    'contentType',
+    'responseTopic',
+    'correlationData',
+    'topicAlias',
+    'userProperties',
+  ),
+  acknowledgement: names('reasonString', 'userProperties'),
+  subscribe: names('subscriptionIdentifiers', 'userProperties'),
+  unsubscribe: names('userProperties'),
+  disconnect: names('sessionExpiryInterval', 'reasonString', 'userProperties'),
+  auth: names('authenticationMethod', 'authenticationData', 'reasonString', 'userProperties'),
+} as const
+
+function names(...all: Name[]): ReadonlySet<Name> {
+  return new Set(all)
+}
+
+/** Of a packet without properties. */
+export const NO_PROPERTIES: Readonly<Properties> = Object.freeze({})
+
+/**
+ * The properties at the reader's position, and the reader behind them.
+ * @throws PacketFault: an unknown identifier or a value that is none [MQTT-4.13.1-1]; one that may not be in this packet, one too often, 0 where that is not allowed.
+ */
+export function decodeProperties(
+  fields: FieldReader,
+  allowed: ReadonlySet<Name>,
+  packet: string,
+): Readonly<Properties> {
+  const length = fields.varint('property length')
+  if (length === 0) return NO_PROPERTIES
+  if (length > fields.end - fields.position) throw malformed(`properties of ${packet} reach beyond the packet`)
+  const reader = new FieldReader(fields.bytes, fields.position, fields.position + length)
+  fields.position += length
+  const properties: Properties = {}
+  while (!reader.atEnd) {
+    const id = reader.varint('property identifier')
+    const kind = KIND_OF_ID[id]
+    if (kind === undefined) throw malformed(`property 0x${id.toString(16)} is unknown`)
+    const { name } = kind
+    if (!allowed.has(name)) throw protocolError(`${name} in ${packet}`)
+    // [MQTT-3.8.2.1.2]: one subscription identifier in a SUBSCRIBE.
+    if (name in properties && name !== 'userProperties') throw protocolError(`${name} twice in ${packet}`)
+    const value = readValue(reader, kind)
+    if (kind.isPositive === true && value === 0) throw protocolError(`${name} is 0`)
+    if (name === 'userProperties') {
+      ;((properties.userProperties ??= []) as (readonly [string, string])[]).push(value as [string, string])
+    } else if (name === 'subscriptionIdentifiers') properties.subscriptionIdentifiers = [value as number]
+    else Object.assign(properties, { [name]: value })
+  }
+  return properties
+}
+
+function readValue(reader: FieldReader, { name, type }: Kind): number | string | Buffer | [string, string] {
+  switch (type) {
+    case 'bit': {
+      const value = reader.byte(name)
+      if (value > 1) throw protocolError(`${name} is neither 0 nor 1`)
+      return value
+    }
+    case 'uint16':
+      return reader.uint16(name)
+    case 'uint32':
+      return reader.uint32(name)
+    case 'varint':
+      return reader.varint(name)
+    case 'string':
+      return reader.string(name)
+    case 'binary':
+      // The chunk of the network that it lies in is not kept alive.
+      return Buffer.from(reader.binary(name))
+    case 'pair':
+      return [reader.string('name of a user property'), reader.string('value of a user property')]
+  }
+}
+
+/** With their length in front; one byte 0 for none. What is undefined is left out. */
+export function encodeProperties(properties: Readonly<Properties> | undefined): Buffer {
+  if (properties === undefined) return NOTHING
+  const parts: Buffer[] = []
+  let length = 0
+  const add = (part: Buffer): void => {
+    parts.push(part)
+    length += part.length
+  }
+  for (const kind of KINDS) {
+    const value = properties[kind.name]
+    if (value === undefined) continue
+    if (kind.name === 'userProperties') for (const pair of properties.userProperties!) add(encodePair(pair))
+    else if (kind.isList) for (const one of value as number[]) add(encodeOne(kind, one))
+    else add(encodeOne(kind, value as number | string | Buffer))
+  }
+  if (length === 0) return NOTHING
+  return Buffer.concat([encodeVarint(length), ...parts])
+}
+
+const NOTHING = Buffer.of(0)
+const USER_PROPERTY = 0x26
+
+function encodePair([name, value]: readonly [string, string]): Buffer {
+  return Buffer.concat([Buffer.of(USER_PROPERTY), encodeText(name), encodeText(value)])
+}
+
+function encodeText(text: string): Buffer {
+  return encodeBinary(Buffer.from(text))
+}
+
+function encodeBinary(bytes: Buffer): Buffer {
+  if (bytes.length > 65_535) throw new RangeError('a field of a packet takes 65,535 bytes at most')
+  const field = Buffer.allocUnsafe(2 + bytes.length)
+  field.writeUInt16BE(bytes.length, 0)
+  field.set(bytes, 2)
+  return field
+}
+
+function encodeOne({ id, type }: Kind, value: number | string | Buffer): Buffer {
+  if (typeof value === 'string') return Buffer.concat([Buffer.of(id), encodeText(value)])
+  if (typeof value !== 'number') return Buffer.concat([Buffer.of(id), encodeBinary(value)])
+  switch (type) {
+    case 'uint16':
+      return Buffer.of(id, value >> 8, value & 0xff)
+    case 'uint32': {
+      const field = Buffer.allocUnsafe(5)
+      field[0] = id
+      field.writeUInt32BE(value, 1)
+      return field
+    }
+    case 'varint':
+      return Buffer.concat([Buffer.of(id), encodeVarint(value)])
+    default:
+      return Buffer.of(id, value)
+  }
+}
+
+/** Variable byte integer (MQTT 5, 1.5.5). */
+export function encodeVarint(value: number): Buffer {
+  const bytes: number[] = []
+  do {
+    const rest = value >>> 7
+    bytes.push((value & 0x7f) | (rest > 0 ? 0x80 : 0))
+    value = rest
+  } while (value > 0)
+  return Buffer.from(bytes)
+}

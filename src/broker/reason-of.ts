@@ -1,0 +1,62 @@
+import { RefuseReason, type DisconnectReason } from '../hooks/types.ts'
+import { ConnackCode, type ProtocolVersion } from './packets/types.ts'
+import { ReasonCode } from './packets/reason.ts'
+
+/** What the broker says in a DISCONNECT (MQTT 5, 3.14.2.1); undefined: nothing, as the client has ended it, or is not there. */
+export function disconnectCode({ kind, reasonCode }: DisconnectReason): ReasonCode | undefined {
+  if (kind === 'client' || kind === 'lost') return undefined
+  return (reasonCode as ReasonCode | undefined) ?? CODES[kind]
+}
+
+const CODES: Readonly<Record<Exclude<DisconnectReason['kind'], 'client' | 'lost'>, ReasonCode>> = {
+  refused: ReasonCode.notAuthorized,
+  keepalive: ReasonCode.keepAliveTimeout,
+  protocol: ReasonCode.protocolError,
+  'taken-over': ReasonCode.sessionTakenOver,
+  revoked: ReasonCode.notAuthorized,
+  limit: ReasonCode.quotaExceeded,
+  kicked: ReasonCode.administrativeAction,
+  shutdown: ReasonCode.serverShuttingDown,
+  error: ReasonCode.unspecifiedError,
+}
+
+/** A refusal of a CONNECT, as clients before MQTT 5 know it (MQTT 3.1.1, 3.2.2.3). */
+export function connackCodeOf(code: ReasonCode): ConnackCode {
+  switch (code) {
+    case ReasonCode.success:
+      return ConnackCode.accepted
+    case ReasonCode.unsupportedProtocolVersion:
+      return ConnackCode.unacceptableProtocol
+    case ReasonCode.clientIdentifierNotValid:
+      return ConnackCode.identifierRejected
+    case ReasonCode.badUserNameOrPassword:
+      return ConnackCode.badCredentials
+    case ReasonCode.serverUnavailable:
+    case ReasonCode.serverBusy:
+    case ReasonCode.quotaExceeded:
+    case ReasonCode.connectionRateExceeded:
+    case ReasonCode.useAnotherServer:
+    case ReasonCode.serverMoved:
+    case ReasonCode.unspecifiedError:
+      return ConnackCode.unavailable
+    default:
+      return ConnackCode.notAuthorized
+  }
+}
+
+/** In a SUBACK: the granted QoS, or a failure, of which MQTT 3.1.1 knows one (3.9.3). */
+export function subackCodeOf(code: number, version: ProtocolVersion): number {
+  return version < 5 && code > 0x80 ? 0x80 : code
+}
+
+const CODE_OF: Record<RefuseReason, ReasonCode> = {
+  [RefuseReason.identifierRejected]: ReasonCode.clientIdentifierNotValid,
+  [RefuseReason.unavailable]: ReasonCode.serverUnavailable,
+  [RefuseReason.badCredentials]: ReasonCode.badUserNameOrPassword,
+  [RefuseReason.notAuthorized]: ReasonCode.notAuthorized,
+}
+
+/** Of a refusal; for devices, what is not said is that they may not. */
+export function reasonCodeOf(reason: RefuseReason = RefuseReason.notAuthorized): ReasonCode {
+  return CODE_OF[reason]
+}
