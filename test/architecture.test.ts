@@ -125,6 +125,7 @@ const allowed: Record<string, readonly string[]> = {
     'hooks/types.ts',
     'store/contract.ts',
     'store/codec.ts',
+    'store/properties.ts',
     'store/session-id.ts',
     'store/redis/',
     'config/',

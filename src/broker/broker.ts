@@ -419,6 +419,7 @@ export class Broker implements InterceptedBroker {
             found.publisher,
             found.publishedAtMs,
             found.expiresAtMs,
+            found.properties,
           ),
       )
     const sys = this.#sysRetained(filter)

@@ -151,7 +151,7 @@ export class ClientSession {
         : isMqtt5
           ? message.plainWire5(qos > 0)
           : message.wire(qos > 0)
-    const retain = message.retain || (message.properties !== undefined && connection.isBridge)
+    const retain = message.retain || (connection.isBridge && message.wasRetained)
     const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
     connection.outbound.writePublish(wire, first, messageId)
     this.#context.counters.messagesOut[qos]++

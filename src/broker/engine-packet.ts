@@ -17,8 +17,6 @@ export interface EnginePacket {
 
 /** What Aedes keeps of a packet that it queues; the rest belongs to one connection. */
 const QUEUED_FIELDS = ['brokerId', 'brokerCounter', 'clientId', 'nl', 'properties', 'messageExpiry'] as const
-/** Mark of a payload that was given as text, and is given back as text. */
-const TEXT = 'text'
 
 /** A packet to be queued. On its way out it has no packet identifier yet: each receiver has its own. */
 export function toQueuedMessage(packet: EnginePacket, messageId?: number): StoredMessage {
@@ -46,17 +44,16 @@ function toMessage(packet: EnginePacket, fields: Record<string, unknown>): Store
     publisher: typeof publisher === 'string' ? publisher : '',
     publishedAtMs: Date.now(),
     expiresAtMs: typeof expiry === 'number' ? expiry : 0,
-    properties: typeof payload === 'string' ? { packet: fields, [TEXT]: true } : { packet: fields },
+    properties: typeof payload === 'string' ? { packet: fields, text: true } : { packet: fields },
   }
 }
 
 /** The packet that a stored message was made of; of a message of ours, what a packet says of it. */
 export function toPacket({ topic, payload, qos, retain, properties }: StoredMessage): EnginePacket {
-  const fields = properties?.['packet']
   return {
-    ...(typeof fields === 'object' ? fields : { cmd: 'publish' }),
+    ...(properties?.packet ?? { cmd: 'publish' }),
     topic,
-    payload: properties?.[TEXT] === true ? payload.toString() : payload,
+    payload: properties?.text === true ? payload.toString() : payload,
     qos,
     retain,
   }

@@ -4,7 +4,7 @@ import type { Log } from '../log.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Dispatcher } from './dispatch.ts'
-import { Message } from './message.ts'
+import { keptProperties, Message } from './message.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { reservedNamespace, topicFilterFault, topicNameFault, type TopicLimits } from './topics.ts'
 
@@ -62,8 +62,8 @@ export class LocalClient {
       return Promise.reject(new TunnelMQError(ErrorCode.usage, text))
     }
     const payload = Buffer.from(request.payload)
-    const wasRetained = retain && this.#dispatcher.keepsRetain
-    const message = new Message(topic, payload, qos, false, '', Date.now(), 0, wasRetained)
+    const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
+    const message = new Message(topic, payload, qos, false, '', Date.now(), 0, properties)
     return new Promise((resolve, reject) => {
       const safe = this.#dispatcher.dispatch(message, { retain }, (error) => {
         if (error === undefined) resolve()
@@ -82,9 +82,9 @@ export class LocalClient {
     const topic = addMountpoint(request.topic, mountpoint)
     const fault = this.#fault(topic)
     if (fault !== undefined) return fault
-    const wasRetained = retain && this.#dispatcher.keepsRetain
+    const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
     const session = sessionIdOf(publisher, mountpoint)
-    const message = new Message(topic, payload, qos, false, session, Date.now(), expiresAtMs, wasRetained)
+    const message = new Message(topic, payload, qos, false, session, Date.now(), expiresAtMs, properties)
     if (this.#dispatcher.dispatch(message, { retain }, done)) done(undefined)
     return undefined
   }

@@ -1,5 +1,5 @@
-import type { QoS } from '../hooks/types.ts'
-import type { StoredMessage } from '../store/contract.ts'
+import type { MessageProperties, QoS } from '../hooks/types.ts'
+import type { StoredMessage, StoredProperties } from '../store/contract.ts'
 import { lengthBytes, writeHeader } from './packets/encode.ts'
 import { PacketType } from './packets/types.ts'
 
@@ -14,7 +14,16 @@ export interface PublishWire {
   readonly payload: Buffer | undefined
 }
 
-const WAS_RETAINED: Record<string, unknown> = Object.freeze({ retain: true })
+const WAS_RETAINED: StoredProperties = Object.freeze({ retain: true })
+
+/** Of a message that comes in. `wasRetained`: with RETAIN, and somebody wants to know. Undefined: nothing is kept. */
+export function keptProperties(
+  wasRetained: boolean,
+  properties?: MessageProperties,
+): StoredProperties | undefined {
+  if (properties === undefined) return wasRetained ? WAS_RETAINED : undefined
+  return wasRetained ? { ...properties, retain: true } : properties
+}
 
 /** A message on its way through the broker. Serialised once for each QoS, however many receive it. */
 export class Message implements StoredMessage {
@@ -25,8 +34,7 @@ export class Message implements StoredMessage {
   readonly publisher: string
   readonly publishedAtMs: number
   readonly expiresAtMs: number
-  /** Set when it was published with RETAIN, and somebody wants to know. */
-  readonly properties?: Record<string, unknown>
+  readonly properties?: StoredProperties
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
   /** MQTT 5. */
@@ -41,7 +49,7 @@ export class Message implements StoredMessage {
     publisher: string,
     publishedAtMs: number,
     expiresAtMs: number,
-    wasRetained = false,
+    properties?: StoredProperties,
   ) {
     this.topic = topic
     this.payload = payload
@@ -50,7 +58,7 @@ export class Message implements StoredMessage {
     this.publisher = publisher
     this.publishedAtMs = publishedAtMs
     this.expiresAtMs = expiresAtMs
-    if (wasRetained) this.properties = WAS_RETAINED
+    if (properties !== undefined) this.properties = properties
   }
 
   static from(stored: StoredMessage): Message {
@@ -63,13 +71,13 @@ export class Message implements StoredMessage {
       stored.publisher,
       stored.publishedAtMs,
       stored.expiresAtMs,
-      stored.properties !== undefined && stored.properties['retain'] === true,
+      stored.properties,
     )
   }
 
   /** RETAIN as its publisher has set it, for those who ask for that: `retain` is 0 for all who had subscribed before. */
   get wasRetained(): boolean {
-    return this.properties !== undefined
+    return this.properties?.retain === true
   }
 
   /** With or without room for a packet identifier; flags are set by whoever writes it. */

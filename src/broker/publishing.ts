@@ -11,7 +11,7 @@ import type { Span, Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { ending, type Dispatcher, type DispatchDone } from './dispatch.ts'
-import { Message } from './message.ts'
+import { keptProperties, Message } from './message.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
 import { malformed } from './packets/fault.ts'
@@ -289,7 +289,7 @@ export class Publishing {
       session.id,
       nowMs,
       this.#options.messageExpiryMs === 0 ? 0 : nowMs + this.#options.messageExpiryMs,
-      request.retain && this.#dispatcher.keepsRetain,
+      keptProperties(request.retain && this.#dispatcher.keepsRetain),
     )
     if (qos === 0) {
       const stored: DispatchDone = (error) => {

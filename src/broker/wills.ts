@@ -2,7 +2,7 @@ import type { Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredMessage, StoredWill } from '../store/contract.ts'
 import type { Dispatcher } from './dispatch.ts'
-import { Message } from './message.ts'
+import { keptProperties, Message } from './message.ts'
 import type { Sessions } from './sessions.ts'
 
 /** Publishes wills: in one write with their removal, so that each is published once. */
@@ -23,8 +23,8 @@ export class Wills {
   /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
   publish(clientId: string, will: Will, willClaim?: number): Promise<void> {
     const { topic, payload, qos, retain } = will
-    const wasRetained = retain && this.#dispatcher.keepsRetain
-    const message = new Message(topic, payload, qos, false, clientId, Date.now(), 0, wasRetained)
+    const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
+    const message = new Message(topic, payload, qos, false, clientId, Date.now(), 0, properties)
     return new Promise((resolve) => {
       const done = (error: Error | undefined): void => {
         if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import type { StoredMessage } from '../store/contract.ts'
+import type { StoredMessage, StoredProperties } from '../store/contract.ts'
+import { decodeStoredProperties } from '../store/properties.ts'
 import {
   BLOB_HEAD_BYTES,
   MESSAGE_HEAD_BYTES,
@@ -84,13 +85,14 @@ export function createBlobReader(sink: BlobSink): BlobReader {
     return memo.read(blob, from, to)
   }
 
-  const readProperties = (): Record<string, unknown> | undefined => {
+  const readProperties = (): StoredProperties | undefined => {
     const from = at + 4
     if (from > end) return undefined
     const to = from + blob.readUInt32BE(at)
     if (to > end) return undefined
     at = to
-    return parseObject(blob.subarray(from, to))
+    const json = blob.subarray(from, to)
+    return isUtf8(json) ? decodeStoredProperties(json.toString()) : undefined
   }
 
   const readMessage = (isForGroup: boolean): boolean => {
@@ -170,15 +172,4 @@ export function countRecords(blob: Buffer): number {
   for (let at = BLOB_HEAD_BYTES; at + RECORD_HEAD_BYTES <= blob.length; count++)
     at += RECORD_HEAD_BYTES + blob.readUInt32BE(at + 1)
   return count
-}
-
-function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
-  if (!isUtf8(bytes)) return undefined
-  try {
-    const value: unknown = JSON.parse(bytes.toString())
-    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
-    return isObject ? (value as Record<string, unknown>) : undefined
-  } catch {
-    return undefined
-  }
 }

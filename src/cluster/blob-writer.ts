@@ -1,4 +1,5 @@
 import type { StoredMessage } from '../store/contract.ts'
+import { encodeStoredProperties } from '../store/properties.ts'
 import {
   BLOB_HEAD_BYTES,
   MAX_TEXT_BYTES,
@@ -80,7 +81,7 @@ export function createBlobWriter(
 
   return {
     message(message, group) {
-      const properties = message.properties === undefined ? undefined : JSON.stringify(message.properties)
+      const properties = message.properties && encodeStoredProperties(message.properties)
       if (!fits(message.topic) || !fits(message.publisher) || !fits(group ?? '')) return undefined
       // UTF-8 needs at most three bytes a unit of a JavaScript string.
       const textBytes = 3 * (message.topic.length + message.publisher.length + (group?.length ?? 0))

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { QoS } from '../hooks/types.ts'
-import type { QueueEntry, StoredMessage, StoredSubscription } from './contract.ts'
+import type { QueueEntry, StoredMessage, StoredProperties, StoredSubscription } from './contract.ts'
+import { decodeStoredProperties, encodeStoredProperties } from './properties.ts'
 
 /**
  * Values at rest, in LevelDB and in Redis. Each begins with a version byte. Decoders are strict: they give undefined for
@@ -21,7 +22,7 @@ const RETAIN_FLAG = 0x04
 const PROPERTIES_FLAG = 0x08
 
 export function encodeMessage(message: StoredMessage, headBytes = 0): Buffer {
-  const properties = message.properties === undefined ? undefined : JSON.stringify(message.properties)
+  const properties = message.properties && encodeStoredProperties(message.properties)
   const texts = [message.topic, message.publisher]
   if (properties !== undefined) texts.push(properties)
   let length = headBytes + MESSAGE_HEAD_BYTES + message.payload.length
@@ -55,10 +56,10 @@ export function decodeMessage(value: Buffer, from = 0): StoredMessage | undefine
   const publisher = topic && decodeText(value, topic.end)
   if (publisher === undefined) return undefined
   let end = publisher.end
-  let properties: Record<string, unknown> | undefined
+  let properties: StoredProperties | undefined
   if ((flags & PROPERTIES_FLAG) !== 0) {
     const json = decodeText(value, end)
-    properties = json && parseObject(json.text)
+    properties = json && decodeStoredProperties(json.text)
     if (json === undefined || properties === undefined) return undefined
     end = json.end
   }

@@ -1,6 +1,18 @@
-import type { QoS } from '../hooks/types.ts'
+import type { MessageProperties, QoS } from '../hooks/types.ts'
 
-/** A message at rest. `properties` is kept for MQTT 5. */
+/** What is kept of a message beside its fields; src/store/properties.ts encodes it. */
+export interface StoredProperties extends MessageProperties {
+  /** It was published with RETAIN; only where somebody wants to know. */
+  readonly retain?: true
+  /** Of a retained message for a new subscription: the identifier of that one. */
+  readonly subscriptionIdentifiers?: readonly number[]
+  /** A packet as Aedes hands it to its persistence, without what the message has of it: JSON. */
+  readonly packet?: Readonly<Record<string, unknown>>
+  /** The payload of `packet` is text. */
+  readonly text?: true
+}
+
+/** A message at rest. */
 export interface StoredMessage {
   readonly topic: string
   readonly payload: Buffer
@@ -11,7 +23,7 @@ export interface StoredMessage {
   readonly publishedAtMs: number
   /** Unix time in ms after which it is not delivered any more; 0: never. */
   readonly expiresAtMs: number
-  readonly properties?: Record<string, unknown>
+  readonly properties?: StoredProperties
 }
 
 export interface StoredSubscription {

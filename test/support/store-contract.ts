@@ -79,7 +79,17 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
         const target = await session()
         const rich = message('a', 'x', {
           expiresAtMs: 2_000_000,
-          properties: { contentType: 'text/plain', userProperties: { a: ['ü', '2'] } },
+          properties: {
+            payloadFormatIndicator: 1,
+            contentType: 'text/plain',
+            responseTopic: 'answers/ü',
+            correlationData: Buffer.from([0, 255, 1]),
+            userProperties: [
+              ['a', 'ü'],
+              ['b', ''],
+              ['a', '2'],
+            ],
+          },
         })
         await publish(store, { message: rich, targets: to(target) })
         expect((await wholeQueue(store, target))[0]?.message).toEqual(rich)

@@ -173,7 +173,7 @@ export class Downward {
   #shown(message: Message, messageId: number, dup: boolean, qos = message.qos): InterceptedPublish {
     const { isBridge, profile } = this.#connection
     const topic = stripMountpoint(message.topic, profile.mountpoint)
-    const retain = message.retain || (message.properties !== undefined && isBridge)
+    const retain = message.retain || (isBridge && message.wasRetained)
     return Object.freeze({ cmd: 'publish', topic, payload: message.payload, qos, retain, dup, messageId })
   }
 
@@ -232,9 +232,9 @@ export class Downward {
   }
 
   #messageOf(message: Message, { topic, payload, retain }: InterceptedPublish): Message {
-    const { qos, publisher, publishedAtMs, expiresAtMs } = message
+    const { qos, publisher, publishedAtMs, expiresAtMs, properties } = message
     const full = addMountpoint(topic, this.#connection.profile.mountpoint)
-    return new Message(full, payload, qos, retain, publisher, publishedAtMs, expiresAtMs)
+    return new Message(full, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, properties)
   }
 
   /** Not within the broker's own work, which may be a fan-out to many. */

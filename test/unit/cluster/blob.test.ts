@@ -62,7 +62,14 @@ const record: fc.Arbitrary<Given> = fc.oneof(
         publisher: text,
         publishedAtMs: time,
         expiresAtMs: time,
-        properties: fc.option(fc.constant({ contentType: 'x', nested: { a: [1] } }), { nil: undefined }),
+        properties: fc.option(
+          fc.constant({
+            contentType: 'x',
+            correlationData: Buffer.of(0, 255),
+            userProperties: [['a', 'ü']] as const,
+          }),
+          { nil: undefined },
+        ),
       })
       .map(({ properties, ...rest }) => ({
         ...rest,

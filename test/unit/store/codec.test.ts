@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { QoS } from '../../../src/hooks/types.ts'
-import type { StoredMessage } from '../../../src/store/contract.ts'
+import type { StoredMessage, StoredProperties } from '../../../src/store/contract.ts'
 import {
   decodeEntry,
   decodeMessage,
@@ -17,6 +17,23 @@ import { SessionHandle } from '../../../src/store/session-index.ts'
 import { message } from '../../support/store-fixtures.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 30 })
+const anyProperties: fc.Arbitrary<StoredProperties> = fc.record(
+  {
+    payloadFormatIndicator: fc.constantFrom<0 | 1>(0, 1),
+    contentType: text.filter((value) => !value.includes('\0')),
+    responseTopic: fc.constantFrom('a', 'answers/ü'),
+    correlationData: fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)),
+    userProperties: fc.array(fc.tuple(fc.constantFrom('a', '__proto__', ''), fc.constantFrom('', 'ü'))),
+    retain: fc.constant<true>(true),
+    subscriptionIdentifiers: fc.array(fc.integer({ min: 1, max: 268_435_455 })),
+    packet: fc.dictionary(
+      text.filter((key) => key !== '__proto__'),
+      fc.oneof(text, fc.integer(), fc.array(text)),
+    ),
+    text: fc.constant<true>(true),
+  },
+  { requiredKeys: [] },
+)
 const anyMessage: fc.Arbitrary<StoredMessage> = fc.record(
   {
     topic: text,
@@ -26,10 +43,7 @@ const anyMessage: fc.Arbitrary<StoredMessage> = fc.record(
     publisher: text,
     publishedAtMs: fc.nat(),
     expiresAtMs: fc.double({ min: 0, max: 1e15, noNaN: true }),
-    properties: fc.dictionary(
-      text.filter((key) => key !== '__proto__'),
-      fc.oneof(text, fc.integer(), fc.array(text)),
-    ),
+    properties: anyProperties,
   },
   { requiredKeys: ['topic', 'payload', 'qos', 'retain', 'publisher', 'publishedAtMs', 'expiresAtMs'] },
 )
@@ -41,6 +55,54 @@ it('gives back every message as it was', () => {
       expect(JSON.parse(JSON.stringify(decoded))).toEqual(JSON.parse(JSON.stringify(original)))
     }),
   )
+})
+
+describe('properties of a message', () => {
+  const withProperties = (json: string): Buffer => {
+    const value = encodeMessage(message('a', 'payload', { properties: { contentType: '@'.repeat(200) } }))
+    const written = JSON.stringify({ contentType: '@'.repeat(200) })
+    const at = value.indexOf(written)
+    const head = Buffer.from(value.subarray(0, at))
+    head.writeUInt32BE(Buffer.byteLength(json), at - 4)
+    return Buffer.concat([head, Buffer.from(json), value.subarray(at + written.length)])
+  }
+
+  it.each([
+    ['{"retain":true}', { retain: true }],
+    [
+      '{"packet":{"cmd":"publish","dup":false},"text":true}',
+      { packet: { cmd: 'publish', dup: false }, text: true },
+    ],
+  ])('are read as releases before MQTT 5 wrote them: %s', (json, properties) => {
+    expect(decodeMessage(withProperties(json))).toMatchObject({ properties, payload: Buffer.from('payload') })
+  })
+
+  it.each([
+    '[]',
+    '{"unknown":1}',
+    '{"__proto__":1}',
+    '{"payloadFormatIndicator":2}',
+    '{"payloadFormatIndicator":"1"}',
+    '{"contentType":1}',
+    '{"contentType":"\\u0000"}',
+    '{"contentType":"\\ud800"}',
+    `{"contentType":"${'x'.repeat(65_536)}"}`,
+    '{"responseTopic":""}',
+    '{"responseTopic":"a/+"}',
+    '{"correlationData":"AP"}',
+    '{"correlationData":{"type":"Buffer","data":[1]}}',
+    '{"userProperties":{"a":"b"}}',
+    '{"userProperties":[["a"]]}',
+    '{"userProperties":[["a",1]]}',
+    '{"subscriptionIdentifiers":[0]}',
+    '{"subscriptionIdentifiers":[268435456]}',
+    '{"subscriptionIdentifiers":1}',
+    '{"retain":false}',
+    '{"packet":[]}',
+    '{"text":1}',
+  ])('that are none make it none: %.60s', (json) => {
+    expect(decodeMessage(withProperties(json))).toBeUndefined()
+  })
 })
 
 it('gives back entries, sessions and subscriptions', () => {
