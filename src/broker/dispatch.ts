@@ -188,7 +188,7 @@ export class Dispatcher {
    * Retained messages for one new subscription. A session with a stored queue gets them through it, in portions:
    * together they may be more than the queue's bound.
    */
-  replayRetained(session: ClientSession, filter: string, messages: readonly Message[], granted: QoS): void {
+  replayRetained({ session, filter, qos: granted }: Subscription, messages: readonly Message[]): void {
     let portionBytes = 0
     for (const [index, message] of messages.entries()) {
       const qos = lower(message.qos, granted)
@@ -198,7 +198,10 @@ export class Dispatcher {
       }
       if (portionBytes >= session.replayPortionBytes) {
         const rest = messages.slice(index)
-        session.replayRetained(filter, () => this.replayRetained(session, filter, rest, granted))
+        session.replayRetained(filter, () => {
+          const current = session.subscriptions.get(filter)
+          if (current !== undefined) this.replayRetained(current, rest)
+        })
         break
       }
       portionBytes += message.payload.length

@@ -99,6 +99,8 @@ function isSame(a: StoredSubscription, b: StoredSubscription): boolean {
     a.shareGroup === b.shareGroup &&
     a.qos === b.qos &&
     a.noLocal === b.noLocal &&
-    a.retainAsPublished === b.retainAsPublished
+    a.retainAsPublished === b.retainAsPublished &&
+    a.retainHandling === b.retainHandling &&
+    a.subscriptionIdentifier === b.subscriptionIdentifier
   )
 }

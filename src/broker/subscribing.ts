@@ -1,28 +1,36 @@
 import type { Cluster } from '../cluster/contract.ts'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Decision } from '../hooks/decision.ts'
-import type { InterceptedSubscribe } from '../hooks/interceptor.ts'
-import { RefuseReason, type QoS, type SubscribeRequest } from '../hooks/types.ts'
+import { RefuseReason, type SubscribeRequest, type SubscriptionOptions } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription } from '../store/contract.ts'
 import { parseStatusTopic, statusTopic } from '../tunnel/protocol/names.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { refusalAttributes, subscribeAttributes } from '../tracing/attributes.ts'
 import type { Span, Tracing } from '../tracing/contract.ts'
-import type { TunnelRole } from '../tunnel/router/seats.ts'
-import { addMountpoint, type ClientSession } from './client-session.ts'
+import { addMountpoint, type ClientSession, type Subscription } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { isOwn, type Dispatcher } from './dispatch.ts'
-import { Message } from './message.ts'
+import {
+  assertOptionsFit,
+  optionsOf,
+  parseFilter,
+  requestAgain,
+  toStored,
+  wantsRetained,
+  type FilterRequest,
+} from './filter-request.ts'
+import { shownSubscribe } from './interceptors/shown.ts'
+import type { Message } from './message.ts'
 import { Dropped, Ended } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
-import { malformed } from './packets/fault.ts'
-import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
+import type { Properties } from './packets/properties.ts'
+import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
-import { reasonCodeOf } from './reason-of.ts'
+import { reasonCodeOf, subackFailureOf } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
-import { hasWildcard, parseShare, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
+import { hasWildcard, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
 
 export interface SubscribingOptions {
@@ -33,15 +41,11 @@ export interface SubscribingOptions {
 /** A retained message, none, or why it is not given. */
 export type RetainedRead = Message | undefined | { readonly refused: RefuseReason }
 
-/** One filter of a SUBSCRIBE on its way. */
-interface Asked {
-  readonly filter: string
-  readonly request: SubscribeRequest
-  /**
-   * `refused`: a rule of ours says no, before any handler is asked. `serve`, `answers`: frames of tunnels, which
-   * the router of tunnels takes, for as long as the connection lasts.
-   */
-  readonly kind: 'messages' | 'refused' | TunnelRole
+/** Why a filter is not granted: for the client, and for people who ask. `by` undefined: a rule of ours. */
+interface FilterRefusal {
+  readonly code: ReasonCode
+  readonly reason: string
+  readonly by?: Decision | undefined
 }
 
 /** SUBSCRIBE and UNSUBSCRIBE, from the packet to its acknowledgement. */
@@ -85,7 +89,7 @@ export class Subscribing {
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
-    const asked = packet.subscriptions.map(({ filter, qos }) => this.#parse(connection, filter, qos))
+    const asked = packet.subscriptions.map((one) => this.#parse(connection, one, packet.properties))
     const span = this.#tracing?.begin({
       name: 'SUBSCRIBE',
       attributes: subscribeAttributes(
@@ -106,21 +110,24 @@ export class Subscribing {
       })
   }
 
-  #parse(connection: Connection, filter: string, qos: QoS): Asked {
-    const shared = parseShare(filter)
-    if (typeof shared === 'string') throw malformed(shared)
-    const topic = shared === undefined ? filter : shared.filter
-    const fault = topicFilterFault(topic, this.#options.topics)
-    if (fault !== undefined) throw malformed(fault)
-    return {
-      filter,
-      request: shared === undefined ? { topic, qos } : { topic, qos, shareGroup: shared.group },
-      kind: reservedNamespace(topic) === 'tunnel' ? this.#tunnelKind(connection, filter) : 'messages',
-    }
+  #parse(
+    connection: Connection,
+    asked: RequestedSubscription,
+    properties: Readonly<Properties>,
+  ): FilterRequest {
+    const { filter, qos } = asked
+    const { topic, shareGroup, excess } = parseFilter(filter, this.#options.topics, connection.version)
+    const options = connection.version < 5 ? NO_OPTIONS : optionsOf(asked, properties)
+    assertOptionsFit(shareGroup, options)
+    const request =
+      shareGroup === undefined ? { topic, qos, ...options } : { topic, qos, shareGroup, ...options }
+    if (excess !== undefined) return { filter, options, request, kind: 'too-large' }
+    const isTunnel = reservedNamespace(topic) === 'tunnel'
+    return { filter, options, request, kind: isTunnel ? this.#tunnelKind(connection, filter) : 'messages' }
   }
 
   /** docs/tunnel-protocol.md 9.2 */
-  #tunnelKind(connection: Connection, filter: string): Asked['kind'] {
+  #tunnelKind(connection: Connection, filter: string): FilterRequest['kind'] {
     const tunnels = this.#tunnels
     if (tunnels === undefined || tunnels.isReserved(connection.profile.mountpoint, connection.clientId))
       return 'refused'
@@ -131,7 +138,7 @@ export class Subscribing {
   async #subscribe(
     connection: Connection,
     messageId: number,
-    asked: readonly Asked[],
+    asked: readonly FilterRequest[],
     span: Span | undefined,
   ): Promise<void> {
     const asking = span?.child('authSubscribe')
@@ -149,64 +156,41 @@ export class Subscribing {
       await this.#intercept(connection, messageId, requests)
       if (!isOpen(connection)) return
     }
-    const allowed = made !== false && made.allowed
-    const refuse = (one: Asked, reason: string, by?: Decision | false): void => {
-      codes.push(by === false || by === undefined ? ReasonCode.notAuthorized : reasonCodeOf(by.refuse))
-      this.#noteRefused(connection, one, reason, by || undefined)
-    }
+    const session = connection.clientSession!
     const codes: number[] = []
     const granted: StoredSubscription[] = []
-    const session = connection.clientSession!
-    let count = session.subscriptions.size
+    /** Filters of this packet that the session has not had before it. */
+    const added = new Set<string>()
+    /** Those of which retained messages are owed. */
+    const replayed: string[] = []
+    let told: string | undefined
+    // As if each had come in a packet of its own, one after the other. [MQTT-3.8.4-5]
     for (const one of asked) {
-      const isNew = !session.subscriptions.has(one.filter)
-      const full = isNew && count >= this.#options.maxSubscriptionsPerClient
-      if (one.kind === 'refused') {
-        refuse(one, RESERVED)
-        continue
-      }
-      if (one.request.refused) {
-        refuse(one, reasonOf(one.request), one.kind === 'serve' ? served : made)
-        continue
-      }
-      if (one.kind !== 'messages') {
-        codes.push(0)
-        continue
-      }
-      if (!allowed) {
-        refuse(one, reasonOf(one.request), made)
-        continue
-      }
-      if (full) {
-        refuse(one, TOO_MANY)
-        continue
-      }
-      if (!this.#rewriteIsLegal(one)) {
-        refuse(one, 'the handler rewrote the filter to one that is not allowed', made)
-        continue
-      }
-      if (isNew) count++
-      const subscription = toStored(one, connection)
-      granted.push(subscription)
-      codes.push(subscription.qos)
+      const { filter, kind } = one
+      const isNew = !session.subscriptions.has(filter) && !added.has(filter)
+      const isFull =
+        isNew && session.subscriptions.size + added.size >= this.#options.maxSubscriptionsPerClient
+      const refusal = this.#refusalOf(one, kind === 'serve' ? served : made, isFull)
+      if (refusal !== undefined) {
+        codes.push(refusal.code)
+        // What handlers say of their rules is not for the client.
+        if (refusal.by === undefined) told ??= refusal.reason
+        this.#noteRefused(connection, one, refusal.reason, refusal.by)
+      } else if (kind === 'messages') {
+        if (isNew) added.add(filter)
+        const subscription = toStored(one, connection)
+        granted.push(subscription)
+        codes.push(subscription.qos)
+        if (wantsRetained(subscription, isNew)) replayed.push(filter)
+      } else codes.push(0)
     }
     const storing = span?.child('store')
     if (granted.length > 0 && !(await this.#take(connection, granted))) return
     storing?.end()
-    connection.sendSuback(messageId, codes)
+    connection.sendSuback(messageId, codes, told)
     if (span !== undefined) endSpan(span, codes, made || served)
     this.#attachTunnels(connection, asked)
-    for (const { filter, matchFilter, qos, shareGroup } of granted) {
-      if (shareGroup !== undefined) continue
-      session.replayRetained(filter, () =>
-        this.#dispatcher.replayRetained(
-          session,
-          filter,
-          this.#retainedFor(session, filter, matchFilter),
-          qos,
-        ),
-      )
-    }
+    for (const filter of replayed) session.replayRetained(filter, () => this.#replay(session, filter))
     const accepted = asked.filter((_, index) => !isFailure(codes[index]!)).map(({ request }) => request)
     if (accepted.length > 0) connection.profile.guard.subscribe(connection.session!, accepted)
   }
@@ -216,34 +200,33 @@ export class Subscribing {
    * The topic is legal, and names no wildcard.
    */
   async readRetained(connection: Connection, topic: string): Promise<RetainedRead> {
-    const refused = (one: Asked, reason: string, by?: Decision): RetainedRead => {
+    const refused = (one: FilterRequest, reason: string, by?: Decision): RetainedRead => {
       this.#noteRefused(connection, one, reason, by)
       return { refused: by?.refuse ?? RefuseReason.notAuthorized }
     }
     const { interceptors } = connection.profile
     if (interceptors !== undefined) {
-      const shown = subscribeOf(0, [{ topic, qos: 0 }])
+      const shown = shownSubscribe(0, [{ topic, qos: 0 }])
       const made = await interceptors.ask('before', connection.session!, shown, 'up')
       if (made instanceof Ended) {
         endConnection(connection, made)
         return undefined
       }
       if (made instanceof Dropped) {
-        const asked: Asked = { filter: topic, request: { topic, qos: 0 }, kind: 'refused' }
-        return refused(asked, `dropped by interceptor ${made.by}`)
+        return refused(plainRequest(topic, 'refused'), `dropped by interceptor ${made.by}`)
       }
       topic = made.subscriptions[0]!.topic
     }
     const isShared = reservedNamespace(topic) === 'share'
     const kind = reservedNamespace(topic) === 'tunnel' ? this.#tunnelKind(connection, topic) : 'messages'
-    const asked: Asked = { filter: topic, request: { topic, qos: 0 }, kind: isShared ? 'refused' : kind }
+    const asked = plainRequest(topic, isShared ? 'refused' : kind)
     if (asked.kind !== 'messages') return refused(asked, RESERVED)
     const decision = await connection.profile.guard.authSubscribe(connection.session!, [asked.request])
     if (decision.allowed && interceptors !== undefined) await this.#intercept(connection, 0, [asked.request])
     if (connection.phase !== 'open') return undefined
     if (!decision.allowed || asked.request.refused) return refused(asked, reasonOf(asked.request), decision)
     if (!this.#rewriteIsLegal(asked) || hasWildcard(asked.request.topic)) {
-      return refused(asked, 'the handler rewrote the filter to one that is not allowed', decision)
+      return refused(asked, ILLEGAL_REWRITE, decision)
     }
     const matchFilter = addMountpoint(asked.request.topic, connection.profile.mountpoint)
     const [found] = this.#retained(matchFilter)
@@ -260,21 +243,43 @@ export class Subscribing {
   ): Promise<void> {
     const granted = requests.filter(({ refused }) => !refused)
     if (granted.length === 0) return
-    const shown = subscribeOf(messageId, granted)
+    const shown = shownSubscribe(messageId, granted)
     const made = await connection.profile.interceptors!.ask('after', connection.session!, shown, 'up')
     if (made instanceof Ended) endConnection(connection, made)
     else if (made instanceof Dropped) {
       for (const request of granted) request.refused = `dropped by interceptor ${made.by}`
     } else {
-      for (const [index, request] of granted.entries()) Object.assign(request, made.subscriptions[index])
+      for (const [index, request] of granted.entries()) {
+        const { topic, qos } = made.subscriptions[index]!
+        Object.assign(request, { topic, qos })
+      }
     }
   }
 
-  #retainedFor(session: ClientSession, filter: string, matchFilter: string): readonly Message[] {
-    const found = this.#retained(matchFilter)
+  /** Undefined: it is granted. `made`: what the handlers say of it; false: none was asked. */
+  #refusalOf(one: FilterRequest, made: Decision | false, isFull: boolean): FilterRefusal | undefined {
+    const { kind, request } = one
+    if (kind === 'refused') return { code: ReasonCode.notAuthorized, reason: RESERVED }
+    if (kind === 'too-large') return { code: ReasonCode.topicFilterInvalid, reason: TOO_LARGE }
+    const by = made || undefined
+    if (request.refused || (kind === 'messages' && by?.allowed !== true))
+      return { code: subackFailureOf(reasonCodeOf(by?.refuse)), reason: reasonOf(request), by }
+    if (kind !== 'messages') return undefined
+    if (isFull) return { code: ReasonCode.quotaExceeded, reason: TOO_MANY }
+    if (this.#rewriteIsLegal(one)) return undefined
+    return { code: ReasonCode.implementationSpecificError, reason: ILLEGAL_REWRITE, by }
+  }
+
+  /** Retained messages, for the subscription as it is when their turn comes. */
+  #replay(session: ClientSession, filter: string): void {
     const subscription = session.subscriptions.get(filter)
-    if (subscription?.noLocal !== true) return found
-    return found.filter((message) => !isOwn(subscription, message))
+    if (subscription === undefined) return
+    this.#dispatcher.replayRetained(subscription, this.#retainedFor(subscription))
+  }
+
+  #retainedFor(subscription: Subscription): readonly Message[] {
+    const found = this.#retained(subscription.matchFilter)
+    return subscription.noLocal === true ? found.filter((message) => !isOwn(subscription, message)) : found
   }
 
   /** Stores and adds them; true: everybody who may publish acts on them, and the connection is still there. */
@@ -299,7 +304,12 @@ export class Subscribing {
     return await connection.profile.guard.authTunnel(connection.session!, request)
   }
 
-  #noteRefused(connection: Connection, { filter, kind }: Asked, reason: string, decision?: Decision): void {
+  #noteRefused(
+    connection: Connection,
+    { filter, kind }: FilterRequest,
+    reason: string,
+    decision?: Decision,
+  ): void {
     this.#refusals.note({
       point: kind === 'serve' ? 'serve' : 'subscribe',
       ...whoOf(connection),
@@ -309,7 +319,7 @@ export class Subscribing {
     })
   }
 
-  #attachTunnels(connection: Connection, asked: readonly Asked[]): void {
+  #attachTunnels(connection: Connection, asked: readonly FilterRequest[]): void {
     for (const { kind, request } of asked) {
       if (kind !== 'serve' && kind !== 'answers') continue
       if (!request.refused)
@@ -317,7 +327,7 @@ export class Subscribing {
     }
   }
 
-  #rewriteIsLegal({ filter, request }: Asked): boolean {
+  #rewriteIsLegal({ filter, request }: FilterRequest): boolean {
     const fault = topicFilterFault(request.topic, this.#options.topics)
     const wanders = request.topic !== filter && reservedNamespace(request.topic) === 'tunnel'
     if (fault === undefined && !wanders) return true
@@ -326,19 +336,22 @@ export class Subscribing {
   }
 
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
+    const tooLarge = new Set<string>()
     for (const filter of packet.filters) {
-      const shared = parseShare(filter)
-      if (typeof shared === 'string') throw malformed(shared)
-      const fault = topicFilterFault(shared?.filter ?? filter, this.#options.topics)
-      if (fault !== undefined) throw malformed(fault)
+      const { excess } = parseFilter(filter, this.#options.topics, connection.version)
+      if (excess !== undefined) tooLarge.add(filter)
     }
     connection.hold()
-    void this.#unsubscribe(connection, packet)
+    void this.#unsubscribe(connection, packet, tooLarge)
       .catch((error: unknown) => this.#failed(connection, error))
       .finally(() => connection.release())
   }
 
-  async #unsubscribe(connection: Connection, packet: UnsubscribePacket): Promise<void> {
+  async #unsubscribe(
+    connection: Connection,
+    packet: UnsubscribePacket,
+    tooLarge: ReadonlySet<string>,
+  ): Promise<void> {
     const session = connection.clientSession!
     const { stored } = session
     const codes: number[] = []
@@ -353,9 +366,10 @@ export class Subscribing {
           ? undefined
           : this.#tunnels?.roleOf(connection.clientId, filter)
       if (role !== undefined) this.#tunnels?.detach(connection.tunnelEnd!, role)
-      codes.push(existed || role !== undefined ? ReasonCode.success : ReasonCode.noSubscriptionExisted)
+      const absent = tooLarge.has(filter) ? ReasonCode.topicFilterInvalid : ReasonCode.noSubscriptionExisted
+      codes.push(existed || role !== undefined ? ReasonCode.success : absent)
     }
-    connection.sendUnsuback(packet.messageId, codes) // [MQTT-3.10.4-4]
+    connection.sendUnsuback(packet.messageId, codesAsNamed(packet, codes)) // [MQTT-3.10.4-4]
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)
   }
 
@@ -368,11 +382,7 @@ export class Subscribing {
     subscriptions: readonly StoredSubscription[],
   ): Promise<readonly string[]> {
     if (!connection.profile.guard.chain.decidesSubscribe || subscriptions.length === 0) return []
-    const requests = subscriptions.map(({ filter, qos, shareGroup }): SubscribeRequest => {
-      const shared = parseShare(filter)
-      const topic = typeof shared === 'object' ? shared.filter : filter
-      return shareGroup === undefined ? { topic, qos } : { topic, qos, shareGroup }
-    })
+    const requests = subscriptions.map(requestAgain)
     const decision = await connection.profile.guard.authSubscribe(connection.session!, requests)
     if (decision.refuse === RefuseReason.unavailable)
       throw new TunnelMQError(
@@ -390,18 +400,14 @@ export class Subscribing {
   }
 }
 
-/** As interceptors see it. */
-function subscribeOf(messageId: number, subscriptions: readonly SubscribeRequest[]): InterceptedSubscribe {
-  const shown = subscriptions.map(({ topic, qos }) => Object.freeze({ topic, qos }))
-  return Object.freeze({ cmd: 'subscribe', messageId, subscriptions: Object.freeze(shown) })
-}
-
 /** It may have ended meanwhile, which the compiler does not see. */
 function isOpen({ phase }: Connection): boolean {
   return phase === 'open'
 }
 
 const RESERVED = 'reserved topic'
+const TOO_LARGE = 'longer than this broker allows, or more levels'
+const ILLEGAL_REWRITE = 'the handler rewrote the filter to one that is not allowed'
 const TOO_MANY = 'too many subscriptions of this client (limits.maxSubscriptionsPerClient)'
 
 /** Why a handler refuses this filter. */
@@ -409,14 +415,21 @@ function reasonOf({ refused }: SubscribeRequest): string {
   return typeof refused === 'string' ? refused : 'refused'
 }
 
-function toStored({ filter, request }: Asked, { profile, isBridge }: Connection): StoredSubscription {
-  const { topic, qos, shareGroup } = request
-  const matchFilter = addMountpoint(topic, profile.mountpoint)
-  if (shareGroup === undefined) {
-    return { filter, matchFilter, qos, ...(isBridge && { noLocal: true, retainAsPublished: true }) }
-  }
-  // QoS 2 is not offered to shared subscriptions (share-group.ts).
-  return { filter, matchFilter, shareGroup, qos: qos === 0 ? 0 : 1 }
+/** Of a client before MQTT 5. */
+const NO_OPTIONS: SubscriptionOptions = Object.freeze({})
+
+function plainRequest(topic: string, kind: FilterRequest['kind']): FilterRequest {
+  return { filter: topic, options: NO_OPTIONS, request: { topic, qos: 0 }, kind }
+}
+
+/** UNSUBACK has one for each filter of the client's packet, whatever an interceptor has made of that. [MQTT-3.11.3-1] */
+function codesAsNamed({ filters, named }: UnsubscribePacket, codes: readonly number[]): readonly number[] {
+  if (named === undefined) return codes
+  return named.map((filter, index) => {
+    const place = filters.indexOf(filter)
+    if (place >= 0) return codes[place]!
+    return filters.length === named.length ? codes[index]! : ReasonCode.notAuthorized
+  })
 }
 
 /** The SUBACK is written. */

@@ -35,7 +35,7 @@ export class Subscriptions {
   readonly #groups = new Map<string, ShareGroup>()
   readonly #pods = new Map<PodId, { readonly route: PodRoute; readonly filters: Set<string> }>()
   #count = 0
-  #bridgedCount = 0
+  #asPublishedCount = 0
 
   constructor(context: SubscriptionsContext) {
     this.#context = context
@@ -48,7 +48,7 @@ export class Subscriptions {
 
   /** Somebody wants RETAIN as it was published; who is connected at other pods with clean session 1 is not known. */
   get keepsRetain(): boolean {
-    return this.#bridgedCount > 0 || this.#context.cluster.isShared
+    return this.#asPublishedCount > 0 || this.#context.cluster.isShared
   }
 
   get groupCount(): number {
@@ -74,7 +74,7 @@ export class Subscriptions {
     const replaced = session.subscriptions.get(stored.filter)
     session.subscribed()
     this.#count++
-    if (stored.retainAsPublished === true) this.#bridgedCount++
+    if (stored.retainAsPublished === true) this.#asPublishedCount++
     if (stored.shareGroup === undefined) {
       const subscription: Subscription = {
         ...stored,
@@ -116,7 +116,7 @@ export class Subscriptions {
 
   #drop(session: ClientSession, subscription: Subscription): void {
     this.#count--
-    if (subscription.retainAsPublished === true) this.#bridgedCount--
+    if (subscription.retainAsPublished === true) this.#asPublishedCount--
     this.#unwant(subscription)
     if (subscription.group === undefined) this.#router.remove(subscription.matchFilter, subscription)
     else this.#leave(session, subscription, subscription.group)

@@ -1,4 +1,4 @@
-import type { Awaitable, QoS, Session, Will } from './types.ts'
+import type { Awaitable, QoS, Session, SubscriptionOptions, Will } from './types.ts'
 
 /** `up`: from the client. `down`: to it. */
 export type Direction = 'up' | 'down'
@@ -33,7 +33,8 @@ export interface InterceptedPublish {
 export interface InterceptedSubscribe {
   readonly cmd: 'subscribe'
   readonly messageId: number
-  readonly subscriptions: readonly { readonly topic: string; readonly qos: QoS }[]
+  /** Each with the options of MQTT 5, which are shown and stay as they are. */
+  readonly subscriptions: readonly ({ readonly topic: string; readonly qos: QoS } & SubscriptionOptions)[]
 }
 
 export interface InterceptedUnsubscribe {

@@ -89,7 +89,22 @@ export interface PublishRequest {
   readonly isWill: boolean
 }
 
-export interface SubscribeRequest {
+/** What a SUBSCRIBE of MQTT 5 says beside filter and QoS (3.8.2.1, 3.8.3.1). To be read: changes to it are ignored. */
+export interface SubscriptionOptions {
+  /** What the client itself publishes is not sent to it. */
+  readonly noLocal?: boolean
+  /** RETAIN of what is published later is delivered as it was set. */
+  readonly retainAsPublished?: boolean
+  /** Retained messages are sent: 0: yes, 1: if the subscription is new, 2: no. */
+  readonly retainHandling?: 0 | 1 | 2
+  /** Comes back with each message: 1 to 268,435,455. */
+  readonly subscriptionIdentifier?: number
+  /** Of the SUBSCRIBE; they are not kept, so not there when a subscription is asked about again. */
+  readonly userProperties?: UserProperties
+}
+
+/** Options are undefined for clients before MQTT 5. */
+export interface SubscribeRequest extends SubscriptionOptions {
   /** The filter; may be rewritten in authSubscribe. UNSUBSCRIBE of the original goes on working. */
   topic: string
   /** May be lowered in authSubscribe. */

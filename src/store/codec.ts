@@ -166,7 +166,7 @@ export function decodeSubscription(filter: string, value: Buffer): StoredSubscri
     (noLocal === undefined || typeof noLocal === 'boolean') &&
     (retainAsPublished === undefined || typeof retainAsPublished === 'boolean') &&
     (retainHandling === undefined || retainHandling === 0 || retainHandling === 1 || retainHandling === 2) &&
-    (subscriptionIdentifier === undefined || typeof subscriptionIdentifier === 'number')
+    (subscriptionIdentifier === undefined || isSubscriptionIdentifier(subscriptionIdentifier))
   if (!optionalsFit) return undefined
   return {
     filter,
@@ -178,6 +178,11 @@ export function decodeSubscription(filter: string, value: Buffer): StoredSubscri
     ...(retainHandling === undefined ? {} : { retainHandling }),
     ...(subscriptionIdentifier === undefined ? {} : { subscriptionIdentifier }),
   }
+}
+
+/** MQTT 5, 3.8.2.1.2. */
+function isSubscriptionIdentifier(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 268_435_455
 }
 
 function decodeText(value: Buffer, at: number): { text: string; end: number } | undefined {

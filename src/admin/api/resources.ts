@@ -96,7 +96,19 @@ export const ClientSummary = z
 export type ClientSummary = z.infer<typeof ClientSummary>
 
 export const ClientDetail = ClientSummary.extend({
-  subscriptionList: z.array(z.object({ filter: z.string(), qos: qos(), shareGroup: z.string().nullable() })),
+  subscriptionList: z.array(
+    z.object({
+      filter: z.string(),
+      qos: qos(),
+      shareGroup: z.string().nullable(),
+      noLocal: z.boolean().describe('What the client itself publishes is not sent to it.'),
+      retainAsPublished: z.boolean().describe('RETAIN is delivered as it was published.'),
+      retainHandling: z
+        .union([z.literal(0), z.literal(1), z.literal(2)])
+        .describe('Retained messages are sent at SUBSCRIBE: 0: yes, 1: if it is new, 2: no.'),
+      subscriptionIdentifier: z.number().int().nullable(),
+    }),
+  ),
   will: z.object({ topic: z.string(), qos: qos(), retain: z.boolean(), bytes: count() }).nullable(),
   certificate: z
     .object({ subject: z.string(), issuer: z.string(), serial: z.string(), fingerprint: z.string() })

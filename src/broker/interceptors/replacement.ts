@@ -109,7 +109,7 @@ function replaceSubscribe(
     const { topic, qos } = subscriptions[index]!
     mustBe('qos', (qos === 0 || qos === 1 || qos === 2) && qos <= before.qos, 'that of the client, or lower')
     if (topic !== before.topic) mustBeFilter(topic, topics, place)
-    return Object.freeze({ topic, qos })
+    return Object.freeze({ ...before, topic, qos })
   })
   return { ...packet, subscriptions: Object.freeze(made) }
 }

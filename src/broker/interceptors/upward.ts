@@ -4,19 +4,21 @@ import type {
   InterceptedPacket,
   InterceptedPublish,
 } from '../../hooks/interceptor.ts'
-import type { DisconnectReason } from '../../hooks/types.ts'
+import type { DisconnectReason, QoS } from '../../hooks/types.ts'
 import { ConnectionSession } from '../connection-session.ts'
 import type { Connection, PacketHandler } from '../connection.ts'
 import type { ConnectPacket } from '../packets/connect.ts'
 import type { ReasonPacket } from '../packets/ending.ts'
+import { optionsOf } from '../filter-request.ts'
 import type { PublishInput } from '../packets/publish.ts'
 import { ReasonCode } from '../packets/reason.ts'
-import type { SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
+import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
 import { PacketType } from '../packets/types.ts'
 import { reasonCodeOf } from '../reason-of.ts'
 import { whoOf, type Refusals } from '../refusals.ts'
-import { TUNNEL_ROOT } from '../topics.ts'
+import { reservedNamespace, TUNNEL_ROOT } from '../topics.ts'
 import { endConnection } from './ending.ts'
+import { shownSubscribe } from './shown.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors.ts'
 
 /** The broker, and what becomes of a PUBLISH that goes no further. */
@@ -65,29 +67,33 @@ export class InterceptedPackets implements PacketHandler {
     const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
     this.#ask(connection, this.#before(connection, Object.freeze(shown)), {
       go: (made) => this.#broker.publish(connection, { ...made, properties, packet: NO_FRAME }),
-      dropped: (by) => this.#broker.publishDropped(connection, { ...shown, properties, packet: NO_FRAME }, by),
+      dropped: (by) =>
+        this.#broker.publishDropped(connection, { ...shown, properties, packet: NO_FRAME }, by),
     })
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
-    const { messageId, subscriptions } = packet
-    const asked = subscriptions.map(({ filter, qos }) => Object.freeze({ topic: filter, qos }))
-    const shown = Object.freeze({ cmd: 'subscribe' as const, messageId, subscriptions: Object.freeze(asked) })
-    this.#ask(connection, this.#before(connection, shown), {
+    const { messageId, subscriptions, properties } = packet
+    const asked = subscriptions.map((one) => ({
+      topic: one.filter,
+      qos: one.qos,
+      ...(connection.version === 5 && optionsOf(one, properties)),
+    }))
+    this.#ask(connection, this.#before(connection, shownSubscribe(messageId, asked)), {
       go: (made) =>
         this.#broker.subscribe(connection, {
           ...packet,
-          subscriptions: made.subscriptions.map(({ topic, qos }, index) => ({
-            ...subscriptions[index]!,
-            filter: topic,
-            qos,
-          })),
+          // As many as there were, in their order (replacement.ts): each keeps its options.
+          subscriptions: made.subscriptions.map(({ topic, qos }, index) =>
+            rewrittenFilter(subscriptions[index]!, topic, qos),
+          ),
         }),
       dropped: (by) => {
         for (const { topic } of asked) this.#note(connection, 'subscribe', topic, by)
         connection.sendSuback(
           messageId,
           asked.map(() => ReasonCode.notAuthorized),
+          DROPPED,
         )
       },
     })
@@ -98,12 +104,19 @@ export class InterceptedPackets implements PacketHandler {
     const unsubscriptions = Object.freeze([...filters])
     const shown = Object.freeze({ cmd: 'unsubscribe' as const, messageId, unsubscriptions })
     this.#ask(connection, this.#both(connection, shown), {
-      go: (made) => this.#broker.unsubscribe(connection, { ...packet, filters: [...made.unsubscriptions] }),
+      go: (made) => {
+        if (made === shown) this.#broker.unsubscribe(connection, packet)
+        else {
+          const other = { ...packet, filters: [...made.unsubscriptions], named: filters }
+          this.#broker.unsubscribe(connection, other)
+        }
+      },
+      // [MQTT-3.10.4-4] Nothing has ended, which clients before MQTT 5 are not told.
       dropped: () =>
         connection.sendUnsuback(
           messageId,
-          filters.map(() => ReasonCode.success),
-        ), // [MQTT-3.10.4-5]
+          filters.map(() => ReasonCode.notAuthorized),
+        ),
     })
   }
 
@@ -187,9 +200,16 @@ export class InterceptedPackets implements PacketHandler {
   }
 
   #note(connection: Connection, point: 'subscribe', topic: string, handler: string): void {
-    const reason = 'dropped by an interceptor'
-    this.#refusals.note({ point, ...whoOf(connection), topic, handler, reason })
+    this.#refusals.note({ point, ...whoOf(connection), topic, handler, reason: DROPPED })
   }
+}
+
+const DROPPED = 'dropped by an interceptor'
+
+/** A filter of the client's that was made into a shared one has no use for No Local, which is its fault then. */
+function rewrittenFilter(asked: RequestedSubscription, filter: string, qos: QoS): RequestedSubscription {
+  const becomesShared = filter !== asked.filter && reservedNamespace(filter) === 'share'
+  return { ...asked, filter, qos, ...(becomesShared && asked.noLocal === true && { noLocal: false }) }
 }
 
 const NO_FRAME = Buffer.alloc(0)
@@ -210,4 +230,3 @@ function rewritten(
   if (isNew) packet.password?.fill(0)
   return { ...packet, clientId, username, password: own, will: will && { ...will } }
 }
-

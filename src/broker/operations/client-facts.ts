@@ -87,10 +87,14 @@ export function detailOf(
   const peer = connection?.transport.peer
   return {
     ...summaryOf(session, context.pod),
-    subscriptionList: [...session.subscriptions.values()].map(({ filter, qos, shareGroup }) => ({
-      filter,
-      qos,
-      shareGroup: shareGroup ?? null,
+    subscriptionList: [...session.subscriptions.values()].map((subscription) => ({
+      filter: subscription.filter,
+      qos: subscription.qos,
+      shareGroup: subscription.shareGroup ?? null,
+      noLocal: subscription.noLocal ?? false,
+      retainAsPublished: subscription.retainAsPublished ?? false,
+      retainHandling: subscription.retainHandling ?? 0,
+      subscriptionIdentifier: subscription.subscriptionIdentifier ?? null,
     })),
     will: willOf(session, context.store),
     certificate: certificateOf(peer),

@@ -23,6 +23,8 @@ export interface SubscribePacket {
 export interface UnsubscribePacket {
   readonly messageId: number
   readonly filters: string[]
+  /** As the client has named them, where an interceptor has made other filters of that. */
+  readonly named?: readonly string[]
   readonly properties: Readonly<Properties>
 }
 
@@ -55,7 +57,8 @@ export function decodeUnsubscribe(
 ): UnsubscribePacket {
   const fields = new FieldReader(bytes, start, end)
   const messageId = readMessageId(fields)
-  const properties = version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.unsubscribe, 'UNSUBSCRIBE')
+  const properties =
+    version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.unsubscribe, 'UNSUBSCRIBE')
   const filters: string[] = []
   while (!fields.atEnd) filters.push(fields.string('topic filter'))
   if (filters.length === 0) throw malformed('UNSUBSCRIBE without a topic filter') // [MQTT-3.10.3-2]

@@ -35,6 +35,23 @@ export function printClient(client: ClientDetail, flags: ApiFlags): void {
     ],
   ])
   if (client.subscriptionList.length === 0) return
-  const rows = client.subscriptionList.map(({ filter, qos, shareGroup }) => [filter, qos, shareGroup ?? ''])
-  process.stdout.write(`\n${formatTable(['subscribed to', 'qos', 'group'], rows, terminalWidth())}`)
+  const rows = client.subscriptionList.map((one) => [
+    one.filter,
+    one.qos,
+    one.shareGroup ?? '',
+    subscriptionOptions(one),
+  ])
+  const headings = ['subscribed to', 'qos', 'group', 'options']
+  process.stdout.write(`\n${formatTable(headings, rows, terminalWidth())}`)
+}
+
+/** Of MQTT 5, and only what is not as in MQTT 3.1.1. */
+function subscriptionOptions(subscription: ClientDetail['subscriptionList'][number]): string {
+  const { noLocal, retainAsPublished, retainHandling, subscriptionIdentifier } = subscription
+  const said: string[] = []
+  if (noLocal) said.push('no local')
+  if (retainAsPublished) said.push('retain as published')
+  if (retainHandling > 0) said.push(retainHandling === 1 ? 'retained if new' : 'none retained')
+  if (subscriptionIdentifier !== null) said.push(`id ${subscriptionIdentifier}`)
+  return said.join(', ')
 }

@@ -33,6 +33,7 @@ export function clientPage(view) {
       { label: 'Filter', kind: 'name', text: ({ filter }) => filter },
       { label: 'QoS', kind: 'number', text: ({ qos }) => String(qos) },
       { label: 'Share group', text: ({ shareGroup }) => orMissing(shareGroup) },
+      { label: 'Options', text: (subscription) => orMissing(optionsOf(subscription)) },
     ],
     keyOf: ({ filter, shareGroup }) => `${shareGroup ?? ''}\n${filter}`,
     empty: 'It has subscribed to nothing.',
@@ -112,6 +113,18 @@ export function clientPage(view) {
     fill(will, willOf(client))
     subscriptions.update(client.subscriptionList)
   }, EVERY_MS)
+}
+
+/**
+ * Of MQTT 5, and only what is not as in MQTT 3.1.1.
+ *
+ * @param {ClientDetail['subscriptionList'][number]} subscription
+ */
+function optionsOf({ noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }) {
+  const retained = ['', 'retained if new', 'none retained'][retainHandling]
+  const identifier = subscriptionIdentifier === null ? '' : `id ${subscriptionIdentifier}`
+  const said = [noLocal && 'no local', retainAsPublished && 'retain as published', retained, identifier]
+  return said.filter(Boolean).join(', ') || null
 }
 
 /** @param {View} view @param {ClientRef} ref */
