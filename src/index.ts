@@ -8,15 +8,21 @@ import { startBroker as start, type RunningBroker } from './main.ts'
 
 export { AuthError, noOpinion, RefuseReason } from './hooks/types.ts'
 export type {
+  AuthAnswer,
+  AuthExchange,
+  ConnectProperties,
   DisconnectReason,
   ExplainQuestion,
   Handler,
+  MessageProperties,
   PublishRequest,
   QoS,
+  RefusalDetails,
   RuleExplanation,
   Session,
   SubscribeRequest,
   TunnelRequest,
+  UserProperties,
   Will,
 } from './hooks/types.ts'
 export type {

@@ -1,4 +1,4 @@
-import type { Session, Will } from '../hooks/types.ts'
+import type { ConnectProperties, Session, UserProperties, Will } from '../hooks/types.ts'
 import type { Peer } from '../peer.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 
@@ -11,8 +11,10 @@ export class ConnectionSession implements Session {
   readonly clean: boolean
   readonly keepalive: number
   readonly protocolVersion: number
+  readonly properties: ConnectProperties | undefined
   readonly peer: Peer
   readonly connectedAtMs: number
+  #connackProperties: [name: string, value: string][] | undefined
   #attributes: Map<string, unknown> | undefined
   #abort: AbortController | undefined
   #ended = false
@@ -25,8 +27,18 @@ export class ConnectionSession implements Session {
     this.clean = packet.clean
     this.keepalive = packet.keepaliveSeconds
     this.protocolVersion = packet.protocolVersion
+    this.properties = packet.protocolVersion === 5 ? connectProperties(packet) : undefined
     this.peer = peer
     this.connectedAtMs = connectedAtMs
+  }
+
+  get connackProperties(): [name: string, value: string][] | undefined {
+    return this.properties === undefined ? undefined : (this.#connackProperties ??= [])
+  }
+
+  /** What handlers have added, if anything. */
+  get addedProperties(): UserProperties | undefined {
+    return this.#connackProperties
   }
 
   get attributes(): Map<string, unknown> {
@@ -46,6 +58,13 @@ export class ConnectionSession implements Session {
     this.#ended = true
     this.#abort?.abort(CLOSED)
   }
+}
+
+/** As it was sent, but for what authenticates. */
+function connectProperties({ properties }: ConnectPacket): ConnectProperties {
+  if (properties.authenticationData === undefined) return properties
+  const { authenticationData: _secret, ...shown } = properties
+  return shown
 }
 
 // A reason of our own: the default one is an exception with a stack trace, made for each connection.

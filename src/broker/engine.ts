@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Aedes, type AedesOptions, type Client, type ConnectPacket as EngineConnectPacket } from 'aedes'
 import mqttPacket from 'mqtt-packet'
 import type { Connection } from './connection.ts'
+import type { Will } from '../hooks/types.ts'
 import type { EnginePersistence } from './engine-persistence.ts'
 import { EngineStream } from './engine-stream.ts'
 import type { ReasonCode } from './packets/reason.ts'
@@ -137,7 +138,7 @@ export class Engine {
     packet.clientId = connection.sessionId
     packet.keepalive = 0
     if (session.will === undefined) delete packet.will
-    else packet.will = { ...session.will, payload: session.will.payload }
+    else packet.will = aedesWill(session.will)
   }
 
   /** Aedes also registers a client that was closed while its CONNECT was under way, and would keep it for ever. */
@@ -145,6 +146,11 @@ export class Engine {
     const registry = this.#aedes as unknown as EngineRegistry
     if (client.closed && registry.clients[client.id] === client) registry.deleteClient(client.id)
   }
+}
+
+/** Aedes says when it is due; what MQTT 5 adds to it is ours. */
+function aedesWill({ topic, payload, qos, retain }: Will): NonNullable<EngineConnectPacket['will']> {
+  return { topic, payload, qos, retain }
 }
 
 /** What Aedes reads of a CONNECT, in the version that it speaks; the rest it is told by us (`#prepare`). */

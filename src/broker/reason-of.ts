@@ -1,3 +1,4 @@
+import type { Decision } from '../hooks/decision.ts'
 import { RefuseReason, type DisconnectReason } from '../hooks/types.ts'
 import { ConnackCode, type ProtocolVersion } from './packets/types.ts'
 import { ReasonCode } from './packets/reason.ts'
@@ -73,6 +74,33 @@ const CODE_OF: Record<RefuseReason, ReasonCode> = {
   [RefuseReason.unavailable]: ReasonCode.serverUnavailable,
   [RefuseReason.badCredentials]: ReasonCode.badUserNameOrPassword,
   [RefuseReason.notAuthorized]: ReasonCode.notAuthorized,
+}
+
+/** Reason codes that each packet of ours can refuse with (MQTT 5, table 2-6). */
+const REFUSALS = {
+  connack: new Set([...range(0x80, 0x8a), 0x8c, 0x90, 0x95, 0x97, ...range(0x99, 0x9d), 0x9f]),
+  puback: new Set([0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]),
+  suback: new Set([0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2]),
+  disconnect: new Set([...range(0x80, 0x83), 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, ...range(0x93, 0xa2)]),
+} as const satisfies Record<string, ReadonlySet<number>>
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, index) => from + index)
+}
+
+/**
+ * What a handler's refusal is in this packet of MQTT 5 (`puback` is PUBREC as well): its own code where the packet can have
+ * that; else its reason; else, as most packets know no more: not authorized, or unspecified if it may help to come again.
+ */
+export function refusalCode(
+  packet: keyof typeof REFUSALS,
+  { refuse, reasonCode }: Pick<Decision, 'refuse' | 'reasonCode'>,
+): ReasonCode {
+  const codes: ReadonlySet<number> = REFUSALS[packet]
+  if (reasonCode !== undefined && codes.has(reasonCode)) return reasonCode as ReasonCode
+  const code = reasonCodeOf(refuse)
+  if (codes.has(code)) return code
+  return refuse === RefuseReason.unavailable ? ReasonCode.unspecifiedError : ReasonCode.notAuthorized
 }
 
 /** Of a refusal; for devices, what is not said is that they may not. */

@@ -1,3 +1,4 @@
+import { compileAuthentication, type AskAuthentication } from './authentication.ts'
 import { allowedBy, PendingDecision, refusedBy, undecided, type Decision } from './decision.ts'
 import { tunnelRight } from './tunnel-right.ts'
 import { noOpinion, RefuseReason } from './types.ts'
@@ -14,6 +15,7 @@ import type {
 
 export type AuthMethod =
   | 'authConnect'
+  | 'authenticate'
   | 'authPublish'
   | 'authSubscribe'
   | 'authTunnel'
@@ -44,6 +46,8 @@ export interface Chain {
   /** Some handler has a say in it although it has no username: it is not anonymous. */
   recognizes(session: Session): boolean
   authConnect(session: Session): Decision | PendingDecision
+  /** A round of an authentication by a method (MQTT 5, 4.12), in place of authConnect. */
+  readonly authenticate: AskAuthentication
   /** Of a client that was let in, by whomever: the refusal of a handler that does not want it; undefined: none. */
   vetoConnect(session: Session): Decision | undefined
   authPublish(session: Session, message: PublishRequest): Decision | PendingDecision
@@ -67,7 +71,7 @@ interface Step<Method> {
   readonly allowed: Decision
 }
 
-type Methods = Required<Omit<Handler, 'name' | 'explain' | 'recognizes'>>
+type Methods = Required<Omit<Handler, 'name' | 'explain' | 'recognizes' | 'authMethods' | 'authenticate'>>
 type Ask<Request> = (session: Session, request: Request) => Verdict
 
 /** Compiles a chain; handlers are looked at once, here. */
@@ -87,8 +91,9 @@ export function createChain(handlers: readonly Handler[]): Chain {
     unsubscribe: steps(handlers, 'unsubscribe'),
     disconnect: steps(handlers, 'disconnect'),
   }
+  const named = handlers.map((handler, index) => ({ name: nameOf(handler, index), handler }))
   return {
-    handlers: handlers.map((handler, index) => ({ name: nameOf(handler, index), handler })),
+    handlers: named,
     decidesPublish: publish.length > 0,
     decidesSubscribe: subscribe.length > 0,
     decidesDeliver: deliver.length > 0,
@@ -106,6 +111,7 @@ export function createChain(handlers: readonly Handler[]): Chain {
         undefined,
         session.username === undefined ? nobodyKnown : nobodyKnowsCredentials,
       ),
+    authenticate: compileAuthentication(named),
     vetoConnect: (session) => veto(vetoes, session),
     authPublish: (session, message) =>
       publish.length === 0 ? everybody : decide(publish, session, message, nobodyKnown),

@@ -3,6 +3,7 @@ import { PendingDecision, type Decision } from './decision.ts'
 import { createSlots } from './slots.ts'
 import { RefuseReason } from './types.ts'
 import type {
+  AuthExchange,
   Awaitable,
   DisconnectReason,
   PublishRequest,
@@ -47,6 +48,15 @@ export interface Guard {
   readonly waitingCount: number
   /** Wipes the password when it has answered. */
   authConnect(session: Session): Decision | Promise<Decision>
+  /**
+   * A round of an authentication by a method of MQTT 5; `answer` of a decision that allows says what follows. Wipes the
+   * password at once, and the data when it has answered.
+   */
+  authenticate(
+    session: Session,
+    exchange: AuthExchange,
+    data: Buffer | undefined,
+  ): Decision | Promise<Decision>
   /** Of a client that was let in, by whomever: a refusal, or undefined. */
   vetoConnect(session: Session): Decision | undefined
   authPublish(session: Session, message: PublishRequest): Decision | Promise<Decision>
@@ -72,7 +82,13 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
     maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
   })
   // Methods that have answered with a promise before. Only those wait for a slot: the others never hold one.
-  const asynchronous = { authConnect: false, authPublish: false, authSubscribe: false, authTunnel: false }
+  const asynchronous = {
+    authConnect: false,
+    authenticate: false,
+    authPublish: false,
+    authSubscribe: false,
+    authTunnel: false,
+  }
   type Asked = keyof typeof asynchronous
   const open = new WeakSet<Session>()
 
@@ -206,6 +222,17 @@ export function createGuard(chain: Chain, options: GuardOptions): Guard {
         return decision
       }
       return decision.finally(() => wipe(session, original))
+    },
+    authenticate(session, exchange, data) {
+      if (!exchange.isReAuthentication) open.add(session)
+      wipe(session, session.password)
+      const ask = (): Decision | PendingDecision => chain.authenticate(session, exchange, data)
+      const decision = mustWait('authenticate')
+        ? answerLater('authenticate', session, ask)
+        : answer('authenticate', session, ask())
+      if (decision instanceof Promise) return decision.finally(() => data?.fill(0))
+      data?.fill(0)
+      return decision
     },
     vetoConnect(session) {
       const refusal = chain.vetoConnect(session)

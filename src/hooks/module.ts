@@ -4,6 +4,7 @@ import type { ManagedHandler } from './types.ts'
 
 const methods = [
   'authConnect',
+  'authenticate',
   'authPublish',
   'authSubscribe',
   'authDeliver',
@@ -31,14 +32,27 @@ export async function createModuleHandler(config: ModuleOptions): Promise<Manage
   refuseUnknownMethods(file, made)
   const bound = bindMethods(file, made, methods)
   if (Object.keys(bound).length === 0) {
-    throw moduleError(file, `has none of the methods of a Handler (${methods.slice(0, 10).join(', ')})`)
+    throw moduleError(file, `has none of the methods of a Handler (${methods.slice(0, 11).join(', ')})`)
   }
-  return { ...bound, name: nameOf(made, config.name ?? basename(file)) }
+  const { authMethods } = made as { authMethods?: unknown }
+  if (authMethods !== undefined && !isTexts(authMethods))
+    throw moduleError(file, 'authMethods is not a list of texts')
+  return {
+    ...bound,
+    ...(authMethods !== undefined && { authMethods }),
+    name: nameOf(made, config.name ?? basename(file)),
+  }
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 /** A misspelt auth method would silently allow: `authpublish` is an error. */
 function refuseUnknownMethods(file: string, made: object): void {
-  const known = new Map<string, string>(methods.map((method) => [method.toLowerCase(), method]))
+  const known = new Map<string, string>(
+    [...methods, 'authMethods'].map((method) => [method.toLowerCase(), method]),
+  )
   for (const property of propertiesOf(made)) {
     const meant = known.get(property.toLowerCase())
     if (meant === property) continue

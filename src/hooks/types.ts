@@ -38,14 +38,36 @@ export const RefuseReason = {
 } as const
 export type RefuseReason = (typeof RefuseReason)[keyof typeof RefuseReason]
 
+/** What a client of MQTT 5 is told about a refusal, beside what follows from its reason. Others are told nothing of it. */
+export interface RefusalDetails {
+  /**
+   * A reason code of MQTT 5 (2.4), 0x80 to 0xa2, for example 0x97 (quota exceeded). Where the packet that refuses cannot
+   * have it, the reason decides.
+   */
+  readonly reasonCode?: number
+  /** For people: the client shows or logs it. Nothing that a stranger should not know. */
+  readonly reasonString?: string
+  /** In CONNACK and DISCONNECT. */
+  readonly userProperties?: UserProperties
+}
+
 /** Thrown by an auth method to refuse. Any other error refuses as well (fail closed), and is logged as ours. */
-export class AuthError extends Error {
+export class AuthError extends Error implements RefusalDetails {
   readonly reason: RefuseReason
+  declare readonly reasonCode?: number
+  declare readonly reasonString?: string
+  declare readonly userProperties?: UserProperties
   override name = 'AuthError'
 
-  constructor(message = 'not authorized', reason: RefuseReason = RefuseReason.notAuthorized) {
+  /** `message` is for the log; `details` are for clients of MQTT 5. */
+  constructor(
+    message = 'not authorized',
+    reason: RefuseReason = RefuseReason.notAuthorized,
+    details?: RefusalDetails,
+  ) {
     super(message)
     this.reason = reason
+    if (details !== undefined) Object.assign(this, details)
   }
 }
 
@@ -54,11 +76,32 @@ export interface Will {
   payload: Buffer
   qos: QoS
   retain: boolean
+  /** Of MQTT 5; as {@link PublishRequest.properties}. */
+  properties?: MessageProperties | undefined
+  /** Seconds for which the will is worth sending, from when it is due. */
+  messageExpirySeconds?: number | undefined
+  /** Seconds between the end of the connection and the will (MQTT 5, 3.1.3.2.2). */
+  delaySeconds?: number | undefined
+}
+
+/** What a CONNECT of MQTT 5 says about the connection (3.1.2.11), as the client has sent it. */
+export interface ConnectProperties {
+  /** Seconds; 0xffffffff: never. */
+  readonly sessionExpiryInterval?: number
+  readonly receiveMaximum?: number
+  /** Bytes. */
+  readonly maximumPacketSize?: number
+  readonly topicAliasMaximum?: number
+  readonly requestResponseInformation?: 0 | 1
+  readonly requestProblemInformation?: 0 | 1
+  readonly userProperties?: UserProperties
+  /** Set: it authenticates by {@link Handler.authenticate}, and authConnect is not asked. */
+  readonly authenticationMethod?: string
 }
 
 /** One connection, the same object in every call from authConnect to disconnect. */
 export interface Session {
-  /** Client id, username, password and will may be rewritten in authConnect, and only there. */
+  /** Client id, username, password and will may be rewritten in authConnect (or authenticate at CONNECT), and only there. */
   id: string
   username: string | undefined
   /** Wiped (filled with zeros, then undefined) when authConnect has returned. */
@@ -67,8 +110,12 @@ export interface Session {
   readonly clean: boolean
   /** Seconds, as in CONNECT; 0: none. */
   readonly keepalive: number
-  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
+  /** 3: MQTT 3.1, 4: MQTT 3.1.1, 5: MQTT 5. */
   readonly protocolVersion: number
+  /** Undefined before MQTT 5. */
+  readonly properties?: ConnectProperties | undefined
+  /** User properties for the CONNACK that accepts (MQTT 5): what authConnect or authenticate add to it is sent. */
+  readonly connackProperties?: [name: string, value: string][] | undefined
   /** Real address, listener, transport, certificate and TLS facts. */
   readonly peer: Peer
   readonly connectedAtMs: number
@@ -87,6 +134,13 @@ export interface PublishRequest {
   qos: QoS
   readonly dup: boolean
   readonly isWill: boolean
+  /**
+   * Of MQTT 5: a new object may be put here in authPublish, also for clients of 3.1.1; the old one is never changed.
+   * Undefined: it has none.
+   */
+  properties?: MessageProperties | undefined
+  /** Seconds for which the message is worth having, from now; may be rewritten. Undefined: as the configuration says. */
+  messageExpirySeconds?: number | undefined
 }
 
 /** What a SUBSCRIBE of MQTT 5 says beside filter and QoS (3.8.2.1, 3.8.3.1). To be read: changes to it are ignored. */
@@ -111,8 +165,10 @@ export interface SubscribeRequest extends SubscriptionOptions {
   qos: QoS
   /** Group of `$share/<group>/<filter>`; `topic` is then the filter alone. */
   readonly shareGroup?: string
-  /** Set to refuse this filter alone: SUBACK 0x80. */
+  /** Set to refuse this filter alone: SUBACK 0x80; MQTT 5: 0x87, or `refusedCode`. */
   refused?: boolean | string
+  /** With `refused`: a reason code that a SUBACK can have (MQTT 5, 3.9.3). */
+  refusedCode?: number
 }
 
 /** A request to serve or open a tunnel (docs/handlers.md). */
@@ -141,6 +197,21 @@ export interface RuleExplanation {
   readonly opinion?: 'allowed' | 'refused' | 'none'
 }
 
+/**
+ * One authentication by a method of MQTT 5 (4.12), from CONNECT, or AUTH with the reason "re-authenticate", to its end: the
+ * same object in each of its rounds. A connection has one at a time.
+ */
+export interface AuthExchange {
+  readonly method: string
+  /** The client is connected, and goes on as it was if this succeeds. Its user name cannot become another one. */
+  readonly isReAuthentication: boolean
+  /** For what a handler has to know in the next round. */
+  state: unknown
+}
+
+/** A further round, with data for the client; or the end, with the last data, if there is any. */
+export type AuthAnswer = { readonly continue: Buffer } | { readonly success: Buffer | undefined } | NoOpinion
+
 export interface DisconnectReason {
   /** `client`: DISCONNECT; `refused`: authConnect said no; `lost`: the network; else we closed it. */
   readonly kind:
@@ -158,6 +229,9 @@ export interface DisconnectReason {
   readonly detail?: string
   /** Of MQTT 5, where it says more than the kind: what the client has said, or is told (2.4). */
   readonly reasonCode?: number
+  /** Of a refusal of a handler: for a client of MQTT 5. The detail is for the log. */
+  readonly clientText?: string
+  readonly userProperties?: UserProperties
 }
 
 /**
@@ -176,6 +250,15 @@ export interface Handler {
   recognizes?(session: Session): boolean
   /** Once for each CONNECT, before the CONNACK. May rewrite id, username and will. */
   authConnect?(session: Session): Verdict
+  /** Methods of {@link authenticate}, as clients name them. Undefined: it is asked about every method. */
+  readonly authMethods?: readonly string[]
+  /**
+   * A round of an authentication by a method of MQTT 5, in place of authConnect: at CONNECT, and when the client
+   * authenticates again. The first that does not return noOpinion in the first round has the exchange to its end; an AuthError
+   * refuses, also of one that would have no opinion on others. It sets `session.username` before it returns success. If all
+   * have none, the method is refused as unknown. `data` is wiped when it has answered.
+   */
+  authenticate?(session: Session, exchange: AuthExchange, data: Buffer | undefined): Awaitable<AuthAnswer>
   /**
    * Asked last, when another handler or `allowAnonymous` has let the client in, maybe without a question to this one:
    * throws an AuthError if that may not be. Synchronous.
@@ -200,7 +283,7 @@ export interface Handler {
   subscribe?(session: Session, subscriptions: readonly SubscribeRequest[]): Awaitable<void>
   /** After the UNSUBACK, with the filters as the client named them. */
   unsubscribe?(session: Session, topics: readonly string[]): Awaitable<void>
-  /** Exactly once for each authConnect, also when it refused. */
+  /** Exactly once for each authConnect (or authentication at CONNECT), also when it refused. */
   disconnect?(session: Session, why: DisconnectReason): Awaitable<void>
   /**
    * Asked for each live session after this handler's rights have changed (a reloaded file):

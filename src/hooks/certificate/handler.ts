@@ -116,24 +116,31 @@ export async function createCertificateHandler(options: CertificateHandlerOption
     return decides ? undefined : noOpinion
   }
 
+  function check(session: Session): Verdict {
+    const seen = look(session)
+    if (seen.kind === 'nothing') return noOpinion
+    const against = seen.kind === 'refused' ? seen : mismatch(session, seen.identity)
+    if (against?.kind === 'refused') throw new AuthError(against.reason, against.refuse)
+    const identity = seen.kind === 'good' ? seen.identity : undefined
+    const certificate = ownCertificate(session.peer)
+    if (certificate === undefined || revocation === undefined) return admit(session, identity)
+    const verdict = revocation.check(certificate)
+    return verdict instanceof Promise
+      ? verdict.then((answer) => admit(session, identity, answer))
+      : admit(session, identity, verdict)
+  }
+
   return {
     name,
     recognizes: ({ peer }) =>
       required ||
       ownCertificate(peer) !== undefined ||
       (proxyCertificateName && peer.proxyCertificateName !== undefined),
-    authConnect(session) {
-      const seen = look(session)
-      if (seen.kind === 'nothing') return noOpinion
-      const against = seen.kind === 'refused' ? seen : mismatch(session, seen.identity)
-      if (against?.kind === 'refused') throw new AuthError(against.reason, against.refuse)
-      const identity = seen.kind === 'good' ? seen.identity : undefined
-      const certificate = ownCertificate(session.peer)
-      if (certificate === undefined || revocation === undefined) return admit(session, identity)
-      const verdict = revocation.check(certificate)
-      return verdict instanceof Promise
-        ? verdict.then((answer) => admit(session, identity, answer))
-        : admit(session, identity, verdict)
+    authConnect: check,
+    // Whatever else a client authenticates with (MQTT 5): what its certificate says against it counts.
+    authenticate(session) {
+      const verdict = check(session)
+      return verdict instanceof Promise ? verdict.then(() => noOpinion) : noOpinion
     },
     stillAllowed(session) {
       const certificate = ownCertificate(session.peer)
