@@ -31,7 +31,7 @@ import type { ReasonPacket } from './packets/ending.ts'
 import { protocolError } from './packets/fault.ts'
 import type { PublishInput } from './packets/publish.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
-import type { PacketType } from './packets/types.ts'
+import { VERSION_NAMES, type PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
 import { Refusals } from './refusals.ts'
@@ -305,7 +305,10 @@ export class Broker implements InterceptedBroker {
       connection.connectSpan = tracing.begin({
         name: 'CONNECT',
         agoMs: Date.now() - connection.acceptedAtMs,
-        attributes: connectAttributes(connection.transport.peer, packet),
+        attributes: connectAttributes(connection.transport.peer, {
+          ...packet,
+          protocolVersion: VERSION_NAMES[packet.protocolVersion]!,
+        }),
       })
     }
     if (this.#connecting.accept(connection, packet)) this.#engine!.handle(connection)

@@ -11,6 +11,7 @@ import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.t
 import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
+import { VERSION_NAMES } from './packets/types.ts'
 import type { Terms } from './terms.ts'
 import { reasonCodeOf } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
@@ -37,8 +38,6 @@ function reservedIdFault(clientId: string): string | undefined {
     ? `client ids that begin with ${RESERVED_ID_PREFIX} are the broker's own`
     : undefined
 }
-
-const VERSION_NAMES = { 3: '3.1', 4: '3.1.1', 5: '5' } as const
 
 const BANNED_SINCE = 'banned since it connected'
 
@@ -88,7 +87,8 @@ export class Connecting {
     }
     const isOwn = profile.ownClientId !== undefined && profile.ownClientId === packet.clientId
     const idFault = isOwn ? undefined : this.#clientIdFault(packet)
-    if (idFault !== undefined) return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', idFault)
+    if (idFault !== undefined)
+      return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', idFault)
     const { maxKeepaliveSeconds } = this.#options
     if (
       !isOwn &&

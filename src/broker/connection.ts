@@ -196,6 +196,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     return sessionIdOf(this.clientId, this.profile.mountpoint)
   }
 
+  /** What an alias of the client stands for now, for whoever looks at its packets. */
+  topicOfAlias(alias: number): string | undefined {
+    return this.#publish?.aliased(alias)
+  }
+
   // --- from the transport
 
   data(chunk: Buffer): void {

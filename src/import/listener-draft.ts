@@ -1,6 +1,18 @@
 import type { CertificateFacts } from './certificate-draft.ts'
 import type { Draft, ListenerDraft, Setting } from './draft.ts'
 
+type ProtocolVersionName = '3.1' | '3.1.1' | '5'
+
+/** Both others name versions by their protocol levels. */
+export function protocolVersionsOf(levels: readonly string[]): ProtocolVersionName[] {
+  const names: readonly (readonly [level: string, name: ProtocolVersionName])[] = [
+    ['3', '3.1'],
+    ['4', '3.1.1'],
+    ['5', '5'],
+  ]
+  return names.filter(([level]) => levels.includes(level)).map(([, name]) => name)
+}
+
 /** What is known of one listener of the other broker, before it is one of ours. */
 export interface ListenerFacts {
   /** The setting that opened it, for notes. */
@@ -25,7 +37,7 @@ export interface ListenerFacts {
   requireCertificate?: boolean
   maxConnections?: number
   mountpoint?: string
-  protocolVersions?: ('3.1' | '3.1.1')[]
+  protocolVersions?: ProtocolVersionName[]
   proxyProtocol?: 'required'
   allowAnonymous?: boolean
   /** What counts where a listener says nothing. */

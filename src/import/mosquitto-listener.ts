@@ -9,7 +9,7 @@ import {
   type RuleOf,
   type Setting,
 } from './draft.ts'
-import { readTlsVersion, type ListenerFacts } from './listener-draft.ts'
+import { protocolVersionsOf, readTlsVersion, type ListenerFacts } from './listener-draft.ts'
 
 const nowhere: Setting = { key: 'listener', value: '', file: 'mosquitto.conf', line: 0 }
 
@@ -128,13 +128,10 @@ const rules: Readonly<Record<string, ListenerRule>> = {
   max_topic_alias_broker: noting(needless('is for MQTT 5')),
   accept_protocol_versions: (setting, facts, draft) => {
     const named = setting.value.split(/[,\s]+/)
-    const versions = [
-      ...(named.includes('3') ? (['3.1'] as const) : []),
-      ...(named.includes('4') ? (['3.1.1'] as const) : []),
-    ]
-    if (versions.length > 0) facts.protocolVersions = [...versions]
-    if (versions.length > 0 && !named.includes('5')) draft.carried(setting, 'listeners[].protocolVersions')
-    else draft.note('changed', setting, 'MQTT 5 is not served yet; 3.1 and 3.1.1 are')
+    const versions = protocolVersionsOf(named)
+    if (versions.length > 0) facts.protocolVersions = versions
+    if (versions.length > 0) draft.carried(setting, 'listeners[].protocolVersions')
+    else draft.note('changed', setting, 'names no version of MQTT: 3.1, 3.1.1 and 5 are served')
   },
 }
 

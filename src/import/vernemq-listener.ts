@@ -11,7 +11,7 @@ import {
   type RuleOf,
   type Setting,
 } from './draft.ts'
-import { readTlsVersion, type ListenerFacts } from './listener-draft.ts'
+import { protocolVersionsOf, readTlsVersion, type ListenerFacts } from './listener-draft.ts'
 
 /** Which of ours a kind of listener becomes; `http` is the admin server, and the others join nodes of a cluster. */
 const kinds = {
@@ -77,12 +77,9 @@ const rules: Readonly<Record<string, ListenerRule>> = {
   },
   allowed_protocol_versions: (setting, facts, draft) => {
     const named = setting.value.split(',').map((word) => word.trim())
-    const versions = [
-      ...(named.includes('3') ? (['3.1'] as const) : []),
-      ...(named.includes('4') ? (['3.1.1'] as const) : []),
-    ]
-    if (versions.length > 0) facts.protocolVersions = [...versions]
-    if (named.includes('5')) draft.note('changed', setting, 'MQTT 5 is not served yet; 3.1 and 3.1.1 are')
+    const versions = protocolVersionsOf(named)
+    if (versions.length > 0) facts.protocolVersions = versions
+    else draft.note('changed', setting, 'names no version of MQTT: 3.1, 3.1.1 and 5 are served')
   },
   allow_anonymous_override: (setting, facts) => {
     facts.allowAnonymous = isOn(setting.value) || facts.allowsAnonymousToAll === true

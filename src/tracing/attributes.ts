@@ -8,7 +8,8 @@ import type { Attributes } from './contract.ts'
 
 interface ConnectFacts {
   readonly clientId: string
-  readonly protocolVersion: number
+  /** Such as `3.1.1`. */
+  readonly protocolVersion: string
   readonly clean: boolean
   readonly keepaliveSeconds: number
 }
@@ -25,7 +26,7 @@ export function connectAttributes(peer: Peer, connect: ConnectFacts): Attributes
     'network.peer.address': peer.socketAddress,
     'network.transport': NETWORK_TRANSPORTS[peer.transport] ?? 'tcp',
     'network.protocol.name': 'mqtt',
-    'network.protocol.version': connect.protocolVersion === 3 ? '3.1' : '3.1.1',
+    'network.protocol.version': connect.protocolVersion,
     'tunnelmq.listener': peer.listener,
     'tunnelmq.transport': peer.transport,
     'tunnelmq.clean_session': connect.clean,

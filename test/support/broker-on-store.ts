@@ -35,7 +35,7 @@ export async function startBrokerOnStore(
     name: 'tcp',
     guard: createGuard(createChain([]), { timeoutMs: 5_000, maxConcurrent: 100, onFailure: () => {} }),
     allowAnonymous: true,
-    protocolVersions: new Set([3, 4]),
+    protocolVersions: new Set([3, 4, 5]),
     mountpoint: '',
   }
   const failures: unknown[] = []

@@ -92,7 +92,7 @@ export async function openInspectedBroker(options: InspectedBrokerOptions = {}):
     name: 'test',
     guard,
     allowAnonymous: options.allowAnonymous ?? options.handlers === undefined,
-    protocolVersions: new Set([3, 4]),
+    protocolVersions: new Set([3, 4, 5]),
     mountpoint: options.mountpoint ?? '',
   }
   await broker.start()

@@ -4,6 +4,7 @@ import type { Store } from '../../store/contract.ts'
 import type { TunnelRouter } from '../../tunnel/router/router.ts'
 import { stripMountpoint, type ClientSession } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
+import { VERSION_NAMES } from '../packets/types.ts'
 
 /** Back from store/session-id.ts. */
 export function refOf({ id }: ClientSession): ClientRef {
@@ -73,7 +74,7 @@ function connectionFacts(connection: Connection | undefined, pod: string): Conne
     port: transport === 'unix' ? null : port,
     listener,
     transport,
-    protocolVersion: protocolVersion === 3 ? '3.1' : '3.1.1',
+    protocolVersion: VERSION_NAMES[protocolVersion]!,
     connectedAt: timeOf(connectedAtMs),
     keepaliveSeconds: keepalive,
   }

@@ -123,6 +123,9 @@ export const Allowed = {
   auth: names('authenticationMethod', 'authenticationData', 'reasonString', 'userProperties'),
 } as const
 
+/** Of packets that the broker itself has written. */
+export const ANY_PROPERTY: ReadonlySet<Name> = new Set(KINDS.map(({ name }) => name))
+
 function names(...all: Name[]): ReadonlySet<Name> {
   return new Set(all)
 }
@@ -141,7 +144,8 @@ export function decodeProperties(
 ): Readonly<Properties> {
   const length = fields.varint('property length')
   if (length === 0) return NO_PROPERTIES
-  if (length > fields.end - fields.position) throw malformed(`properties of ${packet} reach beyond the packet`)
+  if (length > fields.end - fields.position)
+    throw malformed(`properties of ${packet} reach beyond the packet`)
   const reader = new FieldReader(fields.bytes, fields.position, fields.position + length)
   fields.position += length
   const properties: Properties = {}
@@ -152,13 +156,16 @@ export function decodeProperties(
     const { name } = kind
     if (!allowed.has(name)) throw protocolError(`${name} in ${packet}`)
     // [MQTT-3.8.2.1.2]: one subscription identifier in a SUBSCRIBE.
-    if (name in properties && name !== 'userProperties') throw protocolError(`${name} twice in ${packet}`)
+    const isAgain = name in properties && name !== 'userProperties'
+    if (isAgain && !(kind.isList && allowed === ANY_PROPERTY))
+      throw protocolError(`${name} twice in ${packet}`)
     const value = readValue(reader, kind)
     if (kind.isPositive === true && value === 0) throw protocolError(`${name} is 0`)
     if (name === 'userProperties') {
       ;((properties.userProperties ??= []) as (readonly [string, string])[]).push(value as [string, string])
-    } else if (name === 'subscriptionIdentifiers') properties.subscriptionIdentifiers = [value as number]
-    else Object.assign(properties, { [name]: value })
+    } else if (name === 'subscriptionIdentifiers') {
+      ;(properties.subscriptionIdentifiers ??= []).push(value as number)
+    } else Object.assign(properties, { [name]: value })
   }
   return properties
 }
@@ -183,6 +190,8 @@ function readValue(reader: FieldReader, { name, type }: Kind): number | string |
       return Buffer.from(reader.binary(name))
     case 'pair':
       return [reader.string('name of a user property'), reader.string('value of a user property')]
+    default:
+      return type satisfies never
   }
 }
 

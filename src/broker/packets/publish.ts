@@ -41,6 +41,11 @@ export class PublishFields {
     return this.#isMqtt5 ? undefined : this.#bytes.subarray(this.#start, this.#end)
   }
 
+  /** What an alias stands for now. */
+  aliased(alias: number): string | undefined {
+    return this.#aliases?.get(alias)
+  }
+
   /** @throws PeerError when malformed. */
   decode(bytes: Buffer, packetStart: number, bodyStart: number, end: number): void {
     const first = bytes[packetStart]!
@@ -84,7 +89,10 @@ export class PublishFields {
   #useAlias(alias: number, hasTopic: boolean): void {
     if (alias === 0 || alias > this.#maxAliases) {
       // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
-      throw new PacketFault(ReasonCode.topicAliasInvalid, `topic alias ${alias}; at most ${this.#maxAliases} here`)
+      throw new PacketFault(
+        ReasonCode.topicAliasInvalid,
+        `topic alias ${alias}; at most ${this.#maxAliases} here`,
+      )
     }
     if (hasTopic) {
       ;(this.#aliases ??= new Map()).set(alias, this.topic)

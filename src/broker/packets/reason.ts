@@ -46,6 +46,19 @@ export const ReasonCode = {
 } as const
 export type ReasonCode = (typeof ReasonCode)[keyof typeof ReasonCode]
 
+const NAMES = new Map<number, string>(
+  Object.entries(ReasonCode).map(([name, code]) => [
+    code,
+    name.replaceAll(/(?<=[a-z])[A-Z0-9]/g, (letter) => ` ${letter.toLowerCase()}`).replace('qos', 'QoS'),
+  ]),
+)
+
+/** For people: `not authorized (0x87)`. */
+export function reasonText(code: number): string {
+  const name = NAMES.get(code) ?? 'unknown reason'
+  return code === ReasonCode.success ? name : `${name} (0x${code.toString(16).padStart(2, '0')})`
+}
+
 export function isFailure(code: number): boolean {
   return code >= 0x80
 }

@@ -4,11 +4,18 @@ import { stripMountpoint } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
 import type { Message } from '../message.ts'
 import { decodeConnect } from '../packets/connect.ts'
-import { PublishFields } from '../packets/publish.ts'
 import { decodeSubscribe } from '../packets/subscribe.ts'
 import { PacketType } from '../packets/types.ts'
 import { filtersOverlap, parseShare, topicMatches } from '../topics.ts'
-import { clip, factsOf, packetFacts, publishFacts, type PacketFacts } from './packet-facts.ts'
+import {
+  clip,
+  factsOf,
+  packetFacts,
+  publishFacts,
+  readPublish,
+  type PacketFacts,
+  type PacketPlace,
+} from './packet-facts.ts'
 import type { Delivery, Tap } from './tap.ts'
 import type { Trace } from './trace.ts'
 
@@ -30,7 +37,8 @@ export class TapHub implements Tap {
   readonly #broker: TappedBroker
   readonly #log: Log
   readonly #traces = new Set<Trace>()
-  readonly #publish = new PublishFields()
+  /** Topic aliases in packets to clients (MQTT 5), of those that were looked at. */
+  readonly #aliases = new WeakMap<Connection, Map<number, string>>()
   readonly #pieces = new WeakMap<Connection, Buffer>()
   readonly #refusals = new WeakMap<Connection, string>()
 
@@ -72,8 +80,10 @@ export class TapHub implements Tap {
     this.#safely(() => {
       const type = bytes[packetStart]! >> 4
       if (type === PacketType.connect) this.#introduce(connection, bytes, bodyStart, end)
-      const topic =
-        type === PacketType.publish ? this.#topicOf(bytes, packetStart, bodyStart, end) : undefined
+      const { version } = connection
+      const topicOfAlias = (alias: number): string | undefined => connection.topicOfAlias(alias)
+      const place = { bytes, packetStart, bodyStart, end, version, topicOfAlias }
+      const topic = type === PacketType.publish ? readPublish(place).topic : undefined
       for (const trace of this.#traces) {
         const { scope, connections } = trace
         const isMeant =
@@ -81,10 +91,9 @@ export class TapHub implements Tap {
             ? connections.has(connection)
             : isIn(connection, trace) &&
               (topic === undefined
-                ? type === PacketType.subscribe && asksFor(scope.filter, bytes, bodyStart, end)
+                ? type === PacketType.subscribe && asksFor(scope.filter, place)
                 : topicMatches(scope.filter, topic))
-        if (isMeant)
-          take(trace, connection, 'in', () => packetFacts(bytes, packetStart, bodyStart, end, scope.payload))
+        if (isMeant) take(trace, connection, 'in', () => packetFacts(place, scope.payload))
       }
     })
   }
@@ -94,17 +103,15 @@ export class TapHub implements Tap {
       const bodyStart = bodyStartOf(packet)
       if (bodyStart === undefined) return
       const isPublish = packet[0]! >> 4 === PacketType.publish
-      const topic = isPublish ? this.#topicOf(packet, 0, bodyStart, packet.length) : undefined
+      const place = this.#outgoing(connection, packet, bodyStart)
+      const topic = isPublish ? this.#topicOf(connection, place) : undefined
       for (const trace of this.#traces) {
         const { scope, connections } = trace
         const isMeant =
           scope.filter === undefined
             ? connections.has(connection)
             : topic !== undefined && isIn(connection, trace) && topicMatches(scope.filter, topic)
-        if (isMeant)
-          take(trace, connection, 'out', () =>
-            packetFacts(packet, 0, bodyStart, packet.length, scope.payload),
-          )
+        if (isMeant) take(trace, connection, 'out', () => packetFacts(place, scope.payload))
       }
     })
   }
@@ -171,12 +178,22 @@ export class TapHub implements Tap {
     if (!isWanted) connection.tap = undefined
   }
 
-  #topicOf(bytes: Buffer, packetStart: number, bodyStart: number, end: number): string {
-    this.#publish.decode(bytes, packetStart, bodyStart, end)
-    return this.#publish.topic
+  #outgoing(connection: Connection, bytes: Buffer, bodyStart: number): PacketPlace {
+    const topicOfAlias = (alias: number): string | undefined => this.#aliases.get(connection)?.get(alias)
+    const { version } = connection
+    return { bytes, packetStart: 0, bodyStart, end: bytes.length, version, topicOfAlias }
   }
 
-  /** What a client sends may be malformed: that is found, and answered, by those who have to do with it. */
+  /** Notes what its alias stands for. */
+  #topicOf(connection: Connection, place: PacketPlace): string {
+    const { topic, properties } = readPublish(place)
+    const { topicAlias } = properties
+    if (topicAlias === undefined || topic === '') return topic
+    const aliases = this.#aliases.get(connection) ?? new Map<number, string>()
+    this.#aliases.set(connection, aliases.set(topicAlias, topic))
+    return topic
+  }
+
   #safely(look: () => void): void {
     try {
       look()
@@ -196,8 +213,8 @@ function take(trace: Trace, connection: Connection, direction: 'in' | 'out', fac
 }
 
 /** A SUBSCRIBE with a filter that may match what the trace looks at. */
-function asksFor(filter: string, bytes: Buffer, bodyStart: number, end: number): boolean {
-  return decodeSubscribe(bytes, bodyStart, end).subscriptions.some((one) => {
+function asksFor(filter: string, { bytes, bodyStart, end, version }: PacketPlace): boolean {
+  return decodeSubscribe(bytes, bodyStart, end, version).subscriptions.some((one) => {
     const shared = parseShare(one.filter)
     return typeof shared !== 'string' && filtersOverlap(shared?.filter ?? one.filter, filter)
   })

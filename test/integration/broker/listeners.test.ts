@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
+import mqtt from 'mqtt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Session } from '../../../src/hooks/types.ts'
 import { createCa, type CertificateFiles, type TestCa } from '../listeners/certificates.ts'
@@ -132,16 +133,30 @@ describe('each listener', () => {
     })
   })
 
-  it('refuses MQTT 5 with CONNACK 1, and says in the log what the client wanted', async () => {
+  it('refuses what comes after MQTT 5 with CONNACK 1, and says in the log what the client wanted', async () => {
     const broker = await openBroker()
     const client = await openRaw(broker.port)
-    // CONNECT of MQTT 5 has properties behind the keep alive: one that we do not speak need not be understood.
-    client.send(Buffer.from([0x10, 15, 0, 4, 0x4d, 0x51, 0x54, 0x54, 5, 2, 0, 60, 0, 0, 2, 0x63, 0x31]))
+    // Whatever is behind the protocol level: of a version that we do not speak nothing need be understood.
+    client.send(Buffer.from([0x10, 15, 0, 4, 0x4d, 0x51, 0x54, 0x54, 6, 2, 0, 60, 0, 0, 2, 0x63, 0x31]))
     expect(await client.next('connack')).toMatchObject({ code: 1, sessionPresent: false })
     await client.untilClosed()
     expect(await eventOf(broker, 'connection refused')).toMatchObject({
       reason: 'protocol-version',
-      detail: 'the client speaks MQTT 5; this broker speaks 3.1 and 3.1.1',
+      detail: 'protocol level 6; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5',
+    })
+  })
+
+  it('tells clients of MQTT 5 in their own words that it does not serve them', async () => {
+    const broker = await openBroker({
+      listeners: [{ type: 'tcp', port: 0, allowAnonymous: true, protocolVersions: ['3.1', '3.1.1'] }],
+    })
+    const client = mqtt.connect(broker.url, { protocolVersion: 5, reconnectPeriod: 0 })
+    const refused = new Promise((resolve) => client.once('error', resolve))
+    // [MQTT-3.1.2-2]
+    expect(await refused).toMatchObject({ code: 0x84 })
+    expect(await eventOf(broker, 'connection refused')).toMatchObject({
+      reason: 'protocol-version',
+      detail: 'MQTT 5 is not served on this listener',
     })
   })
 

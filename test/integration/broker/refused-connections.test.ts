@@ -25,7 +25,7 @@ const packets = {
   'a protocol level of the future': [
     connectPacket({ clientId: 'c1', level: 9 }),
     'protocol-version',
-    'protocol level 9; this broker speaks 3 (MQTT 3.1) and 4 (MQTT 3.1.1)',
+    'protocol level 9; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5',
   ],
   'an HTTP request': [
     Buffer.from('GET / HTTP/1.1\r\n\r\n'),

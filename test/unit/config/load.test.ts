@@ -172,7 +172,7 @@ describe('loadConfig with a file', () => {
       'tunnelmq.yaml:8:5: listeners.2.prot: is not known; did you mean port?',
       'tunnelmq.yaml:9:18: listeners.2.tls.cert: a.pem does not exist',
       'tunnelmq.yaml:9:30: listeners.2.tls.key: b.pem does not exist',
-      'tunnelmq.yaml:10:24: listeners.2.protocolVersions.0: 3.1 is not one of 3.1, 3.1.1; put it in quotes',
+      'tunnelmq.yaml:10:24: listeners.2.protocolVersions.0: 3.1 is not one of 3.1, 3.1.1, 5; put it in quotes',
       'tunnelmq.yaml:12:3: limits.maxPaketBytes: is not known; did you mean maxPacketBytes?',
       'tunnelmq.yaml:13:19: limits.maxConnections: -1 is not a whole number from 1',
       'tunnelmq.yaml:14:11: retained: 5 is not a mapping of keys to values',

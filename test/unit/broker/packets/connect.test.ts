@@ -67,6 +67,8 @@ describe('CONNECT', () => {
         expect(decode(whole)).toEqual({
           protocolVersion: version,
           isBridge: false,
+          properties: {},
+          willProperties: {},
           clean,
           keepaliveSeconds: keepalive,
           clientId,
@@ -84,6 +86,8 @@ describe('CONNECT', () => {
     ).toEqual({
       protocolVersion: 4,
       isBridge: false,
+      properties: {},
+      willProperties: {},
       clean: true,
       keepaliveSeconds: 0,
       clientId: '',
@@ -127,6 +131,8 @@ describe('CONNECT', () => {
       const decoded = {
         protocolVersion: 4,
         isBridge: false,
+        properties: {},
+        willProperties: {},
         keepaliveSeconds: 0,
         clientId: 'c',
         clean: (flags & 0x02) !== 0,
@@ -154,7 +160,8 @@ describe('CONNECT', () => {
   })
 
   it.each([
-    ['MQTT', 5, 5],
+    ['MQTT', 6, 6],
+    ['MQIsdp', 5, 5],
     ['MQTT', 3, 3],
     ['MQIsdp', 4, 4],
     ['MQTT', 0x83, 0x83],
@@ -176,9 +183,9 @@ describe('CONNECT', () => {
     expect(decodeFields({ protocol, level: protocolVersion })).toMatchObject({ isBridge: false })
   })
 
-  it('of version 5 is recognised before its properties, which are not read', () => {
-    const body = Buffer.concat([field('MQTT'), Buffer.of(5, 0x03), uint16(0), Buffer.of(0xff)])
-    expect(decodeConnect(body, 0, body.length)).toEqual({ unsupportedVersion: 5 })
+  it('of a later version is recognised, and nothing behind that is read', () => {
+    const body = Buffer.concat([field('MQTT'), Buffer.of(6, 0x03), uint16(0), Buffer.of(0xff)])
+    expect(decodeConnect(body, 0, body.length)).toEqual({ unsupportedVersion: 6 })
   })
 
   it.each(['', 'mqtt', 'MQTTT', 'MQT', 'AMQP'])('of protocol %j is malformed [MQTT-3.1.2-1]', (protocol) => {

@@ -154,10 +154,10 @@ describe('the framer', () => {
       }
     })
     const publish = [0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x3a, 0x3b, 0x3c, 0x3d]
-    expect(accepted).toEqual([0x10, ...publish, 0x40, 0x50, 0x62, 0x70, 0x82, 0xa2, 0xc0, 0xe0])
+    expect(accepted).toEqual([0x10, ...publish, 0x40, 0x50, 0x62, 0x70, 0x82, 0xa2, 0xc0, 0xe0, 0xf0])
   })
 
   it('refuses a first byte before the length behind it is there', () => {
-    expect(() => new Framer(new Sink()).receive(Buffer.of(0xf0))).toThrow('packet type 15')
+    expect(() => new Framer(new Sink()).receive(Buffer.of(0x20))).toThrow('packet type 2')
   })
 })

@@ -38,7 +38,11 @@ describe('SUBSCRIBE', () => {
           subscriptions: subscriptions.map(({ filter: topic, qos }) => ({ topic, qos })),
         })
         fc.pre(whole[1]! < 128)
-        expect(decodeSubscribe(whole, 2, whole.length)).toEqual({ messageId: id, subscriptions })
+        expect(decodeSubscribe(whole, 2, whole.length)).toEqual({
+          messageId: id,
+          subscriptions,
+          properties: {},
+        })
       }),
     )
   })
@@ -73,7 +77,11 @@ describe('UNSUBSCRIBE', () => {
       fc.property(messageId, fc.array(filter, { minLength: 1, maxLength: 3 }), (id, filters) => {
         const whole = mqttPacket.generate({ cmd: 'unsubscribe', messageId: id, unsubscriptions: filters })
         fc.pre(whole[1]! < 128)
-        expect(decodeUnsubscribe(whole, 2, whole.length)).toEqual({ messageId: id, filters })
+        expect(decodeUnsubscribe(whole, 2, whole.length)).toEqual({
+          messageId: id,
+          filters,
+          properties: {},
+        })
       }),
     )
   })

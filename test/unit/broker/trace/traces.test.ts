@@ -1,5 +1,7 @@
+import mqttPacket, { type Packet as MqttPacket } from 'mqtt-packet'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { TraceRequest, type TracePacket } from '../../../../src/admin/api/resources.ts'
+import { packetFacts } from '../../../../src/broker/trace/packet-facts.ts'
 import { createTraces, type Traces } from '../../../../src/broker/trace/traces.ts'
 import { AuthError, type Session } from '../../../../src/hooks/types.ts'
 import { createSilentLog } from '../../../../src/log.ts'
@@ -210,6 +212,105 @@ describe('a trace of a client', () => {
     ])
     expect(packets.every(({ payload }) => payload === null)).toBe(true)
     expect(JSON.stringify(packets)).not.toMatch(/secret|001122/)
+  })
+})
+
+describe('a trace of a client of MQTT 5', () => {
+  const packet5 = (packet: MqttPacket): Buffer => mqttPacket.generate(packet, { protocolVersion: 5 })
+
+  it('shows properties and reasons in words, the topics of aliases, and no authentication data', async () => {
+    const { trace, shown, open } = await openWorld()
+    const id = trace({ client: 'c5' })
+    const c5 = open()
+    c5.send(
+      packet5({
+        cmd: 'connect',
+        protocolId: 'MQTT',
+        protocolVersion: 5,
+        clientId: 'c5',
+        clean: true,
+        keepalive: 0,
+        properties: { sessionExpiryInterval: 60, receiveMaximum: 9, userProperties: { os: 'linux' } },
+      }),
+    )
+    await c5.answer()
+    c5.send(
+      packet5({
+        cmd: 'subscribe',
+        messageId: 1,
+        subscriptions: [{ topic: 'a', qos: 1, nl: true, rap: true, rh: 2 }],
+        properties: { subscriptionIdentifier: 7 },
+      }),
+    )
+    await c5.answer()
+    c5.send(
+      packet5({
+        cmd: 'disconnect',
+        reasonCode: 4,
+        properties: { reasonString: 'bye' },
+      }),
+    )
+    await expect.poll(() => c5.isEnded).toBe(true)
+    const lines = (await shown(id)).map(line)
+    expect(lines.filter((text) => text.startsWith('in '))).toEqual([
+      'in CONNECT (MQTT 5, clean start 1, keep alive 0 s, no username, no password, session expiry 60 s, receive maximum 9, os="linux")',
+      'in SUBSCRIBE #1 (a QoS 1 no local retain as published retain handling 2, subscription identifier 7)',
+      'in DISCONNECT (disconnect with will (0x04), "bye")',
+      'in CLOSED (client)',
+    ])
+    expect(lines).toContainEqual(expect.stringMatching(/^out CONNACK \(accepted/))
+    expect(lines).toContainEqual(expect.stringMatching(/^out SUBACK #1 \(QoS 1/))
+  })
+
+  it('reads any packet of MQTT 5 so', () => {
+    const topics = new Map([[3, 'long/topic']])
+    const detailOf = (bytes: Buffer): readonly [string | null, string | null] => {
+      const place = { bytes, packetStart: 0, bodyStart: 2, end: bytes.length, version: 5 } as const
+      const facts = packetFacts({ ...place, topicOfAlias: (alias) => topics.get(alias) }, false)
+      return [facts.topic, facts.detail]
+    }
+    const secret = Buffer.from('secret')
+    const correlationData = Buffer.from('beef', 'hex')
+    const publication = {
+      cmd: 'publish',
+      topic: '',
+      payload: 'x',
+      qos: 0,
+      retain: false,
+      dup: false,
+    } as const
+    const packets: readonly MqttPacket[] = [
+      {
+        ...publication,
+        properties: { topicAlias: 3, contentType: 'text/plain', responseTopic: 'r', correlationData },
+      },
+      {
+        ...publication,
+        topic: 'a',
+        properties: { subscriptionIdentifier: [1, 2], messageExpiryInterval: 5 },
+      },
+      { cmd: 'puback', messageId: 1, reasonCode: 0x87, properties: { reasonString: 'no' } },
+      { cmd: 'puback', messageId: 1, reasonCode: 0x10 },
+      { cmd: 'unsuback', messageId: 1, granted: [0, 17] },
+      { cmd: 'disconnect', reasonCode: 0x8e },
+      {
+        cmd: 'auth',
+        reasonCode: 0x18,
+        properties: { authenticationMethod: 'SCRAM-SHA-256', authenticationData: secret },
+      },
+    ]
+    expect(packets.map((packet) => detailOf(packet5(packet)))).toEqual([
+      [
+        'long/topic',
+        '1 bytes of payload, content type text/plain, response topic r, correlation data beef, topic alias 3',
+      ],
+      ['a', '1 bytes of payload, expires in 5 s, subscription identifier 1 2'],
+      [null, 'not authorized (0x87), "no"'],
+      [null, 'no matching subscribers (0x10)'],
+      [null, 'success, no subscription existed (0x11)'],
+      [null, 'session taken over (0x8e)'],
+      [null, 'continue authentication (0x18), authentication method SCRAM-SHA-256, with authentication data'],
+    ])
   })
 })
 
