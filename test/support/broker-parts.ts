@@ -41,7 +41,7 @@ export const openProfile: ListenerProfile = {
   name: 'test',
   guard: createGuard(createChain([]), { timeoutMs: 5_000, maxConcurrent: 10, onFailure: () => {} }),
   allowAnonymous: true,
-  protocolVersions: new Set([3, 4]),
+  protocolVersions: new Set([3, 4, 5]),
   mountpoint: '',
 }
 

@@ -1,13 +1,18 @@
 import { connect as openSocket, type Socket } from 'node:net'
+import type { Properties } from '../../src/broker/packets/properties.ts'
+import { Decoder, type Of, type Published } from './received.ts'
 import {
   ackPacket,
   connectPacket,
   disconnect,
+  disconnectPacket,
   type Filter,
   Packet,
   PacketReader,
   pingreq,
   publishPacket,
+  type Reason,
+  remainingLength,
   subscribePacket,
   unsubscribePacket,
   type WireWill,
@@ -16,6 +21,9 @@ import {
 export interface LoadClientOptions {
   readonly port: number
   readonly clientId: string
+  /** Default: 3.1.1. What says MQTT 5 below needs it. */
+  readonly version?: 5
+  /** MQTT 5: clean start. Default true. */
   readonly clean?: boolean
   readonly username?: string
   readonly password?: string
@@ -26,28 +34,43 @@ export interface LoadClientOptions {
   readonly acknowledges?: boolean
   /** Instead of `received`. */
   readonly onDelivery?: (delivery: Delivery) => void
+  /** MQTT 5. */
+  readonly sessionExpirySeconds?: number
+  /** MQTT 5; see `mostUnsettledCount`. */
+  readonly receiveMaximum?: number
+  /** MQTT 5, bytes; see `largestPacketBytes`. */
+  readonly maximumPacketSize?: number
+  /** MQTT 5: aliases that the broker may use. */
+  readonly topicAliasMaximum?: number
+  /** MQTT 5: it gives its topics aliases, as many as the broker takes. */
+  readonly usesTopicAliases?: boolean
+  /** MQTT 5: of CONNECT, beside those above. */
+  readonly properties?: Readonly<Properties>
 }
 
-export interface Delivery {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: number
-  readonly retain: boolean
-  readonly dup: boolean
-  readonly messageId: number
-}
+/** With MQTT 5 it has its properties, and its topic also where the broker has used an alias. */
+export type Delivery = Published
 
 export interface Outgoing {
   readonly topic: string
   readonly payload: string
   readonly qos: 0 | 1 | 2
   readonly retain?: boolean
+  /** MQTT 5. */
+  readonly properties?: Readonly<Properties>
 }
 
 interface Inflight {
   readonly message: Outgoing
   readonly resolve: () => void
   released: boolean
+}
+
+export interface Connack {
+  readonly code: number
+  readonly sessionPresent: boolean
+  /** Empty before MQTT 5. */
+  readonly properties: Readonly<Properties>
 }
 
 /** A request that dies with its connection. */
@@ -66,6 +89,14 @@ export class LoadClient {
   readonly received: Delivery[] = []
   /** Payloads that the broker has taken over: PUBACK, or PUBREC. */
   readonly acknowledged = new Set<string>()
+  /** MQTT 5: payloads and the reason codes of their PUBACK or PUBREC; those from 0x80 on were not taken over. */
+  readonly reasonCodes = new Map<string, number>()
+  /** MQTT 5: why the broker has ended the last connection, if it said so. */
+  ended: Of<'disconnect'> | undefined
+  /** Most messages at QoS 1 and 2 that had come and were not settled, on any connection. The receive maximum is its bound. */
+  mostUnsettledCount = 0
+  /** Of the packets that came. */
+  largestPacketBytes = 0
   /** Payloads that had to be sent again. */
   readonly resent = new Set<string>()
   /** QoS 2 messages that came again and were recognized, and how many of those bore DUP. */
@@ -75,14 +106,21 @@ export class LoadClient {
   readonly #inflight = new Map<number, Inflight>()
   readonly #waiting: Inflight[] = []
   readonly #incomingIds = new Set<number>()
+  /** Came on this connection; without PUBACK or PUBCOMP. */
+  readonly #unsettled = new Set<number>()
   readonly #requests = new Map<string, Pending[]>()
   #owed: Buffer[] | undefined
+  #decoder = new Decoder()
+  /** What this client has given, and how many it may. */
+  #aliases = { given: new Map<string, number>(), maximum: 0 }
+  #window: number
   #socket: Socket | undefined
   #open = false
   #nextId = 0
 
   constructor(options: LoadClientOptions) {
     this.options = options
+    this.#window = options.window ?? DEFAULT_WINDOW
     if (options.acknowledges === false) this.#owed = []
   }
 
@@ -100,10 +138,19 @@ export class LoadClient {
     return this.#open
   }
 
+  /** Messages that came on this connection with an alias alone. */
+  get aliasedCount(): number {
+    return this.#decoder.aliasedCount
+  }
+
   /** Rejects when the connection ends before the CONNACK. */
-  async connect(port = this.options.port): Promise<{ code: number; sessionPresent: boolean }> {
+  async connect(port = this.options.port): Promise<Connack> {
     const socket = openSocket({ port, host: '127.0.0.1', noDelay: true })
     this.#socket = socket
+    this.#decoder = new Decoder()
+    this.#decoder.isMqtt5 = this.#isMqtt5
+    this.#unsettled.clear()
+    this.ended = undefined
     const reader = new PacketReader((first, body) => this.#packet(first, body))
     socket.on('data', (chunk) => reader.receive(chunk))
     // `close` follows, and tells everyone who waits.
@@ -112,17 +159,44 @@ export class LoadClient {
       if (this.#socket === socket) this.#lost()
     })
     const connack = this.#request('connack')
-    socket.write(connectPacket(this.options))
+    socket.write(connectPacket({ ...this.options, properties: this.#connectProperties }))
     const body = await connack
-    const code = body[1]!
-    if (code === 0) this.#resume(body[0] === 1)
-    return { code, sessionPresent: body[0] === 1 }
+    const {
+      code,
+      sessionPresent,
+      properties = {},
+    } = this.#decoder.decode(Packet.connack << 4, body) as Of<'connack'>
+    this.#window = Math.min(this.options.window ?? DEFAULT_WINDOW, properties.receiveMaximum ?? 65_535)
+    const maximum = this.options.usesTopicAliases === true ? (properties.topicAliasMaximum ?? 0) : 0
+    this.#aliases = { given: new Map(), maximum }
+    if (code === 0) this.#resume(sessionPresent)
+    return { code, sessionPresent, properties }
   }
 
-  /** Resolves when the broker has taken it over and the handshake is done; at QoS 0 at once. */
+  get #isMqtt5(): boolean {
+    return this.options.version === 5
+  }
+
+  get #connectProperties(): Properties {
+    const { sessionExpirySeconds, receiveMaximum, maximumPacketSize, topicAliasMaximum } = this.options
+    return {
+      ...(sessionExpirySeconds !== undefined && { sessionExpiryInterval: sessionExpirySeconds }),
+      ...(receiveMaximum !== undefined && { receiveMaximum }),
+      ...(maximumPacketSize !== undefined && { maximumPacketSize }),
+      ...(topicAliasMaximum !== undefined && { topicAliasMaximum }),
+      ...this.options.properties,
+    }
+  }
+
+  /** What makes other packets those of MQTT 5. */
+  get #noProperties(): Properties | undefined {
+    return this.#isMqtt5 ? {} : undefined
+  }
+
+  /** Resolves when the broker has taken it over, or refused it, and the handshake is done; at QoS 0 at once. */
   publish(message: Outgoing): Promise<void> {
     if (message.qos === 0) {
-      this.write(publishPacket(message))
+      this.#send(message, {})
       return Promise.resolve()
     }
     return new Promise((resolve) => {
@@ -133,17 +207,28 @@ export class LoadClient {
 
   /** Resolves to the codes of the SUBACK. */
   async subscribe(...filters: readonly Filter[]): Promise<number[]> {
-    const messageId = this.#id()
-    const answer = this.#request(`suback ${messageId}`)
-    this.write(subscribePacket(messageId, filters))
-    return [...(await answer).subarray(2)]
+    const { codes } = await this.subscribeWith(this.#noProperties, ...filters)
+    return [...codes]
   }
 
-  async unsubscribe(...filters: readonly string[]): Promise<void> {
+  /** With properties of MQTT 5, such as the subscription identifier; resolves to the SUBACK. */
+  async subscribeWith(
+    properties: Readonly<Properties> | undefined,
+    ...filters: readonly Filter[]
+  ): Promise<Of<'suback'>> {
+    const messageId = this.#id()
+    const answer = this.#request(`suback ${messageId}`)
+    this.write(subscribePacket(messageId, filters, properties))
+    return this.#decoder.decode(Packet.suback << 4, await answer) as Of<'suback'>
+  }
+
+  /** Resolves to the codes of the UNSUBACK; to none before MQTT 5. */
+  async unsubscribe(...filters: readonly string[]): Promise<readonly number[]> {
     const messageId = this.#id()
     const answer = this.#request(`unsuback ${messageId}`)
-    this.write(unsubscribePacket(messageId, filters))
-    await answer
+    this.write(unsubscribePacket(messageId, filters, this.#noProperties))
+    const { codes = [] } = this.#decoder.decode(Packet.unsuback << 4, await answer) as Of<'unsuback'>
+    return codes
   }
 
   /** Resolves when the broker has dealt with everything before, and its answers are here. */
@@ -166,7 +251,10 @@ export class LoadClient {
 
   /** Acknowledges what came so far, and from now on everything. */
   settle(): void {
-    for (const ack of this.#owed?.splice(0) ?? []) this.write(ack)
+    for (const ack of this.#owed?.splice(0) ?? []) {
+      if (ack[0] === Packet.puback << 4) this.#unsettled.delete(ack.readUInt16BE(2))
+      this.write(ack)
+    }
     this.#owed = undefined
   }
 
@@ -184,8 +272,9 @@ export class LoadClient {
     await this.closed
   }
 
-  async disconnect(): Promise<void> {
-    this.#socket?.end(disconnect)
+  /** With MQTT 5 for a reason, and with another session expiry. */
+  async disconnect(reason?: Reason): Promise<void> {
+    this.#socket?.end(reason === undefined ? disconnect : disconnectPacket(reason))
     await this.closed
   }
 
@@ -220,21 +309,35 @@ export class LoadClient {
     if (!sessionPresent) this.#incomingIds.clear()
     for (const [messageId, { message, released }] of this.#inflight) {
       this.resent.add(message.payload)
-      this.write(
-        released ? ackPacket(Packet.pubrel, messageId) : publishPacket({ ...message, messageId, dup: true }),
-      )
+      if (released) this.write(ackPacket(Packet.pubrel, messageId))
+      else this.#send(message, { messageId, dup: true })
     }
     this.#fill()
   }
 
   #fill(): void {
-    const window = this.options.window ?? 20
-    while (this.#open && this.#waiting.length > 0 && this.#inflight.size < window) {
+    while (this.#open && this.#waiting.length > 0 && this.#inflight.size < this.#window) {
       const next = this.#waiting.shift()!
       const messageId = this.#id()
       this.#inflight.set(messageId, next)
-      this.write(publishPacket({ ...next.message, messageId }))
+      this.#send(next.message, { messageId })
     }
+  }
+
+  #send(message: Outgoing, more: { readonly messageId?: number; readonly dup?: boolean }): void {
+    const aliased = this.#isMqtt5 ? this.#withAlias(message) : undefined
+    this.write(publishPacket({ ...message, ...aliased, ...more }))
+  }
+
+  /** Its topic goes with its alias once. */
+  #withAlias({ topic, properties }: Outgoing): { readonly topic: string; readonly properties: Properties } {
+    const { given, maximum } = this.#aliases
+    const known = given.get(topic)
+    if (known !== undefined) return { topic: '', properties: { ...properties, topicAlias: known } }
+    if (given.size >= maximum) return { topic, properties: { ...properties } }
+    const topicAlias = given.size + 1
+    given.set(topic, topicAlias)
+    return { topic, properties: { ...properties, topicAlias } }
   }
 
   #id(): number {
@@ -246,21 +349,30 @@ export class LoadClient {
 
   #packet(first: number, body: Buffer): void {
     const type = first >> 4
+    const bytes = 1 + remainingLength(body.length).length + body.length
+    if (bytes > this.largestPacketBytes) this.largestPacketBytes = bytes
     if (type === Packet.publish) return this.#delivered(first, body)
     if (type === Packet.connack) return this.#answered('connack', body)
     if (type === Packet.pingresp) return this.#answered('pingresp', body)
+    if (type === Packet.disconnect && this.#isMqtt5) {
+      this.ended = this.#decoder.decode(first, body) as Of<'disconnect'>
+      return
+    }
     const messageId = body.readUInt16BE(0)
     if (type === Packet.suback) return this.#answered(`suback ${messageId}`, body)
     if (type === Packet.unsuback) return this.#answered(`unsuback ${messageId}`, body)
     if (type === Packet.pubrel) {
       this.#incomingIds.delete(messageId)
+      this.#unsettled.delete(messageId)
       this.write(ackPacket(Packet.pubcomp, messageId))
       return
     }
     const inflight = this.#inflight.get(messageId)
     if (inflight === undefined) return
-    this.acknowledged.add(inflight.message.payload)
-    if (type === Packet.pubrec) {
+    const code = body.length > 2 && type !== Packet.pubcomp ? body[2]! : 0
+    if (type !== Packet.pubcomp && this.#isMqtt5) this.reasonCodes.set(inflight.message.payload, code)
+    if (code < 0x80) this.acknowledged.add(inflight.message.payload)
+    if (type === Packet.pubrec && code < 0x80) {
       inflight.released = true
       this.write(ackPacket(Packet.pubrel, messageId))
       return
@@ -271,19 +383,12 @@ export class LoadClient {
   }
 
   #delivered(first: number, body: Buffer): void {
-    const qos = (first >> 1) & 3
-    const topicEnd = 2 + body.readUInt16BE(0)
-    const messageId = qos === 0 ? 0 : body.readUInt16BE(topicEnd)
-    const delivery: Delivery = {
-      topic: body.toString('utf8', 2, topicEnd),
-      payload: body.subarray(qos === 0 ? topicEnd : topicEnd + 2),
-      qos,
-      retain: (first & 1) !== 0,
-      dup: (first & 8) !== 0,
-      messageId,
-    }
+    const { type: _, ...delivery } = this.#decoder.decode(first, body) as Of<'publish'>
+    const { qos, messageId } = delivery
     const isNew = qos < 2 || !this.#incomingIds.has(messageId)
     if (qos === 2) this.#incomingIds.add(messageId)
+    if (qos > 0) this.#unsettled.add(messageId)
+    this.mostUnsettledCount = Math.max(this.mostUnsettledCount, this.#unsettled.size)
     if (isNew) {
       if (this.options.onDelivery === undefined) this.received.push(delivery)
       else this.options.onDelivery(delivery)
@@ -291,11 +396,18 @@ export class LoadClient {
       this.again.count++
       if (delivery.dup) this.again.dupCount++
     }
-    if (qos > 0) this.#acknowledge(ackPacket(qos === 1 ? Packet.puback : Packet.pubrec, messageId))
+    if (qos > 0) this.#acknowledge(qos, messageId)
   }
 
-  #acknowledge(ack: Buffer): void {
-    if (this.#owed === undefined) this.write(ack)
-    else this.#owed.push(ack)
+  #acknowledge(qos: number, messageId: number): void {
+    const ack = ackPacket(qos === 1 ? Packet.puback : Packet.pubrec, messageId)
+    if (this.#owed !== undefined) {
+      this.#owed.push(ack)
+      return
+    }
+    if (qos === 1) this.#unsettled.delete(messageId)
+    this.write(ack)
   }
 }
+
+const DEFAULT_WINDOW = 20

@@ -1,25 +1,30 @@
 import { AssertionError } from 'node:assert'
 import { connect as openSocket, type Socket } from 'node:net'
-import { type AckType, decode, describe, type Of, type Published, type Received } from './received.ts'
+import { type AckType, Decoder, describe, type Of, type Published, type Received } from './received.ts'
 import {
   ackPacket,
   type ConnectFields,
   connectPacket,
   disconnect,
+  disconnectPacket,
   type Filter,
   Packet,
   PacketReader,
   pingreq,
   type PublishPacket,
   publishPacket,
+  type Reason,
   subscribePacket,
   unsubscribePacket,
 } from './wire.ts'
+import type { WireProperties } from './wire-properties.ts'
 
 export interface RawClientOptions {
   readonly port: number
   /** How long to wait for what must come. Default 10 s. */
   readonly deadlineMs?: number
+  /** How what comes is read, before `connect` was called with a version. Default: 3.1.1. */
+  readonly version?: 5
 }
 
 interface Waiter {
@@ -44,6 +49,7 @@ export class RawClient {
   isClosed = false
   readonly #socket: Socket
   readonly #deadlineMs: number
+  readonly #decoder = new Decoder()
   #unread: Received[] = []
   #waiters: Waiter[] = []
   #nextId = 0
@@ -51,7 +57,8 @@ export class RawClient {
   private constructor(socket: Socket, options: RawClientOptions) {
     this.#socket = socket
     this.#deadlineMs = options.deadlineMs ?? 10_000
-    const reader = new PacketReader((first, body) => this.#take(decode(first, body)))
+    this.#decoder.isMqtt5 = options.version === 5
+    const reader = new PacketReader((first, body) => this.#take(this.#decoder.decode(first, body)))
     socket.on('data', (chunk) => reader.receive(chunk))
     // `close` follows, and tells everyone who waits.
     socket.on('error', () => {})
@@ -157,23 +164,25 @@ export class RawClient {
 
   /** CONNECT; resolves to the CONNACK, whatever its code. */
   connect(fields: ConnectFields): Promise<Of<'connack'>> {
+    if (fields.version === 5) this.#decoder.isMqtt5 = true
     this.send(connectPacket(fields))
     return this.next('connack')
   }
 
-  /** DISCONNECT; resolves when the broker has closed the connection. */
-  async disconnect(): Promise<void> {
-    this.send(disconnect)
+  /** DISCONNECT, with MQTT 5 for a reason; resolves when the broker has closed the connection. */
+  async disconnect(reason?: Reason): Promise<void> {
+    this.send(reason === undefined ? disconnect : disconnectPacket(reason))
     await this.untilClosed()
   }
 
   /** The whole exchange that the QoS asks for. Without `messageId`, the next of this connection is used. */
   async publish(fields: PublishPacket): Promise<void> {
     const { qos = 0, messageId = this.#id() } = fields
-    this.send(publishPacket({ ...fields, messageId }))
+    this.send(publishPacket({ ...this.#version, ...fields, messageId }))
     if (qos === 1) await this.nextAck('puback', messageId)
     if (qos !== 2) return
-    await this.nextAck('pubrec', messageId)
+    const { reasonCode = 0 } = await this.nextAck('pubrec', messageId)
+    if (reasonCode >= 0x80) return
     this.send(ackPacket(Packet.pubrel, messageId))
     await this.nextAck('pubcomp', messageId)
   }
@@ -193,16 +202,26 @@ export class RawClient {
 
   /** Resolves to the codes of the SUBACK. */
   async subscribe(...filters: readonly Filter[]): Promise<readonly number[]> {
-    const messageId = this.#id()
-    this.send(subscribePacket(messageId, filters))
-    const suback = await this.next('suback', (packet) => packet.messageId === messageId, String(messageId))
-    return suback.codes
+    const { codes } = await this.subscribeWith(this.#version.properties, ...filters)
+    return codes
   }
 
-  async unsubscribe(...filters: readonly string[]): Promise<void> {
+  /** With properties of MQTT 5; resolves to the SUBACK. */
+  subscribeWith(
+    properties: WireProperties | undefined,
+    ...filters: readonly Filter[]
+  ): Promise<Of<'suback'>> {
     const messageId = this.#id()
-    this.send(unsubscribePacket(messageId, filters))
-    await this.nextAck('unsuback', messageId)
+    this.send(subscribePacket(messageId, filters, properties))
+    return this.next('suback', (packet) => packet.messageId === messageId, String(messageId))
+  }
+
+  /** Resolves to the codes of the UNSUBACK; to none before MQTT 5. */
+  async unsubscribe(...filters: readonly string[]): Promise<readonly number[]> {
+    const messageId = this.#id()
+    this.send(unsubscribePacket(messageId, filters, this.#version.properties))
+    const { codes = [] } = await this.nextAck('unsuback', messageId)
+    return codes
   }
 
   /** Resolves when the broker has answered; what it sent before that is in `received`. */
@@ -212,6 +231,11 @@ export class RawClient {
   }
 
   // --- inside
+
+  /** Empty properties are what makes a packet one of MQTT 5. */
+  get #version(): { readonly properties?: WireProperties } {
+    return this.#decoder.isMqtt5 ? { properties: {} } : {}
+  }
 
   #id(): number {
     this.#nextId = (this.#nextId % 65_535) + 1

@@ -1,4 +1,6 @@
-/** MQTT 3.1.1 packets made by hand, so that tests can also make illegal ones, and a reader for the answers. */
+import { propertiesField, type WireProperties } from './wire-properties.ts'
+
+/** Packets of MQTT 3.1.1 and 5 made by hand, so that tests can also make illegal ones, and a reader for the answers. */
 
 export const Packet = {
   connect: 1,
@@ -15,6 +17,8 @@ export const Packet = {
   pingreq: 12,
   pingresp: 13,
   disconnect: 14,
+  /** MQTT 5. */
+  auth: 15,
 } as const
 
 export const pingreq = Buffer.from([0xc0, 0])
@@ -51,11 +55,18 @@ export interface WireWill {
   readonly payload?: string | Buffer
   readonly qos?: number
   readonly retain?: boolean
+  /** MQTT 5: delay, expiry and what the message has. */
+  readonly properties?: WireProperties
 }
 
 export interface ConnectFields {
   readonly clientId: string | Buffer
+  /** Default: 3.1.1. */
+  readonly version?: 5
+  /** MQTT 5: clean start. Default true. */
   readonly clean?: boolean
+  /** MQTT 5. */
+  readonly properties?: WireProperties
   readonly keepaliveSeconds?: number
   readonly username?: string | Buffer
   readonly password?: string | Buffer
@@ -68,6 +79,7 @@ export interface ConnectFields {
 
 export function connectPacket(fields: ConnectFields): Buffer {
   const { will, username, password } = fields
+  const isMqtt5 = fields.version === 5
   const flags =
     ((fields.clean ?? true) ? 2 : 0) |
     (will === undefined ? 0 : 4 | ((will.qos ?? 0) << 3) | (will.retain ? 0x20 : 0)) |
@@ -75,10 +87,12 @@ export function connectPacket(fields: ConnectFields): Buffer {
     (username === undefined ? 0 : 0x80)
   const body = [
     field(fields.protocol ?? 'MQTT'),
-    Buffer.of(fields.level ?? 4, fields.flags ?? flags),
+    Buffer.of(fields.level ?? fields.version ?? 4, fields.flags ?? flags),
     uint16(fields.keepaliveSeconds ?? 0),
-    field(fields.clientId),
   ]
+  if (isMqtt5) body.push(propertiesField(fields.properties))
+  body.push(field(fields.clientId))
+  if (isMqtt5 && will !== undefined) body.push(propertiesField(will.properties))
   if (will !== undefined) body.push(field(will.topic), field(will.payload ?? ''))
   if (username !== undefined) body.push(field(username))
   if (password !== undefined) body.push(field(password))
@@ -92,28 +106,80 @@ export interface PublishPacket {
   readonly retain?: boolean
   readonly dup?: boolean
   readonly messageId?: number
+  /** Given: it is a packet of MQTT 5. */
+  readonly properties?: WireProperties
 }
 
 export function publishPacket(fields: PublishPacket): Buffer {
   const { topic, payload = '', qos = 0, retain = false, dup = false, messageId = 1 } = fields
   const first = (Packet.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
   const head = qos === 0 ? [field(topic)] : [field(topic), uint16(messageId)]
+  if (fields.properties !== undefined) head.push(propertiesField(fields.properties))
   return packet(first, ...head, Buffer.from(payload))
 }
 
-export type Filter = readonly [filter: string | Buffer, qos: number]
-
-export function subscribePacket(messageId: number, filters: readonly Filter[]): Buffer {
-  const parts = filters.flatMap(([filter, qos]) => [field(filter), Buffer.of(qos)])
-  return packet((Packet.subscribe << 4) | 2, uint16(messageId), ...parts)
+/** Beside the QoS (MQTT 5, 3.8.3.1). */
+export interface SubscriptionOptions {
+  readonly noLocal?: boolean
+  readonly retainAsPublished?: boolean
+  /** 0: retained messages are sent, 1: if the subscription is new, 2: not. */
+  readonly retainHandling?: number
 }
 
-export function unsubscribePacket(messageId: number, filters: readonly (string | Buffer)[]): Buffer {
-  return packet((Packet.unsubscribe << 4) | 2, uint16(messageId), ...filters.map(field))
+export type Filter = readonly [filter: string | Buffer, qos: number, options?: SubscriptionOptions]
+
+/** With `properties` it is a packet of MQTT 5. */
+export function subscribePacket(
+  messageId: number,
+  filters: readonly Filter[],
+  properties?: WireProperties,
+): Buffer {
+  const parts = filters.flatMap(([filter, qos, options]) => [field(filter), Buffer.of(qos | bitsOf(options))])
+  return packet((Packet.subscribe << 4) | 2, uint16(messageId), ...optional(properties), ...parts)
 }
 
-export function ackPacket(type: number, messageId: number): Buffer {
-  return packet((type << 4) | (type === Packet.pubrel ? 2 : 0), uint16(messageId))
+function bitsOf({ noLocal, retainAsPublished, retainHandling = 0 }: SubscriptionOptions = {}): number {
+  return (noLocal === true ? 4 : 0) | (retainAsPublished === true ? 8 : 0) | (retainHandling << 4)
+}
+
+/** With `properties` it is a packet of MQTT 5. */
+export function unsubscribePacket(
+  messageId: number,
+  filters: readonly (string | Buffer)[],
+  properties?: WireProperties,
+): Buffer {
+  const head = [uint16(messageId), ...optional(properties)]
+  return packet((Packet.unsubscribe << 4) | 2, ...head, ...filters.map(field))
+}
+
+/** Reason code and properties of MQTT 5; each is left out where it is not given, and 0 with properties. */
+export interface Reason {
+  readonly reasonCode?: number
+  readonly properties?: WireProperties
+}
+
+export function ackPacket(type: number, messageId: number, reason: Reason = {}): Buffer {
+  const first = (type << 4) | (type === Packet.pubrel ? 2 : 0)
+  return packet(first, uint16(messageId), ...reasonFields(reason))
+}
+
+/** DISCONNECT of MQTT 5. */
+export function disconnectPacket(reason: Reason = {}): Buffer {
+  return packet(Packet.disconnect << 4, ...reasonFields(reason))
+}
+
+/** AUTH (MQTT 5, 3.15). */
+export function authPacket(reason: Reason): Buffer {
+  return packet(Packet.auth << 4, ...reasonFields(reason))
+}
+
+function reasonFields({ reasonCode, properties }: Reason): Buffer[] {
+  if (reasonCode === undefined && properties === undefined) return []
+  return [Buffer.of(reasonCode ?? 0), ...optional(properties)]
+}
+
+function optional(properties: WireProperties | undefined): Buffer[] {
+  return properties === undefined ? [] : [propertiesField(properties)]
 }
 
 /** Cuts what a broker sends into packets. */

@@ -126,6 +126,11 @@ export const Allowed = {
 /** Of packets that the broker itself has written. */
 export const ANY_PROPERTY: ReadonlySet<Name> = new Set(KINDS.map(({ name }) => name))
 
+const FROM_BROKER: ReadonlyMap<ReadonlySet<Name>, Name> = new Map<ReadonlySet<Name>, Name>([
+  [Allowed.publish, 'subscriptionIdentifiers'],
+  [Allowed.disconnect, 'serverReference'],
+])
+
 function names(...all: Name[]): ReadonlySet<Name> {
   return new Set(all)
 }
@@ -135,7 +140,7 @@ export const NO_PROPERTIES: Readonly<Properties> = Object.freeze({})
 
 /**
  * The properties at the reader's position, and the reader behind them.
- * @throws PacketFault: an unknown identifier or a value that is none [MQTT-4.13.1-1]; one that may not be in this packet, one too often, 0 where that is not allowed.
+ * @throws PacketFault, malformed: an identifier that is unknown or not of this packet, a value that is none; a protocol error: one too often, 0 where that is not allowed.
  */
 export function decodeProperties(
   fields: FieldReader,
@@ -154,7 +159,11 @@ export function decodeProperties(
     const kind = KIND_OF_ID[id]
     if (kind === undefined) throw malformed(`property 0x${id.toString(16)} is unknown`)
     const { name } = kind
-    if (!allowed.has(name)) throw protocolError(`${name} in ${packet}`)
+    if (!allowed.has(name)) {
+      // Of this packet, and only the broker may send it: [MQTT-3.3.4-6], 3.14.2.2.5. Else not of it: 2.2.2.2.
+      if (FROM_BROKER.get(allowed) === name) throw protocolError(`${name} in ${packet} of a client`)
+      throw malformed(`${name} in ${packet}`)
+    }
     // [MQTT-3.8.2.1.2]: one subscription identifier in a SUBSCRIBE.
     const isAgain = name in properties && name !== 'userProperties'
     if (isAgain && !(kind.isList && allowed === ANY_PROPERTY))
