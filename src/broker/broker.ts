@@ -279,6 +279,7 @@ export class Broker implements InterceptedBroker {
     const connection = new Connection(transport, profile, {
       handler: interceptors === undefined ? this : this.#intercepted(interceptors),
       limits: config.limits,
+      bounds: config.mqtt5,
       traffic,
       nowMs: Date.now(),
     })

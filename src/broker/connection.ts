@@ -27,7 +27,7 @@ import {
   encodeReason5,
   encodeSuback,
 } from './packets/encode.ts'
-import type { Properties } from './packets/properties.ts'
+import type { Properties, PropertyBounds } from './packets/properties.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType, type ProtocolVersion } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
@@ -152,6 +152,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
 
   readonly #handler: PacketHandler
   readonly #limits: ConnectionLimits
+  readonly #bounds: PropertyBounds | undefined
   readonly #framer: Framer
   #publish: PublishFields | undefined
   readonly #holds: Holds = { work: 0, engine: 0, rate: 0, room: 0 }
@@ -172,7 +173,14 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   constructor(
     transport: Transport,
     profile: ListenerProfile,
-    context: { handler: PacketHandler; limits: ConnectionLimits; traffic: ListenerCounters; nowMs: number },
+    context: {
+      handler: PacketHandler
+      limits: ConnectionLimits
+      /** Of what clients of MQTT 5 send. */
+      bounds?: PropertyBounds
+      traffic: ListenerCounters
+      nowMs: number
+    },
   ) {
     this.transport = transport
     this.profile = profile
@@ -181,6 +189,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.acceptedAtMs = this.#receivedAtMs = context.nowMs
     this.#handler = context.handler
     this.#limits = context.limits
+    this.#bounds = context.bounds
     this.traffic = context.traffic
     this.#framer = new Framer(this)
     this.acks = new PendingAcks(this)
@@ -268,6 +277,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
         const fields = (this.#publish ??= new PublishFields(
           this.version === 5,
           this.terms?.incomingTopicAliases,
+          this.#bounds,
         ))
         fields.decode(bytes, packetStart, bodyStart, end)
         this.#handler.publish(this, fields)
@@ -280,23 +290,27 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
           const messageId = decodeMessageId(bytes, bodyStart, end)
           this.#handler.acknowledge(this, type, messageId, ReasonCode.success)
         } else {
-          const { messageId, reasonCode } = decodeAcknowledgement(type, bytes, bodyStart, end)
+          const { messageId, reasonCode } = decodeAcknowledgement(type, bytes, bodyStart, end, this.#bounds)
           this.#handler.acknowledge(this, type, messageId, reasonCode)
         }
         return
       case PacketType.pubrel:
         if (this.version < 5) this.#handler.release(this, decodeMessageId(bytes, bodyStart, end))
-        else this.#handler.release(this, decodeAcknowledgement(type, bytes, bodyStart, end).messageId)
+        else
+          this.#handler.release(
+            this,
+            decodeAcknowledgement(type, bytes, bodyStart, end, this.#bounds).messageId,
+          )
         return
       case PacketType.subscribe:
-        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end, this.version))
+        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end, this.version, this.#bounds))
         return
       case PacketType.unsubscribe:
-        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end, this.version))
+        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end, this.version, this.#bounds))
         return
       case PacketType.disconnect:
         if (this.version === 5) {
-          this.#disconnect(decodeDisconnect(bytes, bodyStart, end))
+          this.#disconnect(decodeDisconnect(bytes, bodyStart, end, this.#bounds))
           return
         }
         if (end !== bodyStart) throw malformed('bytes where none are allowed')
@@ -336,7 +350,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   #connect(packet: Buffer, bodyStart: number): void {
-    const connect = decodeConnect(packet, bodyStart, packet.length)
+    const connect = decodeConnect(packet, bodyStart, packet.length, this.#bounds)
     if ('unsupportedVersion' in connect) {
       const detail = `protocol level ${connect.unsupportedVersion}; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5`
       this.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail)

@@ -5,6 +5,7 @@ import { clusterSchema, redisSchema } from './cluster-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
 import { identitySchema } from './identity-schema.ts'
 import { listenerSchema } from './listener-schema.ts'
+import { mqtt5Schema } from './mqtt5-schema.ts'
 import { tracingSchema } from './tracing-schema.ts'
 import { tunnelSchema } from './tunnel-schema.ts'
 
@@ -67,7 +68,9 @@ const limitsSchema = z
     packetTimeoutMs: positive.default(30_000).describe('From the first byte of a packet to its last, in ms.'),
     maxKeepaliveSeconds: count
       .default(0)
-      .describe('Longest keep-alive that is accepted, in seconds; 0: any.'),
+      .describe(
+        'Longest keep-alive that is accepted, in seconds; 0: any. Clients of MQTT 5 are told this one, others are refused.',
+      ),
     maxClientIdBytes: positive.default(256).describe('Longest client id, in bytes.'),
     maxTopicBytes: positive.default(4_096).describe('Longest topic or filter, in bytes.'),
     maxTopicLevels: positive.default(64).describe('Levels of a topic or filter.'),
@@ -86,7 +89,9 @@ const limitsSchema = z
       .describe('QoS 1 and 2 messages on their way to one client at once.'),
     maxInflightIncoming: positive
       .default(1_000)
-      .describe('QoS 1 and 2 messages of one client that are being stored or await PUBREL.'),
+      .describe(
+        'QoS 1 and 2 messages of one client that are being stored or await PUBREL. Clients of MQTT 5 are told (receive maximum).',
+      ),
     maxOutboundBytes: positive
       .default(1_048_576)
       .describe(
@@ -211,6 +216,7 @@ export const configSchema = z
     session: sessionSchema.prefault({}),
     retained: retainedSchema.prefault({}),
     limits: limitsSchema.prefault({}),
+    mqtt5: mqtt5Schema.prefault({}),
     auth: authSchema.prefault({}),
     identities: identitySchema.prefault({}),
     tunnel: tunnelSchema.prefault({}),

@@ -1,5 +1,11 @@
 import { malformed, protocolError } from './fault.ts'
-import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import {
+  Allowed,
+  decodeProperties,
+  NO_PROPERTIES,
+  type Properties,
+  type PropertyBounds,
+} from './properties.ts'
 import { ReasonCode } from './reason.ts'
 import { FieldReader } from './strings.ts'
 import { PacketType } from './types.ts'
@@ -36,6 +42,7 @@ export function decodeAcknowledgement(
   bytes: Buffer,
   start: number,
   end: number,
+  bounds?: PropertyBounds,
 ): Acknowledgement {
   if (end - start < 2) throw malformed('acknowledgement without a packet identifier')
   const messageId = messageIdAt(bytes, start)
@@ -46,7 +53,7 @@ export function decodeAcknowledgement(
   if (!known.has(reasonCode)) throw protocolError(`reason code ${reasonCode} in packet type ${type}`)
   if (end - start === 3) return { messageId, reasonCode, properties: NO_PROPERTIES }
   const fields = new FieldReader(bytes, start + 3, end)
-  const properties = decodeProperties(fields, Allowed.acknowledgement, `packet type ${type}`)
+  const properties = decodeProperties(fields, Allowed.acknowledgement, `packet type ${type}`, bounds)
   if (!fields.atEnd) throw malformed('bytes after the last field of an acknowledgement')
   return { messageId, reasonCode, properties }
 }

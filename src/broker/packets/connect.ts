@@ -1,6 +1,13 @@
 import type { Will } from '../../hooks/types.ts'
 import { malformed, protocolError } from './fault.ts'
-import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import {
+  Allowed,
+  decodeProperties,
+  NO_PROPERTIES,
+  type Properties,
+  type PropertyBounds,
+} from './properties.ts'
+import { checkResponseTopic } from './publish.ts'
 import { FieldReader } from './strings.ts'
 import type { ProtocolVersion } from './types.ts'
 
@@ -35,8 +42,20 @@ const USERNAME = 0x80
 /** Of the protocol level: mosquitto's word for a bridge (`try_private`), which others have taken over. */
 const BRIDGE = 0x80
 
+/** The version that a CONNECT asks for, also if the rest of it cannot be read: what it is told is in that version. */
+export function saysMqtt5(bytes: Buffer, start: number): boolean {
+  return bytes.subarray(start, start + MQTT5.length).equals(MQTT5)
+}
+
+const MQTT5 = Buffer.from('00044d51545405', 'hex')
+
 /** @throws PeerError when the packet is malformed. */
-export function decodeConnect(bytes: Buffer, start: number, end: number): ConnectPacket | UnsupportedVersion {
+export function decodeConnect(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  bounds?: PropertyBounds,
+): ConnectPacket | UnsupportedVersion {
   const fields = new FieldReader(bytes, start, end)
   const protocol = fields.string('protocol name')
   const level = fields.byte('protocol level')
@@ -51,15 +70,20 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
   if (!hasWill && (willQos !== 0 || flags & WILL_RETAIN)) throw malformed('will flags without a will') // [MQTT-3.1.2-11]
   if (willQos === 3) throw malformed('will QoS 3') // [MQTT-3.1.2-14]
   // [MQTT-3.1.2-22] MQTT 5 allows that.
-  if (protocolVersion < 5 && flags & PASSWORD && !(flags & USERNAME)) throw malformed('password without a username')
+  if (protocolVersion < 5 && flags & PASSWORD && !(flags & USERNAME))
+    throw malformed('password without a username')
 
   const keepaliveSeconds = fields.uint16('keep alive')
-  const properties = protocolVersion < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.connect, 'CONNECT')
+  const properties =
+    protocolVersion < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.connect, 'CONNECT', bounds)
   if (properties.authenticationData !== undefined && properties.authenticationMethod === undefined)
     throw protocolError('authentication data without a method')
   const clientId = fields.string('client id')
   const willProperties =
-    protocolVersion < 5 || !hasWill ? NO_PROPERTIES : decodeProperties(fields, Allowed.will, 'the will')
+    protocolVersion < 5 || !hasWill
+      ? NO_PROPERTIES
+      : decodeProperties(fields, Allowed.will, 'the will', bounds)
+  checkResponseTopic(willProperties.responseTopic)
   const will = hasWill
     ? {
         topic: fields.string('will topic'),

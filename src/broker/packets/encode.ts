@@ -37,7 +37,10 @@ export function encodeConnack5(
   code: ReasonCode,
   properties: Readonly<Properties> | undefined,
 ): Buffer {
-  return packetOf(PacketType.connack << 4, [Buffer.of(sessionPresent ? 1 : 0, code), encodeProperties(properties)])
+  return packetOf(PacketType.connack << 4, [
+    Buffer.of(sessionPresent ? 1 : 0, code),
+    encodeProperties(properties),
+  ])
 }
 
 /** PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5, 3.4 to 3.7): what goes without saying is left out. */

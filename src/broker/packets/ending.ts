@@ -1,5 +1,11 @@
 import { malformed, protocolError } from './fault.ts'
-import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import {
+  Allowed,
+  decodeProperties,
+  NO_PROPERTIES,
+  type Properties,
+  type PropertyBounds,
+} from './properties.ts'
 import { ReasonCode } from './reason.ts'
 import { FieldReader } from './strings.ts'
 
@@ -30,19 +36,24 @@ const FROM_CLIENTS: ReadonlySet<number> = new Set([
 ])
 
 /** [MQTT-3.14.2-1] @throws PacketFault */
-export function decodeDisconnect(bytes: Buffer, start: number, end: number): ReasonPacket {
+export function decodeDisconnect(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  bounds?: PropertyBounds,
+): ReasonPacket {
   if (start === end) return NORMAL
-  const packet = decode(bytes, start, end, Allowed.disconnect, 'DISCONNECT')
+  const packet = decode(new FieldReader(bytes, start, end), Allowed.disconnect, 'DISCONNECT', bounds)
   if (!FROM_CLIENTS.has(packet.reasonCode))
     throw protocolError(`reason code ${packet.reasonCode} in a DISCONNECT of a client`)
   return packet
 }
 
 /** [MQTT-3.15.2-1] @throws PacketFault */
-export function decodeAuth(bytes: Buffer, start: number, end: number): ReasonPacket {
+export function decodeAuth(bytes: Buffer, start: number, end: number, bounds?: PropertyBounds): ReasonPacket {
   // 0, which only the broker may say, and no method. [MQTT-4.12.0-5]
   if (start === end) throw protocolError('AUTH without a method')
-  const packet = decode(bytes, start, end, Allowed.auth, 'AUTH')
+  const packet = decode(new FieldReader(bytes, start, end), Allowed.auth, 'AUTH', bounds)
   const { reasonCode } = packet
   if (reasonCode !== ReasonCode.continueAuthentication && reasonCode !== ReasonCode.reAuthenticate)
     throw protocolError(`reason code ${reasonCode} in an AUTH of a client`)
@@ -51,16 +62,14 @@ export function decodeAuth(bytes: Buffer, start: number, end: number): ReasonPac
 }
 
 function decode(
-  bytes: Buffer,
-  start: number,
-  end: number,
+  fields: FieldReader,
   allowed: Parameters<typeof decodeProperties>[1],
   what: string,
+  bounds: PropertyBounds | undefined,
 ): ReasonPacket {
-  const fields = new FieldReader(bytes, start, end)
   const reasonCode = fields.byte('reason code')
   if (fields.atEnd) return { reasonCode, properties: NO_PROPERTIES }
-  const properties = decodeProperties(fields, allowed, what)
+  const properties = decodeProperties(fields, allowed, what, bounds)
   if (!fields.atEnd) throw malformed(`bytes after the last field of ${what}`)
   return { reasonCode, properties }
 }

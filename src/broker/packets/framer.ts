@@ -1,5 +1,6 @@
-import { ErrorCode, PeerError } from '../../errors.ts'
-import { malformed } from './fault.ts'
+import { ErrorCode } from '../../errors.ts'
+import { malformed, PacketFault } from './fault.ts'
+import { ReasonCode } from './reason.ts'
 import { PacketType } from './types.ts'
 
 export interface PacketSink {
@@ -95,9 +96,10 @@ export class Framer {
       }
       const end = position + length
       if (end - offset > sink.maxPacketBytes) {
-        throw new PeerError(
-          ErrorCode.limit,
+        throw new PacketFault(
+          ReasonCode.packetTooLarge,
           `packet of ${end - offset} bytes; ${sink.maxPacketBytes} are allowed here`,
+          ErrorCode.limit,
         )
       }
       if (end > size) {

@@ -1,4 +1,6 @@
-import { malformed, protocolError } from './fault.ts'
+import { ErrorCode } from '../../errors.ts'
+import { malformed, PacketFault, protocolError } from './fault.ts'
+import { ReasonCode } from './reason.ts'
 import { FieldReader } from './strings.ts'
 import type { UserProperties } from '../../hooks/types.ts'
 
@@ -138,19 +140,33 @@ function names(...all: Name[]): ReadonlySet<Name> {
 /** Of a packet without properties. */
 export const NO_PROPERTIES: Readonly<Properties> = Object.freeze({})
 
+/** What one packet may cost: a property is an object or two, and of five bytes. */
+export interface PropertyBounds {
+  readonly maxPropertyBytes: number
+  readonly maxUserProperties: number
+}
+
+export const UNBOUNDED: PropertyBounds = {
+  maxPropertyBytes: Number.POSITIVE_INFINITY,
+  maxUserProperties: Number.POSITIVE_INFINITY,
+}
+
 /**
  * The properties at the reader's position, and the reader behind them.
- * @throws PacketFault, malformed: an identifier that is unknown or not of this packet, a value that is none; a protocol error: one too often, 0 where that is not allowed.
+ * @throws PacketFault, malformed: an identifier that is unknown or not of this packet, a value that is none; a protocol error: one too often, 0 where that is not allowed. Quota exceeded: more than `bounds` allow.
  */
 export function decodeProperties(
   fields: FieldReader,
   allowed: ReadonlySet<Name>,
   packet: string,
+  bounds: PropertyBounds = UNBOUNDED,
 ): Readonly<Properties> {
   const length = fields.varint('property length')
   if (length === 0) return NO_PROPERTIES
   if (length > fields.end - fields.position)
     throw malformed(`properties of ${packet} reach beyond the packet`)
+  if (length > bounds.maxPropertyBytes)
+    throw tooMuch(`properties of ${length} bytes in ${packet}; at most ${bounds.maxPropertyBytes} here`)
   const reader = new FieldReader(fields.bytes, fields.position, fields.position + length)
   fields.position += length
   const properties: Properties = {}
@@ -171,12 +187,19 @@ export function decodeProperties(
     const value = readValue(reader, kind)
     if (kind.isPositive === true && value === 0) throw protocolError(`${name} is 0`)
     if (name === 'userProperties') {
-      ;((properties.userProperties ??= []) as (readonly [string, string])[]).push(value as [string, string])
+      const pairs = (properties.userProperties ??= []) as (readonly [string, string])[]
+      if (pairs.length >= bounds.maxUserProperties)
+        throw tooMuch(`more than ${bounds.maxUserProperties} user properties in ${packet}`)
+      pairs.push(value as [string, string])
     } else if (name === 'subscriptionIdentifiers') {
       ;(properties.subscriptionIdentifiers ??= []).push(value as number)
     } else Object.assign(properties, { [name]: value })
   }
   return properties
+}
+
+function tooMuch(detail: string): PacketFault {
+  return new PacketFault(ReasonCode.quotaExceeded, detail, ErrorCode.limit)
 }
 
 function readValue(reader: FieldReader, { name, type }: Kind): number | string | Buffer | [string, string] {

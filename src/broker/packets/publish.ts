@@ -1,5 +1,12 @@
 import { malformed, PacketFault, protocolError } from './fault.ts'
-import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import {
+  Allowed,
+  decodeProperties,
+  NO_PROPERTIES,
+  UNBOUNDED,
+  type Properties,
+  type PropertyBounds,
+} from './properties.ts'
 import { ReasonCode } from './reason.ts'
 import { decodeString, FieldReader } from './strings.ts'
 
@@ -23,6 +30,7 @@ export class PublishFields {
   properties: Readonly<Properties> = NO_PROPERTIES
   readonly #isMqtt5: boolean
   readonly #maxAliases: number
+  readonly #bounds: PropertyBounds
   #aliases: Map<number, string> | undefined
   /** Publishers repeat their topic: the bytes of the last one spare its decoding. */
   #lastTopicBytes: Buffer = EMPTY
@@ -31,9 +39,10 @@ export class PublishFields {
   #end = 0
 
   /** `maxTopicAliases`: what the CONNACK has said (MQTT 5). */
-  constructor(isMqtt5 = false, maxTopicAliases = 0) {
+  constructor(isMqtt5 = false, maxTopicAliases = 0, bounds = UNBOUNDED) {
     this.#isMqtt5 = isMqtt5
     this.#maxAliases = maxTopicAliases
+    this.#bounds = bounds
   }
 
   /** The whole packet of MQTT 3.1.1, to be sent on as it came; undefined: it is one of MQTT 5. */
@@ -78,8 +87,9 @@ export class PublishFields {
       return position + 1
     }
     const fields = new FieldReader(bytes, position, end)
-    const { topicAlias, ...properties } = decodeProperties(fields, Allowed.publish, 'PUBLISH')
+    const { topicAlias, ...properties } = decodeProperties(fields, Allowed.publish, 'PUBLISH', this.#bounds)
     this.properties = properties
+    checkResponseTopic(properties.responseTopic)
     if (topicAlias !== undefined) this.#useAlias(topicAlias, hasTopic)
     else if (!hasTopic) throw protocolError('PUBLISH without a topic and without a topic alias') // MQTT 5, 3.3.2.1
     return fields.position
@@ -117,6 +127,13 @@ export class PublishFields {
     this.topic = decodeString(bytes, start, end, 'topic')
     this.#lastTopicBytes = Buffer.from(bytes.subarray(start, end))
   }
+}
+
+/** Where an answer is to be published, so a topic name. @throws PacketFault */
+export function checkResponseTopic(topic: string | undefined): void {
+  if (topic === undefined) return
+  if (topic.length === 0) throw protocolError('empty response topic') // [MQTT-4.7.3-1]
+  if (topic.includes('+') || topic.includes('#')) throw protocolError('wildcard in a response topic') // [MQTT-3.3.2-14]
 }
 
 const EMPTY = Buffer.alloc(0)

@@ -1,6 +1,12 @@
 import type { QoS } from '../../hooks/types.ts'
 import { malformed, protocolError } from './fault.ts'
-import { Allowed, decodeProperties, NO_PROPERTIES, type Properties } from './properties.ts'
+import {
+  Allowed,
+  decodeProperties,
+  NO_PROPERTIES,
+  type Properties,
+  type PropertyBounds,
+} from './properties.ts'
 import { FieldReader } from './strings.ts'
 import type { ProtocolVersion } from './types.ts'
 
@@ -34,10 +40,12 @@ export function decodeSubscribe(
   start: number,
   end: number,
   version: ProtocolVersion = 4,
+  bounds?: PropertyBounds,
 ): SubscribePacket {
   const fields = new FieldReader(bytes, start, end)
   const messageId = readMessageId(fields)
-  const properties = version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.subscribe, 'SUBSCRIBE')
+  const properties =
+    version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.subscribe, 'SUBSCRIBE', bounds)
   const subscriptions: RequestedSubscription[] = []
   while (!fields.atEnd) {
     const filter = fields.string('topic filter')
@@ -54,11 +62,12 @@ export function decodeUnsubscribe(
   start: number,
   end: number,
   version: ProtocolVersion = 4,
+  bounds?: PropertyBounds,
 ): UnsubscribePacket {
   const fields = new FieldReader(bytes, start, end)
   const messageId = readMessageId(fields)
   const properties =
-    version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.unsubscribe, 'UNSUBSCRIBE')
+    version < 5 ? NO_PROPERTIES : decodeProperties(fields, Allowed.unsubscribe, 'UNSUBSCRIBE', bounds)
   const filters: string[] = []
   while (!fields.atEnd) filters.push(fields.string('topic filter'))
   if (filters.length === 0) throw malformed('UNSUBSCRIBE without a topic filter') // [MQTT-3.10.3-2]
