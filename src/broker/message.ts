@@ -80,6 +80,13 @@ export class Message implements StoredMessage {
     return this.properties?.retain === true
   }
 
+  /** A copy with the identifier of the one subscription that it is for. */
+  identified(subscriptionIdentifier: number): Message {
+    const { topic, payload, qos, retain, publisher, publishedAtMs, expiresAtMs } = this
+    const properties = { ...this.properties, subscriptionIdentifiers: [subscriptionIdentifier] }
+    return new Message(topic, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, properties)
+  }
+
   /** With or without room for a packet identifier; flags are set by whoever writes it. */
   wire(withId: boolean): PublishWire {
     if (withId) return (this.#wire1 ??= encodePublish(this.topic, this.payload, true))

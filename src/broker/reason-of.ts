@@ -50,25 +50,6 @@ export function subackCodeOf(code: number, version: ProtocolVersion): number {
   return version < 5 && code > 0x80 ? 0x80 : code
 }
 
-/** Of a refusal, as a SUBACK can say it (MQTT 5, 3.9.3). */
-export function subackFailureOf(code: ReasonCode): ReasonCode {
-  switch (code) {
-    case ReasonCode.implementationSpecificError:
-    case ReasonCode.notAuthorized:
-    case ReasonCode.topicFilterInvalid:
-    case ReasonCode.quotaExceeded:
-    case ReasonCode.sharedSubscriptionsNotSupported:
-    case ReasonCode.subscriptionIdentifiersNotSupported:
-    case ReasonCode.wildcardSubscriptionsNotSupported:
-      return code
-    case ReasonCode.badUserNameOrPassword:
-    case ReasonCode.banned:
-      return ReasonCode.notAuthorized
-    default:
-      return ReasonCode.unspecifiedError
-  }
-}
-
 const CODE_OF: Record<RefuseReason, ReasonCode> = {
   [RefuseReason.identifierRejected]: ReasonCode.clientIdentifierNotValid,
   [RefuseReason.unavailable]: ReasonCode.serverUnavailable,

@@ -27,7 +27,7 @@ import { endConnection } from './interceptors/ending.ts'
 import type { Properties } from './packets/properties.ts'
 import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
-import { reasonCodeOf, subackFailureOf } from './reason-of.ts'
+import { refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { hasWildcard, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
@@ -41,7 +41,7 @@ export interface SubscribingOptions {
 /** A retained message, none, or why it is not given. */
 export type RetainedRead = Message | undefined | { readonly refused: RefuseReason }
 
-/** Why a filter is not granted: for the client, and for people who ask. `by` undefined: a rule of ours. */
+/** Why a filter is not granted: for people who ask. `by` undefined: a rule of ours, of which the client may know. */
 interface FilterRefusal {
   readonly code: ReasonCode
   readonly reason: string
@@ -170,11 +170,11 @@ export class Subscribing {
       const isNew = !session.subscriptions.has(filter) && !added.has(filter)
       const isFull =
         isNew && session.subscriptions.size + added.size >= this.#options.maxSubscriptionsPerClient
-      const refusal = this.#refusalOf(one, kind === 'serve' ? served : made, isFull)
+      const by = kind === 'serve' ? served : kind === 'messages' && made
+      const refusal = this.#refusalOf(one, by, isFull)
       if (refusal !== undefined) {
         codes.push(refusal.code)
-        // What handlers say of their rules is not for the client.
-        if (refusal.by === undefined) told ??= refusal.reason
+        told ??= refusal.by === undefined ? refusal.reason : refusal.by.clientText
         this.#noteRefused(connection, one, refusal.reason, refusal.by)
       } else if (kind === 'messages') {
         if (isNew) added.add(filter)
@@ -262,8 +262,13 @@ export class Subscribing {
     if (kind === 'refused') return { code: ReasonCode.notAuthorized, reason: RESERVED }
     if (kind === 'too-large') return { code: ReasonCode.topicFilterInvalid, reason: TOO_LARGE }
     const by = made || undefined
-    if (request.refused || (kind === 'messages' && by?.allowed !== true))
-      return { code: subackFailureOf(reasonCodeOf(by?.refuse)), reason: reasonOf(request), by }
+    if (by !== undefined && !by.allowed)
+      return { code: refusalCode('suback', by), reason: reasonOf(request), by }
+    if (request.refused) {
+      const { refusedCode } = request
+      const code = refusalCode('suback', refusedCode === undefined ? {} : { reasonCode: refusedCode })
+      return { code, reason: reasonOf(request), by }
+    }
     if (kind !== 'messages') return undefined
     if (isFull) return { code: ReasonCode.quotaExceeded, reason: TOO_MANY }
     if (this.#rewriteIsLegal(one)) return undefined
@@ -278,8 +283,11 @@ export class Subscribing {
   }
 
   #retainedFor(subscription: Subscription): readonly Message[] {
-    const found = this.#retained(subscription.matchFilter)
-    return subscription.noLocal === true ? found.filter((message) => !isOwn(subscription, message)) : found
+    const { matchFilter, noLocal, subscriptionIdentifier } = subscription
+    const all = this.#retained(matchFilter)
+    const found = noLocal === true ? all.filter((message) => !isOwn(subscription, message)) : all
+    if (subscriptionIdentifier === undefined) return found
+    return found.map((message) => message.identified(subscriptionIdentifier))
   }
 
   /** Stores and adds them; true: everybody who may publish acts on them, and the connection is still there. */

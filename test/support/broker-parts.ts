@@ -129,13 +129,18 @@ export class BrokerParts {
     return client
   }
 
-  async subscribe(session: ClientSession, filter: string, qos: QoS): Promise<void> {
+  async subscribe(
+    session: ClientSession,
+    filter: string,
+    qos: QoS,
+    options: Partial<StoredSubscription> = {},
+  ): Promise<void> {
     const shared = parseShare(filter)
     if (typeof shared === 'string') throw new Error(shared)
     const subscription: StoredSubscription =
       shared === undefined
-        ? { filter, matchFilter: filter, qos }
-        : { filter, matchFilter: shared.filter, shareGroup: shared.group, qos }
+        ? { filter, matchFilter: filter, qos, ...options }
+        : { filter, matchFilter: shared.filter, shareGroup: shared.group, qos, ...options }
     if (session.stored !== undefined) {
       await this.subscriptions.prepare(subscription)
       await this.store.putSubscriptions(session.stored, [subscription])
@@ -206,8 +211,8 @@ export class PartsClient {
     return this.connection.clientSession!
   }
 
-  subscribe(filter: string, qos: QoS): Promise<void> {
-    return this.#parts.subscribe(this.session, filter, qos)
+  subscribe(filter: string, qos: QoS, options?: Partial<StoredSubscription>): Promise<void> {
+    return this.#parts.subscribe(this.session, filter, qos, options)
   }
 
   /** Packets since the last call. */

@@ -98,6 +98,64 @@ describe('a message with several receivers', () => {
   })
 })
 
+describe('a subscription with no local', () => {
+  it.each([true, false])(
+    'does not bring back what its session has published, but another subscription of it does, at its own QoS (clean: %s)',
+    async (clean) => {
+      const parts = await BrokerParts.open()
+      // BrokerParts publishes by this name.
+      const own = await parts.connect('publisher', clean)
+      const other = await parts.connect('other', clean)
+      for (const client of [own, other]) await client.subscribe('a/b', 2, { noLocal: true })
+      await parts.publish('a/b', 'alone', 2)
+      for (const client of [own, other]) await client.subscribe('a/+', 1)
+      await parts.publish('a/b', 'overlapping', 2)
+      await parts.quiet()
+      expect(own.received()).toEqual([expect.stringMatching(/^publish a\/b=overlapping qos1/)])
+      expect(other.received()).toEqual([
+        expect.stringMatching(/^publish a\/b=alone qos2/),
+        expect.stringMatching(/^publish a\/b=overlapping qos2/),
+      ])
+    },
+  )
+
+  it('is replaced with its options, and nothing is lost in between [MQTT-3.8.4-3]', async () => {
+    const parts = await BrokerParts.open()
+    const own = await parts.connect('publisher')
+    await own.subscribe('t', 1, { noLocal: true })
+    const replaced = own.subscribe('t', 1)
+    const published = parts.publish('t', 'during', 1)
+    await Promise.all([replaced, published])
+    await parts.publish('t', 'after', 1)
+    expect(own.takeAndAcknowledge().at(-1)).toBe('after')
+    expect([...own.session.subscriptions.values()]).toMatchObject([{ filter: 't', qos: 1 }])
+    expect(parts.subscriptions.match('t')).toHaveLength(1)
+    await own.subscribe('t', 1, { noLocal: true, subscriptionIdentifier: 7 })
+    await parts.publish('t', 'own', 1)
+    expect(own.takeAndAcknowledge()).toEqual([])
+    expect(parts.store.sessions.get('publisher')!.subscriptions.get('t')).toMatchObject({
+      noLocal: true,
+      subscriptionIdentifier: 7,
+    })
+  })
+})
+
+describe('whether RETAIN is kept as it was published', () => {
+  it('is asked by subscriptions that want it, for as long as there are any', async () => {
+    const parts = await BrokerParts.open()
+    const client = await parts.connect('c', true)
+    await client.subscribe('t', 1)
+    expect(parts.dispatcher.keepsRetain).toBe(false)
+    await client.subscribe('t', 1, { retainAsPublished: true })
+    await client.subscribe('$share/g/t', 1, { retainAsPublished: true })
+    expect(parts.dispatcher.keepsRetain).toBe(true)
+    parts.subscriptions.remove(client.session, 't')
+    expect(parts.dispatcher.keepsRetain).toBe(true)
+    await client.subscribe('$share/g/t', 1)
+    expect(parts.dispatcher.keepsRetain).toBe(false)
+  })
+})
+
 describe('a message that cannot be stored', () => {
   async function failingParts(): Promise<BrokerParts> {
     const memory = createMemoryStore(testLimits)

@@ -158,3 +158,30 @@ it.each([
   value[at] = byte
   expect(decodeMessage(value)).toBeUndefined()
 })
+
+describe('a subscription at rest', () => {
+  const plain = { filter: 'a', matchFilter: 'm/a', qos: 1 as const }
+  const full = {
+    ...plain,
+    shareGroup: 'g',
+    noLocal: true,
+    retainAsPublished: false,
+    retainHandling: 2 as const,
+    subscriptionIdentifier: 268_435_455,
+  }
+
+  it('has all of its options again', () => {
+    for (const one of [plain, full]) expect(decodeSubscription('a', encodeSubscription(one))).toEqual(one)
+  })
+
+  it.each([
+    ['a retain handling of MQTT that is none', { retainHandling: 3 }],
+    ['identifier 0', { subscriptionIdentifier: 0 }],
+    ['an identifier that no packet can hold', { subscriptionIdentifier: 268_435_456 }],
+    ['an identifier that is no whole number', { subscriptionIdentifier: 1.5 }],
+    ['a flag that is a number', { noLocal: 1 }],
+    ['a flag that is text', { retainAsPublished: 'true' }],
+  ])('is not taken with %s', (_what, wrong) => {
+    expect(decodeSubscription('a', encodeSubscription({ ...full, ...wrong } as typeof full))).toBeUndefined()
+  })
+})
