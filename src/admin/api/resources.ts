@@ -17,6 +17,21 @@ const payload = {
 }
 const qos = () => z.int().min(0).max(2)
 
+const userProperties = () => z.array(z.object({ name: z.string(), value: z.string() }))
+
+/** Texts of 256 characters at most, and 32 user properties. */
+export const MessageProperties = z
+  .object({
+    payloadIsText: z.boolean().describe('The publisher says so.'),
+    contentType: z.string().nullable(),
+    responseTopic: z.string().nullable(),
+    correlationData: z.string().nullable().describe('Base64, of the first 256 bytes.'),
+    userProperties: userProperties(),
+  })
+  .openapi('MessageProperties')
+export type MessageProperties = z.infer<typeof MessageProperties>
+const properties = () => MessageProperties.nullable().describe('Of MQTT 5; null: it has none.')
+
 // --- overview
 
 export const Overview = z
@@ -78,7 +93,7 @@ export const ClientSummary = z
     port: z.int().nullable(),
     listener: z.string().nullable(),
     transport: z.string().nullable(),
-    protocolVersion: z.string().nullable().describe('`3.1` or `3.1.1`.'),
+    protocolVersion: z.string().nullable().describe('`3.1`, `3.1.1` or `5`.'),
     cleanSession: z.boolean(),
     connectedAt: time().nullable(),
     expiresAt: time().nullable().describe('When a stored session that stays offline ends.'),
@@ -109,7 +124,27 @@ export const ClientDetail = ClientSummary.extend({
       subscriptionIdentifier: z.number().int().nullable(),
     }),
   ),
-  will: z.object({ topic: z.string(), qos: qos(), retain: z.boolean(), bytes: count() }).nullable(),
+  mqtt5: z
+    .object({
+      sessionExpirySeconds: count().nullable().describe('Null: never.'),
+      receiveMaximum: count(),
+      maximumPacketBytes: count().nullable().describe('Null: no limit.'),
+      topicAliasMaximum: count(),
+      authenticationMethod: z.string().nullable(),
+      userProperties: userProperties().describe('Of its CONNECT, the first 32.'),
+    })
+    .nullable()
+    .describe('What a client of MQTT 5 has asked for; null: it speaks an older version, or is away.'),
+  will: z
+    .object({
+      topic: z.string(),
+      qos: qos(),
+      retain: z.boolean(),
+      bytes: count(),
+      delaySeconds: count().describe('After the end of the connection.'),
+      properties: properties(),
+    })
+    .nullable(),
   certificate: z
     .object({ subject: z.string(), issuer: z.string(), serial: z.string(), fingerprint: z.string() })
     .nullable(),
@@ -158,6 +193,7 @@ export const QueueEntry = z
     retain: z.boolean(),
     isInflight: z.boolean(),
     expiresAt: time().nullable(),
+    properties: properties(),
     ...payload,
   })
   .openapi('QueueEntry')
@@ -172,7 +208,13 @@ export type QueueQuery = z.infer<typeof QueueQuery>
 // --- retained messages
 
 export const RetainedMessage = z
-  .object({ topic: z.string(), qos: qos(), expiresAt: time().nullable(), ...payload })
+  .object({
+    topic: z.string(),
+    qos: qos(),
+    expiresAt: time().nullable(),
+    properties: properties(),
+    ...payload,
+  })
   .openapi('RetainedMessage')
 export type RetainedMessage = z.infer<typeof RetainedMessage>
 export const RetainedPage = pageOf(RetainedMessage).openapi('RetainedPage')

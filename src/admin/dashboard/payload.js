@@ -1,6 +1,10 @@
-/** Payloads: bytes that somebody sent, as text, as JSON, or as what they are. */
+/**
+ * Payloads: bytes that somebody sent, as text, as JSON, or as what they are.
+ *
+ * @import { MessageProperties } from '../api/resources.ts'
+ */
 import { fill, h } from './dom.js'
-import { bytes } from './format.js'
+import { bytes, visible } from './format.js'
 
 /** Of a dump; a browser takes long over more. */
 const MOST_DUMPED = 16_384
@@ -54,6 +58,27 @@ export function preview(base64) {
     if (text !== undefined) return text.replaceAll(/\s+/g, ' ')
   }
   return [...data.subarray(0, 24)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
+}
+
+/**
+ * What MQTT 5 says about a message.
+ *
+ * @param {MessageProperties | null} properties
+ * @returns {[string, Node][]}
+ */
+export function propertyFacts(properties) {
+  if (!properties) return []
+  const { contentType, responseTopic, correlationData, userProperties } = properties
+  /** @type {[string, string | null][]} */
+  const all = [
+    ['Content type', contentType],
+    ['Response topic', responseTopic],
+    ['Correlation data', correlationData && preview(correlationData)],
+    ...userProperties.map(
+      ({ name, value }) => /** @type {[string, string]} */ ([`“${visible(name, 40)}”`, value]),
+    ),
+  ]
+  return all.flatMap(([name, text]) => (text === null ? [] : [[name, h('code', {}, visible(text, 600))]]))
 }
 
 /** @param {{ payload: string, bytes: number, payloadIsWhole: boolean }} message */

@@ -5,6 +5,7 @@ import type { TunnelRouter } from '../../tunnel/router/router.ts'
 import { stripMountpoint, type ClientSession } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
 import { VERSION_NAMES } from '../packets/types.ts'
+import { connectFacts, shownProperties } from './mqtt5-facts.ts'
 
 /** Back from store/session-id.ts. */
 export function refOf({ id }: ClientSession): ClientRef {
@@ -97,6 +98,7 @@ export function detailOf(
       retainHandling: subscription.retainHandling ?? 0,
       subscriptionIdentifier: subscription.subscriptionIdentifier ?? null,
     })),
+    mqtt5: connectFacts(connection),
     will: willOf(session, context.store),
     certificate: certificateOf(peer),
     tls: peer?.tls === undefined ? null : { version: peer.tls.version, cipher: peer.tls.cipher },
@@ -110,13 +112,16 @@ export function detailOf(
 function willOf(session: ClientSession, store: Store): ClientDetail['will'] {
   const will = session.connection?.authorizedWill
   if (will !== undefined) {
-    const { topic, qos, retain, payload } = will
-    return { topic, qos, retain, bytes: payload.length }
+    const { topic, qos, retain, payload, delaySeconds = 0 } = will
+    const properties = shownProperties(will.properties)
+    return { topic, qos, retain, bytes: payload.length, delaySeconds, properties }
   }
   const kept = session.connection === undefined ? store.wills.get(session.id)?.message : undefined
   if (kept === undefined) return null
   const topic = stripMountpoint(kept.topic, refOf(session).mountpoint)
-  return { topic, qos: kept.qos, retain: kept.retain, bytes: kept.payload.length }
+  const { qos, retain, payload } = kept
+  const properties = shownProperties(kept.properties)
+  return { topic, qos, retain, bytes: payload.length, delaySeconds: 0, properties }
 }
 
 function certificateOf(peer: Peer | undefined): ClientDetail['certificate'] {

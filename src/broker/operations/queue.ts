@@ -5,6 +5,7 @@ import { sessionIdOf } from '../../store/session-id.ts'
 import type { Broker } from '../broker.ts'
 import { stripMountpoint } from '../client-session.ts'
 import { timeOf } from './client-facts.ts'
+import { shownProperties } from './mqtt5-facts.ts'
 import { payloadFacts } from './payload-facts.ts'
 
 /** Payload bytes that are read at once to show the beginnings of. */
@@ -56,6 +57,7 @@ function entryFacts(
     retain: message?.retain ?? false,
     isInflight: state === 'pubrel' || seq <= sentUpToSeq,
     expiresAt: timeOf(message?.expiresAtMs ?? 0),
+    properties: shownProperties(message?.properties),
     ...payloadFacts(message?.payload ?? Buffer.alloc(0)),
   }
 }

@@ -3,6 +3,7 @@ import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { Store, StoredMessage } from '../../store/contract.ts'
 import { hasWildcard, topicFilterFault, topicMatches, type TopicLimits } from '../topics.ts'
 import { timeOf } from './client-facts.ts'
+import { shownProperties } from './mqtt5-facts.ts'
 import { payloadFacts } from './payload-facts.ts'
 import { firstOf } from './portions.ts'
 
@@ -36,7 +37,8 @@ export async function retainedPage(
 /** `maxBytes`: of the payload; default: its beginning. */
 export function retainedFacts(message: StoredMessage, maxBytes?: number): RetainedMessage {
   const { topic, qos, expiresAtMs, payload } = message
-  return { topic, qos, expiresAt: timeOf(expiresAtMs), ...payloadFacts(payload, maxBytes) }
+  const properties = shownProperties(message.properties)
+  return { topic, qos, expiresAt: timeOf(expiresAtMs), properties, ...payloadFacts(payload, maxBytes) }
 }
 
 /** What every topic that matches begins with: most are told apart by that. `a/#` matches `a` as well. */

@@ -5,7 +5,7 @@ import { bytesText, printFacts, printJson, shortTime, type ApiFlags } from './co
 /** All that is known of one client. */
 export function printClient(client: ClientDetail, flags: ApiFlags): void {
   if (flags.json === true) return printJson([client])
-  const { certificate, tls, will } = client
+  const { certificate, tls, will, mqtt5 } = client
   printFacts([
     ['client', client.id],
     ['mountpoint', client.mountpoint],
@@ -29,9 +29,12 @@ export function printClient(client: ClientDetail, flags: ApiFlags): void {
     ['inflight', client.inflightMessages],
     ['queued', `${client.queuedMessages} messages, ${bytesText(client.queuedBytes)}`],
     ['awaits PUBREL', client.awaitedReleases],
+    ['asked for', mqtt5 && termsText(mqtt5)],
+    ['properties', mqtt5 && pairsText(mqtt5.userProperties)],
     [
       'will',
-      will && `${will.topic}, QoS ${will.qos}, ${bytesText(will.bytes)}${will.retain ? ', retained' : ''}`,
+      will &&
+        `${will.topic}, QoS ${will.qos}, ${bytesText(will.bytes)}${will.retain ? ', retained' : ''}${will.delaySeconds > 0 ? `, after ${will.delaySeconds} s` : ''}`,
     ],
   ])
   if (client.subscriptionList.length === 0) return
@@ -43,6 +46,22 @@ export function printClient(client: ClientDetail, flags: ApiFlags): void {
   ])
   const headings = ['subscribed to', 'qos', 'group', 'options']
   process.stdout.write(`\n${formatTable(headings, rows, terminalWidth())}`)
+}
+
+/** What a client of MQTT 5 has asked for at CONNECT. */
+function termsText(asked: NonNullable<ClientDetail['mqtt5']>): string {
+  const { sessionExpirySeconds, receiveMaximum, maximumPacketBytes, topicAliasMaximum } = asked
+  return [
+    sessionExpirySeconds === null ? 'session never ends' : `session expiry ${sessionExpirySeconds} s`,
+    `receive maximum ${receiveMaximum}`,
+    `${topicAliasMaximum} topic aliases`,
+    ...(maximumPacketBytes === null ? [] : [`packets of ${bytesText(maximumPacketBytes)} at most`]),
+    ...(asked.authenticationMethod === null ? [] : [`authenticated by ${asked.authenticationMethod}`]),
+  ].join(', ')
+}
+
+function pairsText(pairs: readonly { readonly name: string; readonly value: string }[]): string | null {
+  return pairs.map(({ name, value }) => `${name}=${value}`).join(', ') || null
 }
 
 /** Of MQTT 5, and only what is not as in MQTT 3.1.1. */

@@ -33,6 +33,7 @@ const columns: Columns<RetainedMessage> = [
   ['qos', ({ qos }) => qos],
   ['expires', ({ expiresAt }) => shortTime(expiresAt)],
   ['size', ({ bytes }) => bytesText(bytes)],
+  ['type', ({ properties }) => properties?.contentType ?? ''],
   ['payload', ({ payload }) => Buffer.from(payload, 'base64').toString().slice(0, 80)],
 ]
 

@@ -4,6 +4,7 @@ import { ClientQuery, type ClientSummary } from '../../../src/admin/api/resource
 import { compareClients } from '../../../src/admin/cursor.ts'
 import type { TestBroker } from '../../support/broker.ts'
 import {
+  connectMqtt,
   connectRaw,
   eventOf,
   openBroker,
@@ -177,6 +178,40 @@ describe('one client', () => {
     for (const other of ['d', 'constructor', '__proto__'])
       expect(await broker.operations.client(ref(other))).toBeUndefined()
     expect(await broker.operations.client(ref('c', 'site/'))).toBeUndefined()
+  })
+
+  it('of MQTT 5 is shown with what it has asked for', async () => {
+    const broker = await openBroker()
+    const value = 'x'.repeat(1_000)
+    const client = await connectMqtt(broker.url, {
+      protocolVersion: 5,
+      clientId: 'c5',
+      properties: {
+        sessionExpiryInterval: 60,
+        receiveMaximum: 9,
+        maximumPacketSize: 5_000,
+        topicAliasMaximum: 3,
+        userProperties: { os: ['linux', 'arm'], long: value },
+      },
+    })
+    expect(client.connected).toBe(true)
+    expect(await broker.operations.client(ref('c5'))).toMatchObject({
+      protocolVersion: '5',
+      mqtt5: {
+        sessionExpirySeconds: 60,
+        receiveMaximum: 9,
+        maximumPacketBytes: 5_000,
+        topicAliasMaximum: 3,
+        authenticationMethod: null,
+        userProperties: [
+          { name: 'os', value: 'linux' },
+          { name: 'os', value: 'arm' },
+          { name: 'long', value: `${value.slice(0, 255)}…` },
+        ],
+      },
+    })
+    await connectRaw(broker.port, { clientId: 'c4' })
+    expect(await broker.operations.client(ref('c4'))).toMatchObject({ protocolVersion: '3.1.1', mqtt5: null })
   })
 
   it('is disconnected, once', async () => {

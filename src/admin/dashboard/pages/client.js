@@ -9,7 +9,7 @@ import { fill, h, setText } from '../dom.js'
 import { bytes, count, counted, duration, orMissing, visible } from '../format.js'
 import { attempt, reasonOf } from '../notice.js'
 import { badge, card, dangerButton, facts, forScope } from '../part.js'
-import { payloadView, preview } from '../payload.js'
+import { payloadView, preview, propertyFacts } from '../payload.js'
 import { ApiError } from '../request.js'
 import { createTable } from '../table.js'
 import { tracePanel } from '../trace.js'
@@ -175,6 +175,13 @@ function factsOf(client) {
       `${count(client.inflightMessages)}, and ${count(client.awaitedReleases)} that await PUBREL`,
     ],
     ['Waiting', `${counted(client.queuedMessages, 'message')}, ${bytes(client.queuedBytes)}`],
+    ['Asked for', client.mqtt5 && termsOf(client.mqtt5)],
+    [
+      'User properties',
+      client.mqtt5 &&
+        (client.mqtt5.userProperties.map(({ name, value }) => visible(`${name}=${value}`)).join(', ') ||
+          null),
+    ],
     ['TLS', tls && `${tls.version}, ${tls.cipher}`],
     [
       'Certificate',
@@ -195,10 +202,20 @@ function factsOf(client) {
   return facts(all.filter(([, value]) => value !== null))
 }
 
+/** What a client of MQTT 5 has asked for. @param {NonNullable<ClientDetail['mqtt5']>} asked */
+function termsOf({ sessionExpirySeconds, receiveMaximum, maximumPacketBytes, topicAliasMaximum }) {
+  const kept =
+    sessionExpirySeconds === null ? 'that its session stays' : `session for ${duration(sessionExpirySeconds)}`
+  const packets = maximumPacketBytes === null ? '' : `, packets of ${bytes(maximumPacketBytes)} at most`
+  return `${kept}, ${count(receiveMaximum)} messages at once, ${count(topicAliasMaximum)} topic aliases${packets}`
+}
+
 /** @param {ClientDetail} client */
 function willOf({ will }) {
   if (!will) return h('p', { class: 'muted' }, 'None.')
-  const how = `QoS ${will.qos}${will.retain ? ', retained' : ''}, ${bytes(will.bytes)}`
+  const delay =
+    will.delaySeconds > 0 ? `, ${duration(will.delaySeconds)} after the end of the connection` : ''
+  const how = `QoS ${will.qos}${will.retain ? ', retained' : ''}, ${bytes(will.bytes)}${delay}`
   return h('p', {}, h('code', {}, visible(will.topic)), ' ', h('span', { class: 'muted' }, how))
 }
 
@@ -218,7 +235,10 @@ function queueCard(view, ref) {
       { label: 'Payload', kind: 'wide', text: ({ payload }) => preview(payload) },
     ],
     keyOf: /** @param {QueueEntry} entry */ ({ seq }) => String(seq),
-    onOpen: (entry) => void openDialog(visible(entry.topic, 120), { body: [payloadView(entry)] }),
+    onOpen: (entry) =>
+      void openDialog(visible(entry.topic, 120), {
+        body: [facts(propertyFacts(entry.properties)), payloadView(entry)],
+      }),
     empty: 'Nothing waits.',
   })
   const note = h('p', { class: 'error', hidden: true })

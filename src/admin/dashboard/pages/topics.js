@@ -9,7 +9,7 @@ import { h, setText } from '../dom.js'
 import { bytes, count, counted, dateTime, visible } from '../format.js'
 import { attempt, reasonOf } from '../notice.js'
 import { dangerButton, facts, field, forScope, select } from '../part.js'
-import { payloadView, preview } from '../payload.js'
+import { payloadView, preview, propertyFacts } from '../payload.js'
 import { createTable } from '../table.js'
 import { rowsOf, treeOf } from '../topic-tree.js'
 import { noteQuery } from '../view.js'
@@ -165,6 +165,7 @@ export function topicsPage(view) {
             'Kept until',
             message.expiresAt === null ? 'it is replaced or deleted' : dateTime(message.expiresAt),
           ],
+          ...propertyFacts(message.properties),
         ]),
         payloadView(message),
       ],
