@@ -31,6 +31,7 @@ export const dropReasons = [
   'expired',
   'retained-full',
   'store-failed',
+  'too-large',
 ] as const
 export type DropReason = (typeof dropReasons)[number]
 

@@ -1,11 +1,15 @@
 import type { QoS } from '../hooks/types.ts'
 import type { StoredSession, StoredSubscription } from '../store/contract.ts'
 import type { Connection } from './connection.ts'
-import { encodePublish, type Message } from './message.ts'
+import { fits, writePublish5 } from './delivery5.ts'
+import { OptionsOfSubscriptions, type MatchedOptions } from './matched-options.ts'
+import type { Message } from './message.ts'
+import { encodePublish } from './publish-wire.ts'
 import { Outbox, type OutboxContext } from './outbox.ts'
 import { PacketType } from './packets/types.ts'
 import { RetainedReplays } from './retained-replays.ts'
 import type { ShareGroup } from './share-group.ts'
+import type { Delivery } from './trace/tap.ts'
 import { reservedNamespace, topicMatches, withoutTunnelMountpoint, withTunnelMountpoint } from './topics.ts'
 
 /** With so many messages waiting, retained messages of a further subscription are not added yet. */
@@ -46,6 +50,8 @@ export class ClientSession {
   /** Rights were taken away while messages waited: entries up to here are checked against what is left. */
   #recheckUpToSeq = 0
   #recheckedTopic: { readonly topic: string; readonly allowed: boolean } | undefined
+  /** With MQTT 5, from the first delivery on. */
+  #options: OptionsOfSubscriptions | undefined
   readonly #context: OutboxContext
 
   constructor(id: string, stored: StoredSession | undefined, context: OutboxContext) {
@@ -79,9 +85,10 @@ export class ClientSession {
     this.#recheckedTopic = undefined
   }
 
-  /** It has one more filter. */
+  /** It has one more filter, or one with other options. */
   subscribed(): void {
     this.#recheckedTopic = undefined
+    this.#options?.changed()
   }
 
   /**
@@ -122,8 +129,8 @@ export class ClientSession {
     return allowed
   }
 
-  /** QoS 0: to a peer that reads too slowly it is dropped, and counted. */
-  deliver0(message: Message): void {
+  /** QoS 0: to a peer that reads too slowly it is dropped, and counted. `via`: a shared subscription. */
+  deliver0(message: Message, via?: Subscription): void {
     const connection = this.connection
     if (connection === undefined || connection.phase !== 'open') return
     if (!connection.hasRoom) {
@@ -131,8 +138,10 @@ export class ClientSession {
       return
     }
     if (connection.downward !== undefined) {
-      connection.downward.deliver({ message, qos: 0, messageId: 0, dup: false, seq: 0, withheld: ignore })
-    } else if (this.mayReceive(message, 0)) this.transmit(message, 0, 0, false)
+      const how = { qos: 0, messageId: 0, dup: false, seq: 0, via } as const
+      connection.downward.deliver({ message, ...how, withheld: ignore })
+    } else if (this.mayReceive(message, 0) && this.fits(message, 0, via))
+      this.transmit(message, 0, 0, false, via)
   }
 
   /** An interceptor has dropped what was for this client. */
@@ -140,26 +149,65 @@ export class ClientSession {
     this.#context.counters.dropped['not-delivered']++
   }
 
+  /** Asked before each delivery: a packet that is larger than the client takes is not sent, and counted [MQTT-3.1.2-25]. */
+  fits(message: Message, qos: QoS, via?: Subscription): boolean {
+    if (this.takes(message, qos, via)) return true
+    this.#context.counters.dropped['too-large']++
+    return false
+  }
+
+  /** Its client takes packets of this size. */
+  takes(message: Message, qos: QoS, via?: Subscription): boolean {
+    const { terms, profile } = this.connection!
+    if (terms === undefined || terms.maximumPacketSize === Infinity) return true
+    const topic = stripMountpoint(message.topic, profile.mountpoint)
+    const { identifiers } = this.#optionsFor(message, via)
+    return fits(terms.maximumPacketSize, { message, topic, withId: qos > 0, identifiers })
+  }
+
+  #optionsFor(message: Message, via: Subscription | undefined): MatchedOptions {
+    return (this.#options ??= new OptionsOfSubscriptions(this.id, this.subscriptions)).of(message, via)
+  }
+
   /** Writes one PUBLISH. */
-  transmit(message: Message, qos: QoS, messageId: number, dup: boolean): void {
+  transmit(message: Message, qos: QoS, messageId: number, dup: boolean, via?: Subscription): void {
     const connection = this.connection!
+    if (connection.version === 5) {
+      this.#transmit5(connection, message, qos, messageId, dup, via)
+      return
+    }
     const mountpoint = connection.profile.mountpoint
-    const isMqtt5 = connection.version === 5
     const wire =
-      mountpoint !== ''
-        ? encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
-        : isMqtt5
-          ? message.plainWire5(qos > 0)
-          : message.wire(qos > 0)
+      mountpoint === ''
+        ? message.wire(qos > 0)
+        : encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
     const retain = message.retain || (connection.isBridge && message.wasRetained)
-    const first = (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
-    connection.outbound.writePublish(wire, first, messageId)
-    this.#context.counters.messagesOut[qos]++
-    connection.messagesOut++
+    connection.outbound.writePublish(wire, firstByte(qos, dup, retain), messageId)
     const bytes = wire.bytes.length + (wire.payload?.length ?? 0)
-    connection.countSent(bytes)
-    if (connection.tap !== undefined)
-      connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes })
+    this.#sent(connection, message, { qos, messageId, dup, retain, bytes })
+  }
+
+  #transmit5(
+    connection: Connection,
+    message: Message,
+    qos: QoS,
+    messageId: number,
+    dup: boolean,
+    via: Subscription | undefined,
+  ): void {
+    const { identifiers, retainAsPublished } = this.#optionsFor(message, via)
+    const retain = message.retain || (retainAsPublished && message.wasRetained)
+    const topic = stripMountpoint(message.topic, connection.profile.mountpoint)
+    const delivery = { message, topic, withId: qos > 0, identifiers }
+    const bytes = writePublish5(connection, delivery, firstByte(qos, dup, retain), messageId)
+    this.#sent(connection, message, { qos, messageId, dup, retain, bytes })
+  }
+
+  #sent(connection: Connection, message: Message, how: Delivery): void {
+    this.#context.counters.messagesOut[how.qos]++
+    connection.messagesOut++
+    connection.countSent(how.bytes)
+    if (connection.tap !== undefined) connection.tap.delivered(connection, message, how)
   }
 
   /** The window has room and nothing waits: shared subscriptions may lend more. */
@@ -186,8 +234,9 @@ export class ClientSession {
   }
 
   /** The subscription has ended. */
-  forgetReplay(filter: string): void {
+  unsubscribed(filter: string): void {
     this.#replays?.remove(filter)
+    this.#options?.changed()
   }
 
   /** Shared subscriptions that this session is a member of. */
@@ -205,6 +254,10 @@ export function stripMountpoint(topic: string, mountpoint: string): string {
   if (mountpoint === '') return topic
   if (topic.startsWith(mountpoint)) return topic.slice(mountpoint.length)
   return reservedNamespace(topic) === 'tunnel' ? withoutTunnelMountpoint(topic, mountpoint) : topic
+}
+
+function firstByte(qos: QoS, dup: boolean, retain: boolean): number {
+  return (PacketType.publish << 4) | (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0)
 }
 
 function ignore(): void {}

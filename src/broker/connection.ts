@@ -31,6 +31,7 @@ import type { Properties, PropertyBounds } from './packets/properties.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType, type ProtocolVersion } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
+import { OutgoingAliases } from './outgoing-aliases.ts'
 import { PendingAcks } from './pending-acks.ts'
 import { connackCodeOf, disconnectCode, subackCodeOf } from './reason-of.ts'
 import type { Terms } from './terms.ts'
@@ -155,6 +156,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   readonly #bounds: PropertyBounds | undefined
   readonly #framer: Framer
   #publish: PublishFields | undefined
+  #aliases: OutgoingAliases | undefined
   readonly #holds: Holds = { work: 0, engine: 0, rate: 0, room: 0 }
   #heldSinceMs = 0
   /** Its socket is closed, and its last packets are not done. */
@@ -194,6 +196,13 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.#framer = new Framer(this)
     this.acks = new PendingAcks(this)
     transport.attach(this)
+  }
+
+  /** That it is sent; undefined before MQTT 5, and for clients that understand none. */
+  get aliases(): OutgoingAliases | undefined {
+    const { terms } = this
+    if (terms === undefined || terms.topicAliasMaximum === 0) return undefined
+    return (this.#aliases ??= new OutgoingAliases(terms.topicAliasMaximum))
   }
 
   get clientId(): string {

@@ -1,18 +1,7 @@
 import type { MessageProperties, QoS } from '../hooks/types.ts'
 import type { StoredMessage, StoredProperties } from '../store/contract.ts'
-import { lengthBytes, writeHeader } from './packets/encode.ts'
-import { PacketType } from './packets/types.ts'
-
-/** Above this many payload bytes a packet is not copied together, but written as head and payload. */
-export const LARGE_PAYLOAD_BYTES = 8_192
-
-/** A PUBLISH packet, ready for every receiver of a fan-out; the packet identifier is filled in at `idAt`. */
-export interface PublishWire {
-  /** The whole packet, or only its head when the payload is large. */
-  readonly bytes: Buffer
-  readonly idAt: number
-  readonly payload: Buffer | undefined
-}
+import { encodePropertyList } from './packets/properties.ts'
+import { encodePublish, encodePublish5, type OwnProperties, type PublishWire } from './publish-wire.ts'
 
 const WAS_RETAINED: StoredProperties = Object.freeze({ retain: true })
 
@@ -38,8 +27,10 @@ export class Message implements StoredMessage {
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
   /** MQTT 5. */
-  #plain0: PublishWire | undefined
-  #plain1: PublishWire | undefined
+  #wires5: (PublishWire | undefined)[] | undefined
+  #properties5: Buffer | undefined
+  /** What {@link expiresAtMs} was when it was encoded. */
+  #secondsLeft = 0
 
   constructor(
     topic: string,
@@ -93,10 +84,51 @@ export class Message implements StoredMessage {
     return (this.#wire0 ??= encodePublish(this.topic, this.payload, false))
   }
 
-  /** As {@link wire}, in MQTT 5, and without properties. */
-  plainWire5(withId: boolean): PublishWire {
-    if (withId) return (this.#plain1 ??= encodePublish(this.topic, this.payload, true, NO_PROPERTIES5))
-    return (this.#plain0 ??= encodePublish(this.topic, this.payload, false, NO_PROPERTIES5))
+  /**
+   * As {@link wire}, in MQTT 5, for all who need nothing of their own but, perhaps, an alias in place of the topic.
+   * Made again when a second has gone by, if the message expires.
+   */
+  wire5(withId: boolean, isAliased: boolean): PublishWire {
+    const properties = this.properties5
+    const wires = (this.#wires5 ??= [undefined, undefined, undefined, undefined])
+    const index = (withId ? 1 : 0) | (isAliased ? 2 : 0)
+    return (wires[index] ??= encodePublish5(
+      isAliased ? '' : this.topic,
+      this.payload,
+      withId,
+      properties,
+      isAliased ? ALIAS_ONLY : NOTHING_OWN,
+    ))
+  }
+
+  /** Properties for every receiver, encoded, without their length. */
+  get properties5(): Buffer {
+    if (this.expiresAtMs > 0) {
+      // [MQTT-3.3.2-6]: the seconds that are left. It is not 0 before it has expired.
+      const secondsLeft = Math.max(1, Math.ceil((this.expiresAtMs - Date.now()) / 1_000))
+      if (secondsLeft !== this.#secondsLeft) {
+        this.#secondsLeft = secondsLeft
+        this.#properties5 = this.#wires5 = undefined
+      }
+    }
+    return (this.#properties5 ??= this.#encodeProperties())
+  }
+
+  #encodeProperties(): Buffer {
+    const { properties } = this
+    const messageExpiryInterval = Math.min(this.#secondsLeft, MAX_SECONDS)
+    if (properties === undefined && messageExpiryInterval === 0) return NOTHING
+    const { payloadFormatIndicator, contentType, responseTopic } = properties ?? {}
+    const { correlationData, userProperties, subscriptionIdentifiers } = properties ?? {}
+    return encodePropertyList({
+      payloadFormatIndicator,
+      messageExpiryInterval: messageExpiryInterval === 0 ? undefined : messageExpiryInterval,
+      contentType,
+      responseTopic,
+      correlationData,
+      subscriptionIdentifiers,
+      userProperties,
+    })
   }
 
   /** The payload may be a slice of a network chunk; what waits must not keep the chunk alive. */
@@ -106,27 +138,7 @@ export class Message implements StoredMessage {
 }
 
 const NOTHING = Buffer.alloc(0)
-const NO_PROPERTIES5 = Buffer.of(0)
-
-/** `properties`: encoded, with their length in front; before MQTT 5 there are none. */
-export function encodePublish(
-  topic: string,
-  payload: Buffer,
-  withId: boolean,
-  properties: Buffer = NOTHING,
-): PublishWire {
-  const topicBytes = Buffer.byteLength(topic)
-  const large = payload.length > LARGE_PAYLOAD_BYTES
-  const length = 2 + topicBytes + (withId ? 2 : 0) + properties.length + payload.length
-  const headBytes = 1 + lengthBytes(length) + length - payload.length
-  const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
-  let offset = writeHeader(bytes, 0, PacketType.publish << 4, length)
-  bytes[offset++] = topicBytes >> 8
-  bytes[offset++] = topicBytes & 0xff
-  if (topicBytes === topic.length) bytes.write(topic, offset, topicBytes, 'latin1')
-  else bytes.write(topic, offset, topicBytes, 'utf8')
-  const idAt = offset + topicBytes
-  if (properties.length > 0) bytes.set(properties, headBytes - properties.length)
-  if (!large) bytes.set(payload, headBytes)
-  return { bytes, idAt, payload: large ? payload : undefined }
-}
+const NOTHING_OWN: OwnProperties = { hasAlias: false, identifiers: NOTHING }
+const ALIAS_ONLY: OwnProperties = { hasAlias: true, identifiers: NOTHING }
+/** Largest message expiry interval (MQTT 5, 3.3.2.3.3). */
+const MAX_SECONDS = 0xffff_ffff

@@ -1,5 +1,5 @@
 import type { Transport } from '../listeners/transport.ts'
-import type { PublishWire } from './message.ts'
+import type { PublishWire } from './publish-wire.ts'
 
 /** Smallest buffer that writes are gathered in. */
 const PAGE_BYTES = 1_024
@@ -59,8 +59,8 @@ export class Outbound {
     this.#pageLength += length
   }
 
-  /** One PUBLISH; `first` holds type and flags, `messageId` is 0 at QoS 0. */
-  writePublish(wire: PublishWire, first: number, messageId: number): void {
+  /** One PUBLISH; `first` holds type and flags, `messageId` is 0 at QoS 0, `alias` is 0 where there is none. */
+  writePublish(wire: PublishWire, first: number, messageId: number, alias = 0): void {
     if (this.#closed) return
     const length = wire.bytes.length
     const page = this.#room(length)
@@ -70,6 +70,10 @@ export class Outbound {
     if (messageId !== 0) {
       page[offset + wire.idAt] = messageId >> 8
       page[offset + wire.idAt + 1] = messageId & 0xff
+    }
+    if (alias !== 0) {
+      page[offset + wire.aliasAt] = alias >> 8
+      page[offset + wire.aliasAt + 1] = alias & 0xff
     }
     this.#pageLength = offset + length
     if (wire.payload !== undefined) this.#append(wire.payload)

@@ -1,7 +1,7 @@
 import type { BrokerCounters } from '../counters.ts'
 import { MAX_UNFORGOTTEN_COUNT, type Store } from '../store/contract.ts'
 import { Backlog, type Entry, type Lease } from './backlog.ts'
-import type { ClientSession } from './client-session.ts'
+import type { ClientSession, Subscription } from './client-session.ts'
 import type { Message } from './message.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType } from './packets/types.ts'
@@ -90,7 +90,14 @@ export class Outbox {
   /** Room for so many that are lent. */
   get window(): number {
     if (this.#backlog.count > 0) return 0
-    return Math.max(0, this.#context.limits.maxInflight - this.#inflight.size)
+    return Math.max(0, this.#maxInflight - this.#inflight.size)
+  }
+
+  /** The client of MQTT 5 may take fewer than we would send [MQTT-3.3.4-9]. */
+  get #maxInflight(): number {
+    const { maxInflight } = this.#context.limits
+    const terms = this.#session.connection?.terms
+    return terms === undefined ? maxInflight : Math.min(maxInflight, terms.receiveMaximum)
   }
 
   /** The message is in the session's stored queue. */
@@ -123,14 +130,14 @@ export class Outbox {
     this.#backlog.push(createEntry(qos === 0 ? 0 : this.#nextSeq++, message, qos, undefined))
   }
 
-  /** A message of a shared subscription. Ask {@link hasWindow} first. */
-  lend(message: Message, lease: Lease, seq: number): Entry {
+  /** A message of a shared subscription, `via`. Ask {@link hasWindow} first. */
+  lend(message: Message, lease: Lease, seq: number, via: Subscription): Entry {
     const entry = createEntry(seq, message, 1, lease)
     message.detach()
     do {
       this.#nextLeaseId = this.#nextLeaseId <= 1 ? 65_535 : this.#nextLeaseId - 1
     } while (this.#inflight.has(this.#nextLeaseId))
-    this.#send(entry, this.#nextLeaseId)
+    this.#send(entry, this.#nextLeaseId, via)
     return entry
   }
 
@@ -212,7 +219,7 @@ export class Outbox {
     const connection = this.#session.connection
     if (connection === undefined || connection.phase !== 'open' || this.#pumping) return
     this.#pumping = true
-    const maxInflight = this.#context.limits.maxInflight
+    const maxInflight = this.#maxInflight
     let entry: Entry | undefined
     while ((entry = this.#backlog.peek()) !== undefined && connection.hasRoom) {
       let messageId = 0
@@ -232,7 +239,7 @@ export class Outbox {
     }
   }
 
-  #send(entry: Entry, messageId: number): void {
+  #send(entry: Entry, messageId: number, via?: Subscription): void {
     const connection = this.#session.connection!
     const message = entry.message
     if (message === undefined) {
@@ -248,15 +255,15 @@ export class Outbox {
       if (entry.qos > 0) this.#takeOff(entry, messageId)
       const { qos, dup } = entry
       const withheld = (): void => this.#withholdInFlight(entry, messageId)
-      connection.downward.deliver({ message, qos, messageId, dup, seq, withheld })
+      connection.downward.deliver({ message, qos, messageId, dup, seq, via, withheld })
       return
     }
-    if (!this.#session.mayReceive(message, seq)) {
+    if (!this.#session.mayReceive(message, seq) || !this.#session.fits(message, entry.qos, via)) {
       this.#withhold(entry, messageId)
       return
     }
     if (entry.qos > 0) this.#takeOff(entry, messageId)
-    this.#session.transmit(message, entry.qos, messageId, entry.dup)
+    this.#session.transmit(message, entry.qos, messageId, entry.dup, via)
   }
 
   /** It is in flight from now on. */

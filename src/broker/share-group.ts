@@ -46,6 +46,8 @@ export class ShareGroup {
   #next = 0
   #nextPod = 0
   #pumping = false
+  /** What waits is for a member here that has no room yet: the others take no packets of its size. */
+  #isAwaited = false
 
   constructor(key: string, matchFilter: string, context: GroupContext) {
     this.key = key
@@ -136,8 +138,8 @@ export class ShareGroup {
   }
 
   #deliverHere(message: Message): boolean {
-    const member = this.#nextMember((candidate) => candidate.session.connection!.hasRoom)
-    member?.session.deliver0(message)
+    const member = this.#nextMember(message, 0, ({ session }) => session.connection!.hasRoom)
+    member?.session.deliver0(message, member)
     return member !== undefined
   }
 
@@ -205,22 +207,29 @@ export class ShareGroup {
     this.#pumping = true
     let entry: Entry | undefined
     while ((entry = this.#backlog.peek()) !== undefined) {
+      const message = entry.message
+      if (message === undefined) {
+        this.#backlog.shift()
+        continue
+      }
       const member = this.#nextMember(
-        (candidate) => candidate.session.outbox.hasWindow && candidate.session.connection!.hasRoom,
+        message,
+        1,
+        ({ session }) => session.outbox.hasWindow && session.connection!.hasRoom,
       )
       if (member === undefined) break
       this.#backlog.shift()
-      const message = entry.message
-      if (message === undefined) continue
       const lease = entry.lease ?? this.#lease
       if (member.qos === 0) {
-        member.session.deliver0(message)
+        member.session.deliver0(message, member)
         lease.settled(entry)
-      } else member.session.outbox.lend(message, lease, entry.seq)
+      } else member.session.outbox.lend(message, lease, entry.seq, member)
     }
     this.#pumping = false
-    if (this.#leased !== undefined) this.#trade(this.#leased)
-    else if (this.#hasOnlineMember()) this.#backlog.refill(0, this.#lease, () => this.pump())
+    if (this.#leased !== undefined) {
+      // It would be leased again at once, for those who cannot take it.
+      if (!this.#isAwaited) this.#trade(this.#leased)
+    } else if (this.#hasOnlineMember()) this.#backlog.refill(0, this.#lease, () => this.pump())
   }
 
   /** What nobody here has room for may be for somebody at another pod; and the other way round. */
@@ -257,17 +266,37 @@ export class ShareGroup {
     return room
   }
 
-  /** In turn among the connected members that pass. */
-  #nextMember(passes: (member: Subscription) => boolean): Subscription | undefined {
+  /**
+   * In turn among the connected members that pass. Those whose clients take no packets of its size do not, unless there
+   * is nobody else: who gets it then drops it [MQTT-3.1.2-25].
+   */
+  #nextMember(
+    message: Message,
+    qos: 0 | 1,
+    passes: (member: Subscription) => boolean,
+  ): Subscription | undefined {
     const count = this.members.length
+    let unfit: number | undefined
+    let isAwaited = false
+    this.#isAwaited = false
     for (let i = 0; i < count; i++) {
-      const member = this.members[(this.#next + i) % count]!
-      if (member.session.online && passes(member)) {
-        this.#next = (this.#next + i + 1) % count
+      const at = (this.#next + i) % count
+      const member = this.members[at]!
+      if (!member.session.online) continue
+      const takes = member.session.takes(message, qos, member)
+      if (!passes(member)) isAwaited ||= takes
+      else if (takes) {
+        this.#next = (at + 1) % count
         return member
-      }
+      } else unfit ??= at
     }
-    return undefined
+    if (unfit === undefined) return undefined
+    if (isAwaited) {
+      this.#isAwaited = true
+      return undefined
+    }
+    this.#next = (unfit + 1) % count
+    return this.members[unfit]
   }
 
   #hasOnlineMember(): boolean {

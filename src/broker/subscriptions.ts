@@ -109,7 +109,7 @@ export class Subscriptions {
     const subscription = session.subscriptions.get(filter)
     if (subscription === undefined) return false
     session.subscriptions.delete(filter)
-    session.forgetReplay(filter)
+    session.unsubscribed(filter)
     this.#drop(session, subscription)
     return true
   }

@@ -1,6 +1,6 @@
 import type { InterceptedControl, InterceptedPublish } from '../../hooks/interceptor.ts'
 import type { QoS } from '../../hooks/types.ts'
-import { addMountpoint, stripMountpoint, type ClientSession } from '../client-session.ts'
+import { addMountpoint, stripMountpoint, type ClientSession, type Subscription } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
 import { Message } from '../message.ts'
 import { ConnackCode, PacketType } from '../packets/types.ts'
@@ -17,6 +17,8 @@ export interface Delivering {
   readonly dup: boolean
   /** Its place in the queue, for rights that were taken away meanwhile; 0: it never waited. */
   readonly seq: number
+  /** The shared subscription that it is of. */
+  readonly via: Subscription | undefined
   /** It does not go out: at QoS 1 and 2 it counts as acknowledged. */
   withheld(): void
 }
@@ -202,8 +204,11 @@ export class Downward {
     made: Outcome<InterceptedPublish>,
   ): void {
     if (!this.#goesOn(session, delivering, made)) return
-    const { message, qos, messageId, dup } = delivering
-    session.transmit(made === shown ? message : this.#messageOf(message, made), qos, messageId, dup)
+    this.#transmit(
+      session,
+      delivering,
+      made === shown ? delivering.message : this.#messageOf(delivering.message, made),
+    )
   }
 
   #goesOn(
@@ -226,8 +231,14 @@ export class Downward {
   }
 
   #exempt(session: ClientSession, delivering: Delivering): void {
-    const { message, qos, messageId, dup, seq } = delivering
-    if (session.mayReceive(message, seq)) session.transmit(message, qos, messageId, dup)
+    const { message, seq } = delivering
+    if (session.mayReceive(message, seq)) this.#transmit(session, delivering, message)
+    else delivering.withheld()
+  }
+
+  #transmit(session: ClientSession, delivering: Delivering, message: Message): void {
+    const { qos, messageId, dup, via } = delivering
+    if (session.fits(message, qos, via)) session.transmit(message, qos, messageId, dup, via)
     else delivering.withheld()
   }
 
@@ -247,17 +258,18 @@ export class Downward {
 
 /** What of a packet that is no PUBLISH can be shown. */
 function controlOf(packet: Buffer): InterceptedControl | undefined {
-  const messageId = packet.length >= 4 ? packet.readUInt16BE(2) : 0
   const type = (packet[0]! >> 4) as PacketType
+  const body = bodyAt(packet)
+  const messageId = packet.length >= body + 2 ? packet.readUInt16BE(body) : 0
   switch (type) {
     case PacketType.connack:
       return {
         cmd: 'connack',
-        sessionPresent: packet[2] === 1,
-        returnCode: packet[3] ?? ConnackCode.accepted,
+        sessionPresent: packet[body] === 1,
+        returnCode: packet[body + 1] ?? ConnackCode.accepted,
       }
     case PacketType.suback:
-      return subackOf(packet)
+      return { cmd: 'suback', messageId, granted: Object.freeze([...packet.subarray(body + 2)]) }
     case PacketType.puback:
       return { cmd: 'puback', messageId }
     case PacketType.pubrec:
@@ -275,10 +287,9 @@ function controlOf(packet: Buffer): InterceptedControl | undefined {
   }
 }
 
-/** Its length has one byte or more. */
-function subackOf(packet: Buffer): InterceptedControl & { readonly cmd: 'suback' } {
-  let start = 1
-  while (packet[start]! & 0x80) start++
-  const granted = Object.freeze([...packet.subarray(start + 3)])
-  return { cmd: 'suback', messageId: packet.readUInt16BE(start + 1), granted }
+/** Behind the fixed header, whose length has one byte or more: a packet of MQTT 5 may carry properties. */
+function bodyAt(packet: Buffer): number {
+  let at = 1
+  while (packet[at]! & 0x80) at++
+  return at + 1
 }

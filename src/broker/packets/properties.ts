@@ -230,6 +230,15 @@ function readValue(reader: FieldReader, { name, type }: Kind): number | string |
 /** With their length in front; one byte 0 for none. What is undefined is left out. */
 export function encodeProperties(properties: Readonly<Properties> | undefined): Buffer {
   if (properties === undefined) return NOTHING
+  const list = encodePropertyList(properties)
+  return list.length === 0 ? NOTHING : Buffer.concat([encodeVarint(list.length), list])
+}
+
+/** What may be undefined. */
+type Sparse = { readonly [N in Name]?: Readonly<Properties[N]> | undefined }
+
+/** As {@link encodeProperties}, without their length. */
+export function encodePropertyList(properties: Sparse): Buffer {
   const parts: Buffer[] = []
   let length = 0
   const add = (part: Buffer): void => {
@@ -243,8 +252,7 @@ export function encodeProperties(properties: Readonly<Properties> | undefined): 
     else if (kind.isList) for (const one of value as number[]) add(encodeOne(kind, one))
     else add(encodeOne(kind, value as number | string | Buffer))
   }
-  if (length === 0) return NOTHING
-  return Buffer.concat([encodeVarint(length), ...parts])
+  return Buffer.concat(parts, length)
 }
 
 const NOTHING = Buffer.of(0)

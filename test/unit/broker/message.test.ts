@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import mqttPacket from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
-import { encodePublish, LARGE_PAYLOAD_BYTES, Message } from '../../../src/broker/message.ts'
+import { Message } from '../../../src/broker/message.ts'
+import { encodePublish, LARGE_PAYLOAD_BYTES } from '../../../src/broker/publish-wire.ts'
 
 function createMessage(topic: string, payload: Buffer): Message {
   return new Message(topic, payload, 1, false, 'me', 1, 2)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { encodePublish } from '../../../src/broker/message.ts'
+import { encodePublish } from '../../../src/broker/publish-wire.ts'
 import { Outbound } from '../../../src/broker/outbound.ts'
 import { FakeTransport } from '../../support/fake-transport.ts'
 import { publishPacket } from '../../support/wire.ts'

@@ -1,0 +1,76 @@
+import type { StoredSubscription } from '../store/contract.ts'
+import type { Message } from './message.ts'
+import { encodeIdentifiers } from './publish-wire.ts'
+import { topicMatches } from './topics.ts'
+
+/** What the subscriptions of one session that match a message make of it (MQTT 5, 3.8.2.1.2 and 3.8.3.1). */
+export interface MatchedOptions {
+  /** Subscription identifiers, encoded. */
+  readonly identifiers: Buffer
+  /** RETAIN stays as it was published. */
+  readonly retainAsPublished: boolean
+}
+
+/** Topics repeat; of so many it is known what matches them. */
+const MAX_KNOWN_TOPICS = 100
+
+const NOTHING: MatchedOptions = { identifiers: Buffer.alloc(0), retainAsPublished: false }
+
+/**
+ * Found when a message is delivered, not when it is queued: what holds then is what is said. Sessions whose subscriptions
+ * have no options pay for one test.
+ */
+export class OptionsOfSubscriptions {
+  readonly #sessionId: string
+  readonly #subscriptions: ReadonlyMap<string, StoredSubscription>
+  /** Undefined: to be looked at again. */
+  #areNeeded: boolean | undefined
+  #known: Map<string, MatchedOptions> | undefined
+
+  constructor(sessionId: string, subscriptions: ReadonlyMap<string, StoredSubscription>) {
+    this.#sessionId = sessionId
+    this.#subscriptions = subscriptions
+  }
+
+  /** Subscriptions were added or removed. */
+  changed(): void {
+    this.#areNeeded = undefined
+    this.#known = undefined
+  }
+
+  /** `via`: the shared subscription that the message is of. */
+  of(message: Message, via?: StoredSubscription): MatchedOptions {
+    if (via !== undefined) return optionsOf([via])
+    this.#areNeeded ??= [...this.#subscriptions.values()].some(hasOptions)
+    // A retained message is for one new subscription, and carries what is said of that one.
+    if (!this.#areNeeded || message.retain) return NOTHING
+    const isOwn = message.publisher === this.#sessionId
+    if (isOwn) return this.#find(message.topic, isOwn)
+    if (this.#known === undefined || this.#known.size >= MAX_KNOWN_TOPICS) this.#known = new Map()
+    let known = this.#known.get(message.topic)
+    if (known === undefined) this.#known.set(message.topic, (known = this.#find(message.topic, isOwn)))
+    return known
+  }
+
+  #find(topic: string, isOwn: boolean): MatchedOptions {
+    return optionsOf(
+      [...this.#subscriptions.values()].filter(
+        ({ shareGroup, noLocal, matchFilter }) =>
+          shareGroup === undefined && !(isOwn && noLocal === true) && topicMatches(matchFilter, topic),
+      ),
+    )
+  }
+}
+
+function hasOptions({ subscriptionIdentifier, retainAsPublished }: StoredSubscription): boolean {
+  return subscriptionIdentifier !== undefined || retainAsPublished === true
+}
+
+function optionsOf(matching: readonly StoredSubscription[]): MatchedOptions {
+  if (!matching.some(hasOptions)) return NOTHING
+  const identifiers = matching.flatMap(({ subscriptionIdentifier: one }) => (one === undefined ? [] : [one]))
+  return {
+    identifiers: encodeIdentifiers(identifiers),
+    retainAsPublished: matching.some(({ retainAsPublished }) => retainAsPublished === true),
+  }
+}
