@@ -75,7 +75,7 @@ export class Connecting {
   /** Rules that need no handler. True: go on; false: refused and closed. */
   accept(connection: Connection, packet: ConnectPacket): boolean {
     const refuse = (code: ReasonCode, reason: string, detail: string): false => {
-      connection.refuse(code, reason, detail)
+      connection.refuse(code, reason, detail, detail)
       return false
     }
     const { profile } = connection

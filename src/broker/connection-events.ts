@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
 import type { Attributes } from '../tracing/contract.ts'
 import type { Connection } from './connection.ts'
-import { whoOf, type Refusals } from './refusals.ts'
+import { cutText, whoOf, type Refusals } from './refusals.ts'
 
 export interface ConnectionEventsContext {
   readonly counters: BrokerCounters
@@ -75,7 +75,7 @@ export class ConnectionEvents {
   }
 
   /** A connection with a session has ended. */
-  disconnected(connection: Connection, { kind, detail }: DisconnectReason): void {
+  disconnected(connection: Connection, { kind, detail, reasonCode }: DisconnectReason): void {
     const { log, counters } = this.#context
     counters.disconnects[kind]++
     endConnectSpan(connection, refusalAttributes(kind, undefined), detail ?? kind)
@@ -84,7 +84,12 @@ export class ConnectionEvents {
     const { address, port, listener } = connection.transport.peer
     const level = QUIET.has(kind) ? 'debug' : 'info'
     log[level](
-      { client: connection.clientId, address, port, listener, reason: kind, detail },
+      {
+        ...{ client: connection.clientId, address, port, listener, reason: kind },
+        // A client of MQTT 5 may have said it, at any length.
+        detail: detail && cutText(detail),
+        ...(reasonCode !== undefined && { reasonCode }),
+      },
       'client disconnected',
     )
   }

@@ -5,9 +5,17 @@ import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { SideChannel, Transport, TransportReceiver } from '../listeners/transport.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import type { ConnectionSession } from './connection-session.ts'
+import {
+  ackPacket,
+  connackPacket,
+  disconnectPacket,
+  subackPacket,
+  unsubackPacket,
+  type Asker,
+} from './answers.ts'
 import type { ClientSession } from './client-session.ts'
 import { decodeAcknowledgement, decodeMessageId } from './packets/acknowledgement.ts'
-import { decodeConnect, type ConnectPacket } from './packets/connect.ts'
+import { decodeConnect, saysMqtt5, type ConnectPacket } from './packets/connect.ts'
 import { decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
 import { malformed, PacketFault, protocolError } from './packets/fault.ts'
 import { Framer, type PacketSink } from './packets/framer.ts'
@@ -18,23 +26,13 @@ import {
   type SubscribePacket,
   type UnsubscribePacket,
 } from './packets/subscribe.ts'
-import {
-  encodeAck,
-  encodeAck5,
-  encodeCodes5,
-  encodeConnack,
-  encodeConnack5,
-  encodeReason5,
-  encodeSuback,
-} from './packets/encode.ts'
 import type { Properties, PropertyBounds } from './packets/properties.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType, type ProtocolVersion } from './packets/types.ts'
 import { Outbound } from './outbound.ts'
 import { OutgoingAliases } from './outgoing-aliases.ts'
 import { PendingAcks } from './pending-acks.ts'
-import { connackCodeOf, disconnectCode, subackCodeOf } from './reason-of.ts'
-import type { Terms } from './terms.ts'
+import { askedTerms, type Terms } from './terms.ts'
 import type { Span } from '../tracing/contract.ts'
 import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
@@ -86,7 +84,7 @@ export interface EngineClient {
  * Packets are handled one after the other: while one is on its way (a handler, the store, Aedes), those behind
  * it wait, and the transport is paused.
  */
-export class Connection implements TransportReceiver, PacketSink, StreamOwner {
+export class Connection implements TransportReceiver, PacketSink, StreamOwner, Asker {
   readonly transport: Transport
   readonly profile: ListenerProfile
   readonly outbound: Outbound
@@ -138,6 +136,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   countedUser: string | undefined
   /** The last topic that was found legal: publishers repeat theirs. */
   checkedTopic: string | undefined
+  /** Of MQTT 5: messages at QoS 1 and 2 of this connection that are neither acknowledged nor completed. [MQTT-3.3.4-7] */
+  unsettled = 0
   /** Too many messages of this client are being stored. */
   heldForStore = false
   messageRate: TokenBucket | undefined
@@ -339,8 +339,13 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   /** A DISCONNECT without a reason but 0 discards the will. [MQTT-3.14.4-3] */
   #disconnect(packet: ReasonPacket): void {
     this.#handler.disconnecting(this, packet)
-    const { reasonCode } = packet
-    this.#control(PacketType.disconnect, { kind: 'client', reasonCode })
+    const { reasonCode, properties } = packet
+    const { reasonString: detail } = properties
+    this.#control(PacketType.disconnect, {
+      kind: 'client',
+      ...(reasonCode !== ReasonCode.success && { reasonCode }),
+      ...(detail !== undefined && { detail }),
+    })
   }
 
   #control(
@@ -359,14 +364,19 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
   }
 
   #connect(packet: Buffer, bodyStart: number): void {
+    // It is answered in that version, whatever is wrong.
+    if (saysMqtt5(packet, bodyStart)) this.version = 5
     const connect = decodeConnect(packet, bodyStart, packet.length, this.#bounds)
     if ('unsupportedVersion' in connect) {
+      // Of a version to come the answer of MQTT 5 is nearer. [MQTT-3.1.2-2]
+      if (connect.unsupportedVersion > 5) this.version = 5
       const detail = `protocol level ${connect.unsupportedVersion}; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5`
-      this.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail)
+      this.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail, detail)
       return
     }
     this.phase = 'connecting'
     this.version = connect.protocolVersion
+    if (this.version === 5) this.terms = askedTerms(connect)
     this.isBridge = connect.isBridge
     this.#heldSinceMs = Date.now()
     this.#handler.connect(this, connect)
@@ -473,39 +483,26 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     this.bytesOut += bytes
   }
 
-  /** PUBACK, PUBREC, PUBREL, PUBCOMP. What only MQTT 5 can say, only its clients are told. */
+  /** PUBACK, PUBREC, PUBREL, PUBCOMP. */
   sendAck(type: PacketType, messageId: number, code: ReasonCode = ReasonCode.success, text?: string): void {
-    if (this.version < 5) this.#send(encodeAck(type, messageId))
-    else this.#send(encodeAck5(type, messageId, code, this.#problem(code, text)))
+    // 4.9
+    if (this.unsettled > 0 && settles(type, code)) this.unsettled--
+    this.#answer(ackPacket(this, type, messageId, code, text))
   }
 
   /** `codes`: granted QoS, or the reason code of a failure. */
   sendSuback(messageId: number, codes: readonly number[], text?: string): void {
-    if (this.version < 5) {
-      this.#send(
-        encodeSuback(
-          messageId,
-          codes.map((code) => subackCodeOf(code, this.version)),
-        ),
-      )
-    } else {
-      const failure = codes.find(isFailure) as ReasonCode | undefined
-      const problem = failure === undefined ? undefined : this.#problem(failure, text)
-      this.#send(encodeCodes5(PacketType.suback, messageId, codes, problem))
-    }
+    this.#answer(subackPacket(this, messageId, codes, text))
   }
 
   sendUnsuback(messageId: number, codes: readonly number[]): void {
-    if (this.version < 5) this.#send(encodeAck(PacketType.unsuback, messageId))
-    else this.#send(encodeCodes5(PacketType.unsuback, messageId, codes))
+    this.#answer(unsubackPacket(this, messageId, codes))
   }
 
-  /** A reason string, if the client wants it and can take it [MQTT-3.1.2-29], [MQTT-3.4.2-2]. */
-  #problem(code: ReasonCode, text: string | undefined): Properties | undefined {
-    if (text === undefined || !isFailure(code)) return undefined
-    const { terms } = this
-    if (terms === undefined || !terms.wantsProblems) return undefined
-    return text.length + PROBLEM_OVERHEAD_BYTES > terms.maximumPacketSize ? undefined : { reasonString: text }
+  #answer(packet: Buffer | undefined): void {
+    if (packet !== undefined) this.#send(packet)
+    // Who is not answered waits for ever.
+    else this.close({ kind: 'limit', detail: NO_ROOM, reasonCode: ReasonCode.implementationSpecificError })
   }
 
   #send(packet: Buffer): void {
@@ -531,31 +528,27 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     }
   }
 
-  /** CONNACK with an error, then the end. Only before Aedes has the connection. */
-  refuse(code: ReasonCode, reason: string, detail: string): void {
-    if (this.version < 5) this.#send(encodeConnack(connackCodeOf(code)))
-    else this.#send(encodeConnack5(false, code, { reasonString: detail }))
+  /** CONNACK with an error, then the end. Only before Aedes has the connection. `told`: to clients of MQTT 5. */
+  refuse(code: ReasonCode, reason: string, detail: string, told?: string): void {
+    const packet = connackPacket(this, code, told === undefined ? undefined : { reasonString: told })
+    if (packet !== undefined) this.#send(packet)
     this.#handler.refused(this, reason, detail)
     this.close({ kind: 'refused', detail })
   }
 
   // --- the end
 
-  /** Ends the connection. The first reason stays. */
-  close(reason: DisconnectReason): void {
+  /** Ends the connection. The first reason stays. `serverReference`: where to go instead, for clients of MQTT 5. */
+  close(reason: DisconnectReason, serverReference?: string): void {
     if (this.phase === 'closed') return
     this.#setReason(reason)
-    if (this.version === 5 && this.phase === 'open') this.#sayGoodbye(this.reason!)
+    if (this.version === 5 && this.phase === 'open') {
+      const goodbye = disconnectPacket(this, this.reason!, serverReference)
+      if (goodbye !== undefined) this.writeControl(goodbye)
+    }
     // Aedes decides whether the will is due, then destroys its stream, which is this.
     if (this.engineClient !== undefined) this.engineClient.close()
     this.#end()
-  }
-
-  /** MQTT 5, 4.13. */
-  #sayGoodbye(reason: DisconnectReason): void {
-    const code = disconnectCode(reason)
-    if (code === undefined) return
-    this.writeControl(encodeReason5(PacketType.disconnect, code, this.#problem(code, reason.detail)))
   }
 
   #setReason(reason: DisconnectReason): void {
@@ -570,9 +563,16 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
       return
     }
     const kind = error.code === 'TMQ_LIMIT' ? 'limit' : 'protocol'
-    if (this.phase !== 'open') this.#handler.refused(this, kind, error.message)
-    const reasonCode = error instanceof PacketFault ? { reasonCode: error.reasonCode } : {}
-    this.close({ kind, detail: error.message, ...reasonCode })
+    const { message: detail } = error
+    const reasonCode = error instanceof PacketFault ? error.reasonCode : undefined
+    if (this.phase !== 'open') {
+      // [MQTT-3.1.4-2]
+      if (this.version === 5 && this.phase === 'connect' && reasonCode !== undefined) {
+        this.#answer(connackPacket(this, reasonCode, { reasonString: detail }))
+      }
+      this.#handler.refused(this, kind, detail)
+    }
+    this.close({ kind, detail, ...(reasonCode !== undefined && { reasonCode }) })
   }
 
   #end(): void {
@@ -652,9 +652,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner {
     const [, , sessionPresent, code] = connack
     const packet =
       code === 0
-        ? encodeConnack5(sessionPresent === 1, ReasonCode.success, this.terms!.connack)
-        : encodeConnack5(false, this.refusal ?? ReasonCode.unspecifiedError, this.#refusalProperties())
-    this.#send(packet)
+        ? connackPacket(this, ReasonCode.success, this.terms!.connack, sessionPresent === 1)
+        : connackPacket(this, this.refusal ?? ReasonCode.unspecifiedError, this.#refusalProperties())
+    this.#answer(packet)
   }
 
   #refusalProperties(): Properties | undefined {
@@ -679,10 +679,15 @@ interface Holds {
   room: number
 }
 
+/** A message of the client is over with that. */
+function settles(type: PacketType, code: ReasonCode): boolean {
+  if (type === PacketType.pubrec) return isFailure(code)
+  return type === PacketType.puback || type === PacketType.pubcomp
+}
+
 const CLOSE_GRACE_MS = 5_000
 
-/** Fixed header, identifier, code and the properties around a reason string. */
-const PROBLEM_OVERHEAD_BYTES = 24
+const NO_ROOM = 'the answer is larger than the packets that the client takes'
 
 /** What a stranger speaks instead: nearly always two configurations that do not agree. */
 function notConnect(chunk: Buffer): string {

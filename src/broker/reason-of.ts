@@ -6,8 +6,18 @@ import { ReasonCode } from './packets/reason.ts'
 /** What the broker says in a DISCONNECT (MQTT 5, 3.14.2.1); undefined: nothing, as the client has ended it, or is not there. */
 export function disconnectCode({ kind, reasonCode }: DisconnectReason): ReasonCode | undefined {
   if (kind === 'client' || kind === 'lost') return undefined
-  return (reasonCode as ReasonCode | undefined) ?? CODES[kind]
+  if (reasonCode === undefined) return CODES[kind]
+  // [MQTT-3.14.2-1]
+  return REFUSALS.disconnect.has(reasonCode) ? (reasonCode as ReasonCode) : ReasonCode.unspecifiedError
 }
+
+/** The reason string with it: our own words about what the client does, and nothing of what is only for the log. */
+export function disconnectText({ kind, detail, clientText }: DisconnectReason): string | undefined {
+  return clientText ?? (IS_TOLD.has(kind) ? detail : undefined)
+}
+
+/** Its own doing, in words that are ours. Others name errors, addresses, and what handlers have said for the log. */
+const IS_TOLD: ReadonlySet<DisconnectReason['kind']> = new Set(['protocol', 'limit', 'keepalive'])
 
 const CODES: Readonly<Record<Exclude<DisconnectReason['kind'], 'client' | 'lost'>, ReasonCode>> = {
   refused: ReasonCode.notAuthorized,
@@ -39,6 +49,7 @@ export function connackCodeOf(code: ReasonCode): ConnackCode {
     case ReasonCode.useAnotherServer:
     case ReasonCode.serverMoved:
     case ReasonCode.unspecifiedError:
+    case ReasonCode.implementationSpecificError:
       return ConnackCode.unavailable
     default:
       return ConnackCode.notAuthorized
@@ -62,7 +73,17 @@ const REFUSALS = {
   connack: new Set([...range(0x80, 0x8a), 0x8c, 0x90, 0x95, 0x97, ...range(0x99, 0x9d), 0x9f]),
   puback: new Set([0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]),
   suback: new Set([0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2]),
-  disconnect: new Set([...range(0x80, 0x83), 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, ...range(0x93, 0xa2)]),
+  disconnect: new Set<number>([
+    ...range(0x80, 0x83),
+    0x87,
+    0x89,
+    0x8b,
+    0x8d,
+    0x8e,
+    0x8f,
+    0x90,
+    ...range(0x93, 0xa2),
+  ]),
 } as const satisfies Record<string, ReadonlySet<number>>
 
 function range(from: number, to: number): number[] {

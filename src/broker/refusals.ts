@@ -50,13 +50,13 @@ export class Refusals {
     const { point, client, username, address, listener, topic, handler, reason } = refused
     const kept: Kept = {
       point,
-      client: client && cut(client),
-      username: username && cut(username),
+      client: client && cutText(client),
+      username: username && cutText(username),
       address,
       listener,
-      topic: topic && cut(topic),
+      topic: topic && cutText(topic),
       handler,
-      reason: cut(reason),
+      reason: cutText(reason),
       atMs: this.#now(),
       times: 1,
     }
@@ -110,8 +110,8 @@ function isSame(a: Refused, b: Refused): boolean {
   )
 }
 
-/** At a character. */
-function cut(text: string): string {
+/** What others have written, for people: at a character, within {@link MAX_TEXT_BYTES}. */
+export function cutText(text: string): string {
   // A unit of UTF-16 is three bytes at most.
   if (text.length * 3 <= MAX_TEXT_BYTES || Buffer.byteLength(text) <= MAX_TEXT_BYTES) return text
   const bytes = Buffer.from(text.slice(0, MAX_TEXT_BYTES))

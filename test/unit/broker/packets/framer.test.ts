@@ -105,7 +105,7 @@ describe('the framer', () => {
           const header = Buffer.concat([Buffer.of(0x30), remainingLength(claim)])
           for (const byte of header.subarray(0, -1)) framer.receive(Buffer.of(byte))
           expect(() => framer.receive(header.subarray(-1))).toThrow(
-            expect.objectContaining({ code: 'TMQ_LIMIT', name: 'PeerError' }),
+            expect.objectContaining({ code: 'TMQ_LIMIT', name: 'PacketFault' }),
           )
           expect(sink.packets).toEqual([])
         },
