@@ -335,6 +335,17 @@ export class Subscribing {
     }
   }
 
+  /** True when the connection had frames of tunnels under this filter. */
+  #detachTunnel({ clientId, tunnelEnd }: Connection, filter: string): boolean {
+    const tunnels = this.#tunnels
+    if (tunnels === undefined || tunnelEnd === undefined) return false
+    const role = tunnels.roleOf(clientId, filter)
+    if (role === undefined || tunnels.endOf(tunnelEnd.mountpoint, tunnelEnd.name, role) !== tunnelEnd)
+      return false
+    tunnels.detach(tunnelEnd, role)
+    return true
+  }
+
   #rewriteIsLegal({ filter, request }: FilterRequest): boolean {
     const fault = topicFilterFault(request.topic, this.#options.topics)
     const wanders = request.topic !== filter && reservedNamespace(request.topic) === 'tunnel'
@@ -368,14 +379,9 @@ export class Subscribing {
       await this.#store.removeSubscriptions(stored, known)
     }
     for (const filter of packet.filters) {
-      const existed = this.#subscriptions.remove(session, filter)
-      const role =
-        existed || connection.tunnelEnd === undefined
-          ? undefined
-          : this.#tunnels?.roleOf(connection.clientId, filter)
-      if (role !== undefined) this.#tunnels?.detach(connection.tunnelEnd!, role)
+      const existed = this.#subscriptions.remove(session, filter) || this.#detachTunnel(connection, filter)
       const absent = tooLarge.has(filter) ? ReasonCode.topicFilterInvalid : ReasonCode.noSubscriptionExisted
-      codes.push(existed || role !== undefined ? ReasonCode.success : absent)
+      codes.push(existed ? ReasonCode.success : absent)
     }
     connection.sendUnsuback(packet.messageId, codesAsNamed(packet, codes)) // [MQTT-3.10.4-4]
     connection.profile.guard.unsubscribe(connection.session!, packet.filters)

@@ -456,6 +456,71 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
     expect((await client.nextMessages(1))[0]!.topic).toBe(`${id}/kept`)
   })
 
+  it('shows the options of MQTT 5, which stay those of each filter, in their order', async () => {
+    const id = newId()
+    const shownThere: unknown[] = []
+    const rename: Intercept = (packet) => {
+      if (packet.cmd !== 'subscribe') return undefined
+      shownThere.push(...packet.subscriptions)
+      // As an interceptor of MQTT 3.1.1 does it; what it has not been asked about is ignored.
+      const subscriptions = packet.subscriptions.map(({ topic, qos }) => ({
+        topic: topic === 'b' ? `$share/g/${topic}` : `x/${topic}`,
+        qos,
+        noLocal: false,
+        subscriptionIdentifier: 1,
+      }))
+      return { ...packet, subscriptions }
+    }
+    before.set(id, rename)
+    after.set(id, (packet) => {
+      if (packet.cmd === 'subscribe') shownThere.push(...packet.subscriptions)
+    })
+    const client = await connectRaw(seen, { clientId: id, version: 5 })
+    const suback = await client.subscribeWith(
+      { subscriptionIdentifiers: [7], userProperties: [['a', 'b']] },
+      ['secret', 0, { retainHandling: 2 }],
+      ['a', 1, { noLocal: true }],
+      ['b', 1, { noLocal: true, retainAsPublished: true }],
+    )
+    expect(suback.codes).toEqual([0, 1, 1])
+    const plainOptions = { noLocal: false, retainAsPublished: false, retainHandling: 0 }
+    const common = { ...plainOptions, subscriptionIdentifier: 7, userProperties: [['a', 'b']] }
+    expect(shownThere).toEqual([
+      { topic: 'secret', qos: 0, ...common, retainHandling: 2 },
+      { topic: 'a', qos: 1, ...common, noLocal: true },
+      { topic: 'b', qos: 1, ...common, noLocal: true, retainAsPublished: true },
+      { topic: 'x/secret', qos: 0, ...common, retainHandling: 2 },
+      { topic: 'x/a', qos: 1, ...common, noLocal: true },
+      { topic: 'b', qos: 1, ...common, retainAsPublished: true },
+    ])
+    const { subscriptionList } = (await broker.operations.client({ id, mountpoint: 'm/' }))!
+    const kept = { ...plainOptions, subscriptionIdentifier: 7, shareGroup: null }
+    expect(subscriptionList).toEqual([
+      { filter: 'x/secret', qos: 0, ...kept, retainHandling: 2 },
+      { filter: 'x/a', qos: 1, ...kept, noLocal: true },
+      { filter: '$share/g/b', qos: 1, ...kept, shareGroup: 'g', retainAsPublished: true },
+    ])
+  })
+
+  it('says in MQTT 5 that what was dropped was not authorized, for each filter that the client has named', async () => {
+    const id = newId()
+    const client = await connectRaw(seen, { clientId: id, version: 5 })
+    expect(await client.subscribe(['kept', 1], ['gone', 1])).toEqual([1, 1])
+    const drop: Intercept = ({ cmd }) => (cmd === 'subscribe' || cmd === 'unsubscribe' ? null : undefined)
+    for (const ways of [before, after]) {
+      ways.set(id, drop)
+      expect(await client.subscribe(['a', 1], ['b', 0])).toEqual([0x87, 0x87])
+      expect(await client.unsubscribe('kept', 'never')).toEqual([0x87, 0x87])
+      ways.delete(id)
+    }
+    before.set(id, (packet) =>
+      packet.cmd === 'unsubscribe' ? { ...packet, unsubscriptions: ['more', 'gone'] } : undefined,
+    )
+    expect(await client.unsubscribe('kept', 'gone', 'never')).toEqual([0x87, 0, 0x87])
+    before.delete(id)
+    expect(await client.unsubscribe('kept', 'gone')).toEqual([0, 0x11])
+  })
+
   it.each([
     ['a higher QoS', { qos: 2 }],
     ['frames of tunnels', { topic: '$tunnel/+/+/x/down' }],
