@@ -60,6 +60,20 @@ export function unsubackPacket(
   return codesPacket(asker, PacketType.unsuback, messageId, codes, undefined)
 }
 
+/** AUTH, which is of MQTT 5 alone. */
+export function authPacket(
+  asker: Asker,
+  code: ReasonCode,
+  method: string,
+  data: Buffer | undefined,
+): Buffer | undefined {
+  const properties = {
+    authenticationMethod: method,
+    ...(data !== undefined && { authenticationData: data }),
+  }
+  return fitting(asker, properties, (fit) => encodeReason5(PacketType.auth, code, fit))
+}
+
 /** Before MQTT 5 that is the refusal alone: Aedes writes the other one. */
 export function connackPacket(
   asker: Asker,

@@ -14,6 +14,7 @@ import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { connectAttributes } from '../tracing/attributes.ts'
 import type { Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
+import { Authenticating } from './authenticating.ts'
 import { Connecting } from './connecting.ts'
 import { ConnectionEvents } from './connection-events.ts'
 import { Connection, type PacketHandler } from './connection.ts'
@@ -82,6 +83,7 @@ export class Broker implements InterceptedBroker {
   readonly #dispatcher: Dispatcher
   readonly #publishing: Publishing
   readonly #subscribing: Subscribing
+  readonly #authenticating: Authenticating
   readonly #connecting: Connecting
   readonly #wills: Wills
   readonly #interceptedBy = new Map<Interceptors, PacketHandler>()
@@ -165,12 +167,17 @@ export class Broker implements InterceptedBroker {
       },
       { topics: this.#topics, maxSubscriptionsPerClient: limits.maxSubscriptionsPerClient },
     )
+    this.#authenticating = new Authenticating({
+      maxRounds: auth.maxRounds,
+      refusedAgain: (connection, decision) => this.#events.refusedAgain(connection, decision),
+    })
     this.#connecting = new Connecting(
       {
         sessions: this.sessions,
         recheck: (connection, subscriptions) => this.#subscribing.recheck(connection, subscriptions),
         refused: (connection, reason, detail, handler) => this.refused(connection, reason, detail, handler),
         admission,
+        authenticating: this.#authenticating,
         refusals,
         log,
       },
@@ -380,6 +387,11 @@ export class Broker implements InterceptedBroker {
 
   acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void {
     connection.clientSession!.outbox.acknowledge(type, messageId, reasonCode)
+  }
+
+  authenticate(connection: Connection, packet: ReasonPacket): void {
+    if (connection.phase === 'connecting') connection.authAnswered(packet)
+    else this.#authenticating.again(connection, packet)
   }
 
   disconnecting(connection: Connection, { properties }: ReasonPacket): void {

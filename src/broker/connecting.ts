@@ -1,10 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { PeerError } from '../errors.ts'
-import type { Decision } from '../hooks/decision.ts'
+import { isUserProperties, type Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
-import { RefuseReason, type PublishRequest, type Session, type Will } from '../hooks/types.ts'
+import {
+  RefuseReason,
+  type PublishRequest,
+  type Session,
+  type UserProperties,
+  type Will,
+} from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
+import type { Authenticating } from './authenticating.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
@@ -13,7 +20,7 @@ import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { VERSION_NAMES } from './packets/types.ts'
 import type { Terms } from './terms.ts'
-import { reasonCodeOf } from './reason-of.ts'
+import { reasonCodeOf, refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
@@ -48,6 +55,7 @@ export class Connecting {
   readonly #options: ConnectingOptions
   readonly #refused: OnRefused
   readonly #admission: Pick<Admission, 'isBanned'>
+  readonly #authenticating: Authenticating
   readonly #refusals: Refusals
   readonly #log: Log
   readonly #byUser = new Map<string, number>()
@@ -58,6 +66,7 @@ export class Connecting {
       recheck: RecheckSubscriptions
       refused: OnRefused
       admission: Pick<Admission, 'isBanned'>
+      authenticating: Authenticating
       refusals: Refusals
       log: Log
     },
@@ -67,6 +76,7 @@ export class Connecting {
     this.#recheck = context.recheck
     this.#refused = context.refused
     this.#admission = context.admission
+    this.#authenticating = context.authenticating
     this.#refusals = context.refusals
     this.#log = context.log
     this.#options = options
@@ -148,10 +158,19 @@ export class Connecting {
   async authenticate(connection: Connection): Promise<ReasonCode | undefined> {
     const session = connection.session!
     const { profile } = connection
-    if (!isAnonymous(profile, session)) {
-      const span = connection.connectSpan?.child('authConnect')
-      const asked = profile.guard.authConnect(session)
+    const method = session.properties?.authenticationMethod
+    // Who names a method is somebody, also where others need not be.
+    if (method !== undefined || !isAnonymous(profile, session)) {
+      const span = connection.connectSpan?.child(method === undefined ? 'authConnect' : 'authenticate')
+      const asked =
+        method === undefined
+          ? profile.guard.authConnect(session)
+          : this.#authenticating.atConnect(connection, method)
       const decision = asked instanceof Promise ? await asked : asked
+      if (decision === undefined) {
+        span?.end('the connection is gone')
+        return ReasonCode.unspecifiedError
+      }
       if (span !== undefined) {
         span.end(decision.cause === undefined ? undefined : decision.reason)
         connection.connectSpan?.set({ 'tunnelmq.handler': decision.handler })
@@ -172,6 +191,8 @@ export class Connecting {
         return ReasonCode.clientIdentifierNotValid
       }
     }
+    const { addedProperties } = session
+    if (addedProperties !== undefined) this.#addToConnack(connection, addedProperties)
     const veto = profile.guard.vetoConnect(session)
     if (veto !== undefined) return this.#refuse(connection, veto)
     if (profile.interceptors?.hasAny('after') === true) {
@@ -221,7 +242,16 @@ export class Connecting {
   #refuse(connection: Connection, decision: Decision): ReasonCode {
     const reason = decision.refuse ?? RefuseReason.notAuthorized
     this.#refused(connection, reason, decision.reason ?? '', decision.handler)
-    return reasonCodeOf(reason)
+    if (connection.version < 5) return reasonCodeOf(reason)
+    connection.refusalTold = decision
+    return refusalCode('connack', decision)
+  }
+
+  /** What handlers have added for the client. */
+  #addToConnack(connection: Connection, userProperties: UserProperties): void {
+    if (isUserProperties(userProperties)) connection.addToConnack({ userProperties: [...userProperties] })
+    else
+      this.#log.error({ client: connection.clientId }, 'handler added user properties that are not allowed')
   }
 
   #rewrittenIdFault(session: Session): string | undefined {

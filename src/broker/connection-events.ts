@@ -1,6 +1,7 @@
 import type { Cluster } from '../cluster/contract.ts'
 import type { BrokerCounters, Refusal } from '../counters.ts'
-import type { DisconnectReason } from '../hooks/types.ts'
+import type { Decision } from '../hooks/decision.ts'
+import { RefuseReason, type DisconnectReason } from '../hooks/types.ts'
 import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
 import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
@@ -62,6 +63,25 @@ export class ConnectionEvents {
     )
     if (isBanned) log.warn({ address }, 'address banned')
     endConnectSpan(connection, refusalAttributes(reason, handler), detail === '' ? reason : detail)
+  }
+
+  /** A client that is connected has shown again who it is, and is not believed: it is disconnected, and that was a guess. */
+  refusedAgain(connection: Connection, { refuse, reason = '', handler }: Decision): void {
+    const { log, refusals } = this.#context
+    const { address, port, listener } = connection.transport.peer
+    refusals.note({
+      point: 'connect',
+      ...whoOf(connection),
+      handler,
+      reason: `authenticating again: ${reason}`,
+    })
+    const isGuess = refuse === RefuseReason.badCredentials || refuse === RefuseReason.notAuthorized
+    const isBanned = isGuess && this.#credentialsRefused(address)
+    log.info(
+      { client: connection.clientId, address, port, listener, reason: refuse, detail: reason, handler },
+      'authentication refused',
+    )
+    if (isBanned) log.warn({ address }, 'address banned')
   }
 
   /** True: that has led to a ban, here and at other pods. */

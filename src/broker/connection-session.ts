@@ -14,6 +14,8 @@ export class ConnectionSession implements Session {
   readonly properties: ConnectProperties | undefined
   readonly peer: Peer
   readonly connectedAtMs: number
+  /** Of CONNECT, for its handler alone. */
+  #authenticationData: Buffer | undefined
   #connackProperties: [name: string, value: string][] | undefined
   #attributes: Map<string, unknown> | undefined
   #abort: AbortController | undefined
@@ -28,6 +30,8 @@ export class ConnectionSession implements Session {
     this.keepalive = packet.keepaliveSeconds
     this.protocolVersion = packet.protocolVersion
     this.properties = packet.protocolVersion === 5 ? connectProperties(packet) : undefined
+    if (packet.properties.authenticationData !== undefined)
+      this.#authenticationData = packet.properties.authenticationData
     this.peer = peer
     this.connectedAtMs = connectedAtMs
   }
@@ -39,6 +43,12 @@ export class ConnectionSession implements Session {
   /** What handlers have added, if anything. */
   get addedProperties(): UserProperties | undefined {
     return this.#connackProperties
+  }
+
+  takeAuthenticationData(): Buffer | undefined {
+    const data = this.#authenticationData
+    this.#authenticationData = undefined
+    return data
   }
 
   get attributes(): Map<string, unknown> {

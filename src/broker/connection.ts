@@ -1,22 +1,25 @@
 import type { Claim } from '../cluster/contract.ts'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
+import type { Decision } from '../hooks/decision.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { SideChannel, Transport, TransportReceiver } from '../listeners/transport.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import type { ConnectionSession } from './connection-session.ts'
 import {
   ackPacket,
+  authPacket,
   connackPacket,
   disconnectPacket,
   subackPacket,
   unsubackPacket,
   type Asker,
 } from './answers.ts'
+import { checkMethod, type ReAuthentication } from './authenticating.ts'
 import type { ClientSession } from './client-session.ts'
 import { decodeAcknowledgement, decodeMessageId } from './packets/acknowledgement.ts'
 import { decodeConnect, saysMqtt5, type ConnectPacket } from './packets/connect.ts'
-import { decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
+import { decodeAuth, decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
 import { malformed, PacketFault, protocolError } from './packets/fault.ts'
 import { Framer, type PacketSink } from './packets/framer.ts'
 import { PublishFields, type PublishInput } from './packets/publish.ts'
@@ -51,6 +54,8 @@ export interface PacketHandler {
   release(connection: Connection, messageId: number): void
   subscribe(connection: Connection, packet: SubscribePacket): void
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void
+  /** AUTH. A PacketFault may be thrown. */
+  authenticate(connection: Connection, packet: ReasonPacket): void
   /** DISCONNECT of MQTT 5, before it goes on. A PacketFault may be thrown. */
   disconnecting(connection: Connection, packet: ReasonPacket): void
   /** Of what goes on to Aedes; `go` sends it there. Without it, it goes at once. */
@@ -119,7 +124,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   /** What Aedes is to refuse with. */
   refusal: ReasonCode | undefined
   /** What a client of MQTT 5 is told about its refusal. */
-  refusalText: string | undefined
+  refusalTold: Told | undefined
+  /** It authenticates again (broker/authenticating.ts). */
+  reAuthentication: ReAuthentication | undefined
   /** The session was there before this connection. */
   sessionPresent = false
   /** Lets the next connection with the same client id go on. */
@@ -157,6 +164,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   readonly #framer: Framer
   #publish: PublishFields | undefined
   #aliases: OutgoingAliases | undefined
+  /** Before the CONNACK: AUTH is taken, and who waits for it. */
+  #expectsAuth = false
+  #answered: ((packet: ReasonPacket | undefined) => void) | undefined
   readonly #holds: Holds = { work: 0, engine: 0, rate: 0, room: 0 }
   #heldSinceMs = 0
   /** Its socket is closed, and its last packets are not done. */
@@ -263,7 +273,12 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
 
   get held(): boolean {
     const { work, engine, rate, room } = this.#holds
-    return work + engine + rate + room > 0 || this.phase === 'connecting' || this.phase === 'closed'
+    return work + engine + rate + room > 0 || this.#isConnecting || this.phase === 'closed'
+  }
+
+  /** Nothing is taken before the CONNACK, but what authenticates. */
+  get #isConnecting(): boolean {
+    return this.phase === 'connecting' && !this.#expectsAuth
   }
 
   get maxPacketBytes(): number {
@@ -276,6 +291,10 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     if (this.tap !== undefined) this.tap.received(this, bytes, packetStart, bodyStart, end)
     const type = (bytes[packetStart]! >> 4) as PacketType
     if (this.phase !== 'open') {
+      if (this.#expectsAuth) {
+        this.#authPacket(type, bytes, bodyStart, end)
+        return
+      }
       if (type !== PacketType.connect || this.phase !== 'connect')
         throw malformed('first packet is not CONNECT') // [MQTT-3.1.0-1]
       this.#connect(bytes.subarray(packetStart, end), bodyStart - packetStart)
@@ -329,11 +348,55 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
         if (end !== bodyStart) throw malformed('bytes where none are allowed')
         this.#control(type)
         return
+      case PacketType.auth:
+        if (this.version < 5) throw malformed('AUTH before MQTT 5')
+        this.#handler.authenticate(this, decodeAuth(bytes, bodyStart, end))
+        return
       case PacketType.connect:
         throw protocolError('second CONNECT') // [MQTT-3.1.0-2]
       default:
         throw malformed(`packet type ${type} does not come from a client`)
     }
+  }
+
+  /** Between CONNECT and CONNACK, while a round of authentication waits for the client. [MQTT-3.1.2-30] */
+  #authPacket(type: PacketType, bytes: Buffer, bodyStart: number, end: number): void {
+    this.#expectsAuth = false
+    try {
+      if (type === PacketType.disconnect) {
+        const { reasonCode } = decodeDisconnect(bytes, bodyStart, end)
+        this.close({ kind: 'client', reasonCode })
+        return
+      }
+      if (type !== PacketType.auth)
+        throw protocolError('a packet before the CONNACK that is neither AUTH nor DISCONNECT')
+      const packet = decodeAuth(bytes, bodyStart, end)
+      checkMethod(this, packet.properties.authenticationMethod)
+      if (packet.reasonCode !== ReasonCode.continueAuthentication)
+        throw protocolError('AUTH before the CONNACK that does not continue')
+      this.#handler.authenticate(this, packet)
+    } catch (error) {
+      if (!(error instanceof PacketFault)) throw error
+      this.refuse(error.reasonCode, 'protocol', error.message, error.message)
+    }
+  }
+
+  /** AUTH before the CONNACK; resolves to the client's answer, undefined: the connection has ended. */
+  exchangeAuth(method: string, data: Buffer): Promise<ReasonPacket | undefined> {
+    if (this.phase !== 'connecting') return Promise.resolve(undefined)
+    return new Promise((resolve) => {
+      this.#answered = resolve
+      this.#expectsAuth = true
+      this.sendAuth(ReasonCode.continueAuthentication, method, data)
+      this.#resume()
+    })
+  }
+
+  /** The client's answer to {@link exchangeAuth}. */
+  authAnswered(packet: ReasonPacket | undefined): void {
+    const answered = this.#answered
+    this.#answered = undefined
+    answered?.(packet)
   }
 
   /** A DISCONNECT without a reason but 0 discards the will. [MQTT-3.14.4-3] */
@@ -505,6 +568,17 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     else this.close({ kind: 'limit', detail: NO_ROOM, reasonCode: ReasonCode.implementationSpecificError })
   }
 
+  /** AUTH (MQTT 5, 3.15). */
+  sendAuth(code: ReasonCode, method: string, data: Buffer | undefined): void {
+    this.#answer(authPacket(this, code, method, data))
+  }
+
+  /** Of the CONNACK that accepts, in MQTT 5. */
+  addToConnack(properties: Properties): void {
+    const { terms } = this
+    if (terms !== undefined) terms.connack = { ...terms.connack, ...properties }
+  }
+
   #send(packet: Buffer): void {
     if (this.downward === undefined) this.writeControl(packet)
     else this.downward.control(packet)
@@ -586,6 +660,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     this.outbound.finish()
     this.transport.end(CLOSE_GRACE_MS)
     this.endTurn?.()
+    this.authAnswered(undefined)
     if (this.tap !== undefined) this.tap.closed(this, reason)
     this.#handler.gone(this, reason)
     this.tunnelEnd?.drained()
@@ -601,7 +676,15 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
       this.close({ kind: 'limit', detail: 'no complete CONNECT in time' })
       return
     }
-    const { drainTimeoutMs, storeTimeoutMs } = this.#limits
+    const { connectTimeoutMs, drainTimeoutMs, storeTimeoutMs } = this.#limits
+    if (this.#expectsAuth && nowMs - this.acceptedAtMs > connectTimeoutMs) {
+      this.refuse(ReasonCode.notAuthorized, 'connect-timeout', LATE_AUTH, LATE_AUTH)
+      return
+    }
+    if (this.reAuthentication !== undefined && nowMs - this.reAuthentication.beganAtMs > connectTimeoutMs) {
+      this.close({ kind: 'limit', detail: LATE_AUTH })
+      return
+    }
     if (this.outbound.waiting && nowMs - this.outbound.lastProgressMs > drainTimeoutMs) {
       this.close({ kind: 'limit', detail: 'slow reader' })
       return
@@ -658,7 +741,12 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   }
 
   #refusalProperties(): Properties | undefined {
-    return this.refusalText === undefined ? undefined : { reasonString: this.refusalText }
+    const { clientText, userProperties } = this.refusalTold ?? {}
+    if (clientText === undefined && userProperties === undefined) return undefined
+    return {
+      ...(clientText !== undefined && { reasonString: clientText }),
+      ...(userProperties !== undefined && { userProperties }),
+    }
   }
 
   engineDestroyed(error: Error | undefined): void {
@@ -666,6 +754,9 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     this.#end()
   }
 }
+
+/** What a client of MQTT 5 is told beside a reason code; details are for the log. */
+type Told = Pick<Decision, 'clientText' | 'userProperties'>
 
 /** What decoding waits for. */
 interface Holds {
@@ -688,6 +779,8 @@ function settles(type: PacketType, code: ReasonCode): boolean {
 const CLOSE_GRACE_MS = 5_000
 
 const NO_ROOM = 'the answer is larger than the packets that the client takes'
+
+const LATE_AUTH = 'authentication not complete in time'
 
 /** What a stranger speaks instead: nearly always two configurations that do not agree. */
 function notConnect(chunk: Buffer): string {

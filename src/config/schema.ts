@@ -160,6 +160,11 @@ const authSchema = z
     maxConcurrent: positive
       .default(1_000)
       .describe('Auth calls under way at once; more wait, within the deadline.'),
+    maxRounds: positive
+      .default(10)
+      .describe(
+        'Rounds of AUTH packets (MQTT 5) in one authentication; all of it within `limits.connectTimeoutMs`.',
+      ),
     onRefusedPublish: z
       .enum(['drop', 'disconnect'])
       .default('drop')

@@ -51,6 +51,8 @@ export type InterceptedControl =
       readonly cmd: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp' | 'unsuback'
       readonly messageId: number
     }
+  /** MQTT 5. What is exchanged is for the handler alone. */
+  | { readonly cmd: 'auth'; readonly reasonCode: number; readonly method: string }
   | { readonly cmd: 'pingreq' | 'pingresp' | 'disconnect' }
 
 export type InterceptedPacket =

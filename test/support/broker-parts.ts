@@ -264,6 +264,7 @@ function partsHandler(parts: BrokerParts): PacketHandler {
     subscribe: unexpected,
     unsubscribe: unexpected,
     refused: unexpected,
+    authenticate: unexpected,
     disconnecting: unexpected,
     acknowledge: (connection, type, messageId) =>
       connection.clientSession!.outbox.acknowledge(type, messageId),

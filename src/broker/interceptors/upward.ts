@@ -14,7 +14,7 @@ import type { PublishInput } from '../packets/publish.ts'
 import { ReasonCode } from '../packets/reason.ts'
 import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
 import { PacketType } from '../packets/types.ts'
-import { reasonCodeOf } from '../reason-of.ts'
+import { reasonCodeOf, refusalCode } from '../reason-of.ts'
 import { whoOf, type Refusals } from '../refusals.ts'
 import { reservedNamespace, TUNNEL_ROOT } from '../topics.ts'
 import { endConnection } from './ending.ts'
@@ -130,6 +130,14 @@ export class InterceptedPackets implements PacketHandler {
     this.#show(connection, { cmd: 'pubrel', messageId }, () => this.#broker.release(connection, messageId))
   }
 
+  authenticate(connection: Connection, packet: ReasonPacket): void {
+    const { reasonCode, properties } = packet
+    const method = properties.authenticationMethod ?? ''
+    this.#show(connection, { cmd: 'auth', reasonCode, method }, () =>
+      this.#broker.authenticate(connection, packet),
+    )
+  }
+
   disconnecting(connection: Connection, packet: ReasonPacket): void {
     this.#broker.disconnecting(connection, packet)
   }
@@ -191,8 +199,10 @@ export class InterceptedPackets implements PacketHandler {
       endConnection(connection, ended)
       return
     }
-    const { refuse, reason = '', handler } = ended.decision
-    connection.refuse(reasonCodeOf(refuse), refuse!, `${reason} (interceptor ${handler})`)
+    const { decision } = ended
+    const { refuse, reason = '', handler } = decision
+    const code = connection.version < 5 ? reasonCodeOf(refuse) : refusalCode('connack', decision)
+    connection.refuse(code, refuse!, `${reason} (interceptor ${handler})`, decision.clientText)
   }
 
   #refuse(connection: Connection, detail: string): void {

@@ -31,6 +31,7 @@ beforeEach(() => {
     release: unexpected,
     subscribe: unexpected,
     unsubscribe: unexpected,
+    authenticate: unexpected,
     disconnecting: unexpected,
     refused: unexpected,
     gone: (_connection, { detail }) => closed.push(detail ?? ''),

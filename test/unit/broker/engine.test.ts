@@ -74,6 +74,7 @@ class EngineClient {
         release: () => {},
         subscribe: () => {},
         unsubscribe: () => {},
+        authenticate: () => {},
         disconnecting: () => {},
         refused: (_connection, reason) => events.push(`refused ${reason}`),
         gone: (connection, reason) => {
