@@ -29,9 +29,10 @@ export function createCluster({ store, config, log }: ClusterOptions): Cluster {
   const { holdMs } = config.store.redis
   // First: what a pod wanted goes before the word that the pod is gone.
   const routing = createRouting({ store, config: config.cluster, holdMs, log })
-  const ownership = new Ownership({ store, takeoverMs, sessionExpiryMs, log })
   const wills = new DueWills({ link, log })
-  const death = new PodDeath({ link, leaseMs, sessionExpiryMs, log, onWillsDue: () => wills.tick() })
+  const onWillsDue = (): void => wills.tick()
+  const ownership = new Ownership({ store, takeoverMs, sessionExpiryMs, onWillsDue, log })
+  const death = new PodDeath({ link, leaseMs, sessionExpiryMs, log, onWillsDue })
   const membership = new Membership({
     link,
     leaseMs,

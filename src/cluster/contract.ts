@@ -17,7 +17,14 @@ export type ClaimLoss =
 export interface ClaimRequest {
   /** Client id with its mountpoint (store/session-id.ts). */
   readonly sessionId: string
+  /** What is stored of it is dropped: clean session, or clean start. */
   readonly clean: boolean
+  /**
+   * Of MQTT 5: seconds that the session outlives its connection, stored with it. 0: it ends with the connection, and is
+   * not stored unless it was; 0xffffffff: never. Undefined, before MQTT 5: stored unless `clean`, and for as long as is
+   * configured.
+   */
+  readonly expirySeconds?: number | undefined
   /** In place of whatever will there was. */
   readonly will: StoredWill | undefined
   readonly username: string | undefined
@@ -33,16 +40,24 @@ export interface ClaimRequest {
 }
 
 export interface Claim {
-  /** Its stored session, for clean session 0. */
+  /** Its stored session, if it has one. */
   readonly stored: StoredSession | undefined
-  /** The session was there before. */
+  /** The session was there before, and goes on. */
   readonly present: boolean
   /**
    * The connection is gone, and its will is published or discarded, or to be kept: `willDueAtMs` says when it is due
    * if the client is not back by then (0: there is none to keep). Not waited for by callers; what is lost of it
    * costs a DUP flag or a later expiry.
    */
-  release(end: { expiresAtMs: number; sentUpToSeq: number; willDueAtMs: number }): Promise<void>
+  release(end: ClaimEnd): Promise<void>
+}
+
+export interface ClaimEnd {
+  readonly expiresAtMs: number
+  readonly sentUpToSeq: number
+  readonly willDueAtMs: number
+  /** The session ends with the connection, with all that waits in it. */
+  readonly isOver?: boolean
 }
 
 // --- messages between pods

@@ -1,7 +1,7 @@
 import type { Log } from '../log.ts'
-import { decodeMessage } from '../store/codec.ts'
 import type { StoredWill } from '../store/contract.ts'
 import type { RedisLink, ScriptReply } from '../store/redis/contract.ts'
+import { decodeWill } from '../store/will-codec.ts'
 import { submitted } from './submitted.ts'
 
 /** Wills that one run of the script lends. */
@@ -70,7 +70,7 @@ export class DueWills {
     if (again) void this.#ask()
   }
 
-  /** Session id and `<claim>:<message>`, in turn. Gives how many there were. */
+  /** Session id (or a name of its own, lua/op-claim.lua) and `<claim>:<will>`, in turn. Gives how many there were. */
   #take(reply: ScriptReply): number {
     if (!Array.isArray(reply)) return 0
     for (let at = 0; at + 1 < reply.length; at += 2) {
@@ -79,11 +79,12 @@ export class DueWills {
       if (!Buffer.isBuffer(sessionId) || !Buffer.isBuffer(value)) continue
       const colon = value.indexOf(':')
       const claim = Number(value.toString('latin1', 0, colon))
-      const message = colon > 0 && Number.isSafeInteger(claim) ? decodeMessage(value, colon + 1) : undefined
-      if (message === undefined) this.#drop(sessionId, value)
+      const isNumbered = colon > 0 && Number.isSafeInteger(claim)
+      const will = isNumbered ? decodeWill(sessionId.toString(), value, colon + 1) : undefined
+      if (will === undefined) this.#drop(sessionId, value)
       else {
         this.#count++
-        this.#publish?.({ clientId: sessionId.toString(), message }, claim)
+        this.#publish?.(will, claim)
       }
     }
     return reply.length / 2

@@ -1,7 +1,8 @@
 import { TunnelMQError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { RedisClaimReply, RedisStore } from '../store/redis/contract.ts'
-import type { Claim, ClaimLoss, ClaimRequest, PodId } from './contract.ts'
+import { sessionEndsAtMs } from '../store/session-expiry.ts'
+import type { Claim, ClaimEnd, ClaimLoss, ClaimRequest, PodId } from './contract.ts'
 import { Hold } from './hold.ts'
 import { MemoryOfLast } from './memory-of-last.ts'
 
@@ -15,8 +16,10 @@ const REMEMBERED_PODS = 1_000
 export interface OwnershipOptions {
   readonly store: RedisStore
   readonly takeoverMs: number
-  /** Of stored sessions, ms; 0: never. */
+  /** Of sessions that have none of their own, ms; 0: never. */
   readonly sessionExpiryMs: number
+  /** Wills are due. */
+  readonly onWillsDue: () => void
   readonly log: Log
 }
 
@@ -29,6 +32,7 @@ export class Ownership {
   readonly #store: RedisStore
   readonly #takeoverMs: number
   readonly #sessionExpiryMs: number
+  readonly #onWillsDue: () => void
   readonly #log: Log
   readonly #holds = new Map<string, Set<Hold>>()
   readonly #releases = new MemoryOfLast<string, number>(REMEMBERED_RELEASES)
@@ -45,6 +49,7 @@ export class Ownership {
     this.#store = options.store
     this.#takeoverMs = options.takeoverMs
     this.#sessionExpiryMs = options.sessionExpiryMs
+    this.#onWillsDue = options.onWillsDue
     this.#log = options.log
     const { follower } = this.#store.link
     follower.onInbox('taken', ([, sessionId, number, pod]) => {
@@ -79,10 +84,11 @@ export class Ownership {
     const isHeldHere = this.#store.claimOf(request.sessionId) !== undefined
     let reply: RedisClaimReply
     try {
-      const { sessionId, clean, will, username, maxSessions, maxConnectionsPerUser } = request
+      const { sessionId, clean, expirySeconds, will, username, maxSessions, maxConnectionsPerUser } = request
       reply = await this.#store.claim({
         sessionId,
         clean,
+        expirySeconds,
         will,
         username,
         maxSessions,
@@ -94,12 +100,15 @@ export class Ownership {
     }
     this.#claims++
     if (hold.numbered(reply.claim)) this.#lostClaims++
-    const { sessionId, will } = request
+    const { sessionId, clean, will } = request
+    const present = reply.present && !clean
+    let isWillDue = reply.isWillDue
     const tookOver = await this.#formerOwnersGone(hold, reply)
     // The will of the former connection was its former owner's to publish; what is there now is nobody's.
     if ((tookOver || isHeldHere) && hold.lost === undefined) {
       try {
-        await this.#store.putClaimedWill(sessionId, reply.claim, will)
+        const isOlderDue = await this.#store.putClaimedWill(sessionId, reply.claim, will, !present)
+        isWillDue ||= isOlderDue
       } catch (error) {
         void this.#giveUp(hold, reply)
         throw error
@@ -109,8 +118,9 @@ export class Ownership {
       void this.#giveUp(hold, reply)
       throw new TunnelMQError('TMQ_STOPPED', `client id claimed by another connection: ${hold.lost}`)
     }
+    if (isWillDue) this.#onWillsDue()
     hold.give()
-    return { stored: reply.stored, present: reply.present, release: (end) => this.#release(hold, end) }
+    return { stored: reply.stored, present, release: (end) => this.#release(hold, end) }
   }
 
   /** Who has these, of the other pods. Claims of pods that have died are nobody's. */
@@ -250,23 +260,20 @@ export class Ownership {
     const isAnothers = [...this.#holdsOf(sessionId)].some((other) => other.number === number)
     if (number === undefined || isAnothers) return this.#end(hold)
     hold.number = number
-    void this.#release(hold, { expiresAtMs: this.#expiresAtMs(), sentUpToSeq: 0, willDueAtMs: 0 })
+    void this.#release(hold, { expiresAtMs: this.#expiresAtMs(hold), sentUpToSeq: 0, willDueAtMs: 0 })
   }
 
   /** The connection never began. */
   #giveUp(hold: Hold, reply: RedisClaimReply): Promise<void> {
     const sentUpToSeq = reply.stored?.sentUpToSeq ?? 0
-    return this.#release(hold, { expiresAtMs: this.#expiresAtMs(), sentUpToSeq, willDueAtMs: 0 })
+    return this.#release(hold, { expiresAtMs: this.#expiresAtMs(hold), sentUpToSeq, willDueAtMs: 0 })
   }
 
-  #expiresAtMs(): number {
-    return this.#sessionExpiryMs === 0 ? 0 : Date.now() + this.#sessionExpiryMs
+  #expiresAtMs({ request }: Hold): number {
+    return sessionEndsAtMs(Date.now(), request.expirySeconds, this.#sessionExpiryMs)
   }
 
-  async #release(
-    hold: Hold,
-    end: { expiresAtMs: number; sentUpToSeq: number; willDueAtMs: number },
-  ): Promise<void> {
+  async #release(hold: Hold, end: ClaimEnd): Promise<void> {
     if (hold.state === 'ended' || hold.number === undefined) return
     const { sessionId } = hold.request
     const releasedTo = hold.takenBy?.pod

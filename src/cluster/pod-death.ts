@@ -9,7 +9,7 @@ const PORTION = 500
 export interface PodDeathOptions {
   readonly link: RedisLink
   readonly leaseMs: number
-  /** Of stored sessions, ms; 0: never. */
+  /** Of sessions that have none of their own, ms; 0: never. */
   readonly sessionExpiryMs: number
   readonly log: Log
   /** Wills of a dead pod are due. */

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Store, StoredSession, StoredWill } from '../store/contract.ts'
-import type { Claim, ClaimRequest, Cluster, ClusterEvents, ClusterStats } from './contract.ts'
+import type { Claim, ClaimEnd, ClaimRequest, Cluster, ClusterEvents, ClusterStats } from './contract.ts'
+import { isToBeStored, sessionEndsAtMs } from '../store/session-expiry.ts'
 import { answerOfSelf } from './self-answer.ts'
 
 export interface SingleOptions {
@@ -42,28 +43,31 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
   let events: ClusterEvents | undefined
 
   async function claim(request: ClaimRequest): Promise<Claim> {
-    const { sessionId, clean, will } = request
+    const { sessionId, clean, expirySeconds, will } = request
     const found = store.sessions.get(sessionId)
-    if (clean && found !== undefined) await store.removeSession(found)
-    const stored = clean ? undefined : await obtain(request, found)
+    const goesOn = found !== undefined && !clean && !isExpired(found)
+    if (found !== undefined && !goesOn) await store.removeSession(found)
+    if (!goesOn) publishWaitingWill(sessionId)
+    const stored = goesOn ? found : await create(request)
     try {
-      if (stored !== undefined) await store.sessionConnected(stored)
+      if (stored !== undefined) await store.sessionConnected(stored, expirySeconds)
       await putWill(sessionId, will)
     } catch (error) {
       // It goes on waiting for its client.
-      if (stored !== undefined) await leave(stored, expiryFromNow(), stored.sentUpToSeq).catch(() => {})
+      const expiresAtMs = sessionEndsAtMs(Date.now(), expirySeconds, expiryMs)
+      if (stored !== undefined) await leave(stored, expiresAtMs, stored.sentUpToSeq).catch(() => {})
       throw error
     }
     made++
     claims.set(sessionId, request)
     return {
       stored,
-      present: stored !== undefined && stored === found,
+      present: goesOn,
       async release(end) {
         // A later connection has it.
         if (claims.get(sessionId) !== request) return
         claims.delete(sessionId)
-        const left = stored && leave(stored, end.expiresAtMs, end.sentUpToSeq)
+        const left = stored && (end.isOver === true ? remove(stored, end) : leave(stored, end.expiresAtMs, end.sentUpToSeq))
         // One that is kept stays where it is, for the next start of the broker.
         const isOver = end.willDueAtMs === 0 && store.wills.has(sessionId)
         await Promise.all([left, isOver && store.deleteWill(sessionId)])
@@ -71,9 +75,20 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     }
   }
 
-  async function obtain(request: ClaimRequest, found: StoredSession | undefined): Promise<StoredSession> {
-    if (found !== undefined) return found
+  /** Its time may be over, although no sweep has seen it yet. */
+  function isExpired({ expiresAtMs }: StoredSession): boolean {
+    return expiresAtMs > 0 && expiresAtMs <= Date.now()
+  }
+
+  /** It waited for the end of the session, and this is it [MQTT-3.1.3-9]. */
+  function publishWaitingWill(sessionId: string): void {
+    const will = store.wills.get(sessionId)
+    if ((will?.delaySeconds ?? 0) > 0) events?.willDue(will!, 0)
+  }
+
+  async function create(request: ClaimRequest): Promise<StoredSession | undefined> {
     const { maxSessions } = request
+    if (!isToBeStored(request.clean, request.expirySeconds)) return undefined
     if (store.sessions.size < maxSessions) return await store.createSession('client', request.sessionId)
     throw new TunnelMQError(ErrorCode.limit, `${maxSessions} sessions are stored (session.maxSessions)`)
   }
@@ -83,12 +98,13 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     else if (store.wills.has(sessionId)) await store.deleteWill(sessionId)
   }
 
-  function expiryFromNow(): number {
-    return expiryMs === 0 ? 0 : Date.now() + expiryMs
-  }
-
   function leave(stored: StoredSession, expiresAtMs: number, sentUpToSeq: number): Promise<void> {
     return store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq })
+  }
+
+  /** If that fails, the next sweep does it. */
+  function remove(stored: StoredSession, { sentUpToSeq }: ClaimEnd): Promise<void> {
+    return store.removeSession(stored).catch(() => leave(stored, Date.now(), sentUpToSeq))
   }
 
   return {

@@ -10,7 +10,8 @@ import { decodeStoredProperties, encodeStoredProperties } from './properties.ts'
  *   message   version, flags (qos 0-1, retain 2, properties 3), publishedAtMs f64, expiresAtMs f64,
  *             topic, publisher, [properties as JSON]: each u32 length and bytes; payload: the rest
  *   entry     version, state (0 publish, 1 pubrel), qos; in state publish a message follows
- *   session   version, flags (connected 0), n u48, seqMark u48, sentUpToSeq u48, createdAtMs f64, expiresAtMs f64
+ *   session   version, flags (connected 0), n u48, seqMark u48, sentUpToSeq u48, createdAtMs f64, expiresAtMs f64;
+ *             version 2, of clients of MQTT 5: behind that expirySeconds u32
  *   subscription  version, JSON
  */
 export const VERSION = 1
@@ -18,6 +19,8 @@ export const VERSION = 1
 const MESSAGE_HEAD_BYTES = 18
 const ENTRY_HEAD_BYTES = 3
 const SESSION_BYTES = 36
+/** Version of a session with an expiry interval of its own. */
+const OWN_EXPIRY = 2
 const RETAIN_FLAG = 0x04
 const PROPERTIES_FLAG = 0x08
 
@@ -120,11 +123,14 @@ export interface SessionRecord {
   readonly sentUpToSeq: number
   readonly createdAtMs: number
   readonly expiresAtMs: number
+  readonly expirySeconds: number | undefined
 }
 
 export function encodeSession(session: SessionRecord): Buffer {
-  const value = Buffer.allocUnsafe(SESSION_BYTES)
-  value[0] = VERSION
+  const { expirySeconds } = session
+  const value = Buffer.allocUnsafe(SESSION_BYTES + (expirySeconds === undefined ? 0 : 4))
+  value[0] = expirySeconds === undefined ? VERSION : OWN_EXPIRY
+  if (expirySeconds !== undefined) value.writeUInt32BE(expirySeconds, SESSION_BYTES)
   value[1] = session.connected ? 1 : 0
   value.writeUIntBE(session.number, 2, 6)
   value.writeUIntBE(session.seqMark, 8, 6)
@@ -135,7 +141,9 @@ export function encodeSession(session: SessionRecord): Buffer {
 }
 
 export function decodeSession(value: Buffer): SessionRecord | undefined {
-  if (value.length !== SESSION_BYTES || value[0] !== VERSION || (value[1] ?? 2) > 1) return undefined
+  const hasOwnExpiry = value[0] === OWN_EXPIRY
+  if (value.length !== SESSION_BYTES + (hasOwnExpiry ? 4 : 0)) return undefined
+  if ((!hasOwnExpiry && value[0] !== VERSION) || (value[1] ?? 2) > 1) return undefined
   const record: SessionRecord = {
     connected: value[1] === 1,
     number: value.readUIntBE(2, 6),
@@ -143,6 +151,7 @@ export function decodeSession(value: Buffer): SessionRecord | undefined {
     sentUpToSeq: value.readUIntBE(14, 6),
     createdAtMs: value.readDoubleBE(20),
     expiresAtMs: value.readDoubleBE(28),
+    expirySeconds: hasOwnExpiry ? value.readUInt32BE(SESSION_BYTES) : undefined,
   }
   const sound =
     record.number > 0 && Number.isFinite(record.createdAtMs) && Number.isFinite(record.expiresAtMs)

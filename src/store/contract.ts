@@ -61,6 +61,11 @@ export interface StoredSession {
   readonly incomingIds: ReadonlySet<number>
   /** Unix time in ms at which an offline session ends; 0 while connected or when it never ends. */
   readonly expiresAtMs: number
+  /**
+   * How long it outlives its connection, as its client of MQTT 5 has agreed with us, for the broker that dies; 0: it ends
+   * with that, 0xffffffff: never. Undefined: before MQTT 5, as long as the configuration says.
+   */
+  readonly expirySeconds: number | undefined
   readonly createdAtMs: number
 }
 
@@ -76,6 +81,12 @@ export interface QueueEntry {
 export interface StoredWill {
   readonly clientId: string
   readonly message: StoredMessage
+  /** Seconds that it waits when its connection is lost, whole; MQTT 5, 3.1.3.2.2. Undefined: none. */
+  readonly delaySeconds?: number
+  /** Message expiry interval, whole seconds from its publication on (MQTT 5, 3.1.3.2.4). Undefined: never. */
+  readonly expirySeconds?: number
+  /** Its connection is lost, and it waits until then: Unix time in ms. Redis knows that by itself. */
+  readonly dueAtMs?: number
 }
 
 /**
@@ -234,8 +245,8 @@ export interface Store {
   createSession(kind: SessionKind, id: string): Promise<StoredSession>
   /** With queue, subscriptions and identifiers. The handle is dead at once: publishing to it yields 0. */
   removeSession(session: StoredSession): Promise<void>
-  /** The session has a connection now: it does not expire. */
-  sessionConnected(session: StoredSession): Promise<void>
+  /** The session has a connection now: it does not expire. `expirySeconds`: as in {@link StoredSession}. */
+  sessionConnected(session: StoredSession, expirySeconds?: number): Promise<void>
   /** Its connection is gone. Not waited for by callers; a lost write costs a DUP flag or a later expiry only. */
   sessionDisconnected(
     session: StoredSession,

@@ -32,6 +32,7 @@ export class SessionHandle implements StoredSession {
   /** Highest sequence number that was handed out to the connection. */
   readUpToSeq = 0
   expiresAtMs = 0
+  expirySeconds: number | undefined
   /** No queue entry expires before this. */
   earliestExpiryMs = Number.POSITIVE_INFINITY
   connected = false

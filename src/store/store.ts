@@ -15,6 +15,7 @@ import type { Journal, JournalWrite } from './journal.ts'
 import { PendingPublish, withOwnPayload } from './pending-publish.ts'
 import { createSessionQueues } from './session-queues.ts'
 import { isExpired } from './retained-index.ts'
+import { NEVER_EXPIRES } from './session-expiry.ts'
 import { handleOf, type SessionHandle } from './session-index.ts'
 import { createState } from './state.ts'
 
@@ -92,17 +93,18 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     journal.dropQueue(session)
   }
 
-  async function sessionConnected(handle: StoredSession): Promise<void> {
+  async function sessionConnected(handle: StoredSession, expiry?: number): Promise<void> {
     const session = handleOf(handle)
     if (session.removed) return barrier()
     await commitUnlessRefused(() => {
-      const { connected, expiresAtMs } = session
+      const { connected, expiresAtMs, expirySeconds } = session
       session.connected = true
       session.expiresAtMs = 0
+      session.expirySeconds = expiry
       return {
         durable: true,
         putInto: (records) => records.putSession(session),
-        rollback: () => Object.assign(session, { connected, expiresAtMs }),
+        rollback: () => Object.assign(session, { connected, expiresAtMs, expirySeconds }),
         revert: (records) => records.putSession(session),
       }
     })
@@ -116,6 +118,8 @@ export function createStore(journal: Journal, limits: StoreLimits, now: () => nu
     if (session.removed) return barrier() // its name may be another session's by now
     session.connected = false
     session.expiresAtMs = expiresAtMs
+    // DISCONNECT may have made it so: the next start is not to give it an end.
+    if (expiresAtMs === 0 && session.expirySeconds !== undefined) session.expirySeconds = NEVER_EXPIRES
     session.sentUpToSeq = Math.max(session.sentUpToSeq, sentUpToSeq)
     session.readUpToSeq = 0
     // What was given out is now certain: after a clean stop numbering goes on without a gap.

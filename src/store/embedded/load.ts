@@ -171,6 +171,7 @@ class Loader {
     session.seqMark = record.seqMark
     session.sentUpToSeq = record.sentUpToSeq
     session.expiresAtMs = record.expiresAtMs
+    session.expirySeconds = record.expirySeconds
     session.connected = record.connected
     this.#byNumber.set(record.number, session)
     this.#state.sessions.restore(session)

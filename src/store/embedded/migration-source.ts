@@ -56,7 +56,7 @@ export function readEmbedded(level: Level, path: string): StoreSource {
   async function* sessions(): AsyncGenerator<MovedSession> {
     for await (const portion of records(allOf(KeyKind.session), 'session')) {
       for (const { sessionKind, id, session: record } of portion) {
-        const { number, seqMark, sentUpToSeq, createdAtMs, expiresAtMs, connected } = record
+        const { number, seqMark, sentUpToSeq, createdAtMs, expiresAtMs, expirySeconds, connected } = record
         const subscriptions = await gather(
           ownedBy(KeyKind.subscription, number),
           'subscription',
@@ -72,6 +72,7 @@ export function readEmbedded(level: Level, path: string): StoreSource {
           id,
           createdAtMs,
           expiresAtMs,
+          expirySeconds,
           connected,
           lastSeq: seqMark,
           sentUpToSeq,

@@ -17,6 +17,7 @@ import {
   VERSION,
 } from '../codec.ts'
 import { encodeIdentity, identityField } from '../identities.ts'
+import { encodeWill } from '../will-codec.ts'
 import type { MovedSession, PlacedSession, StoreTarget } from '../migration/contract.ts'
 import {
   identityKey,
@@ -117,8 +118,16 @@ class EmbeddedTarget implements StoreTarget {
     for (const messageId of session.incomingIds) {
       this.#batch.put(incomingKey(number, messageId), Buffer.of(VERSION))
     }
-    const { connected, sentUpToSeq, createdAtMs, expiresAtMs, lastSeq } = session
-    const record = { connected, number, seqMark: lastSeq, sentUpToSeq, createdAtMs, expiresAtMs }
+    const { connected, sentUpToSeq, createdAtMs, expiresAtMs, expirySeconds, lastSeq } = session
+    const record = {
+      connected,
+      number,
+      seqMark: lastSeq,
+      sentUpToSeq,
+      createdAtMs,
+      expiresAtMs,
+      expirySeconds,
+    }
     this.#batch.put(sessionKey(session.kind, session.id), encodeSession(record))
     await this.#flushIfFull()
   }
@@ -128,8 +137,8 @@ class EmbeddedTarget implements StoreTarget {
     await this.#flushIfFull()
   }
 
-  async putWill({ clientId, message }: StoredWill): Promise<void> {
-    this.#batch.put(willKey(clientId), encodeMessage(message))
+  async putWill(will: StoredWill): Promise<void> {
+    this.#batch.put(willKey(will.clientId), encodeWill(will))
     await this.#flushIfFull()
   }
 

@@ -17,6 +17,7 @@ import {
   setEntryQos,
   VERSION,
 } from '../codec.ts'
+import { encodeWill } from '../will-codec.ts'
 import type { CommitBatch } from './group-commit.ts'
 import {
   identityKey,
@@ -110,7 +111,7 @@ export class RecordBatch implements Records, CommitBatch {
   }
 
   putWill(will: StoredWill): void {
-    this.raw.put(willKey(will.clientId), encodeMessage(will.message))
+    this.raw.put(willKey(will.clientId), encodeWill(will))
   }
 
   deleteWill(clientId: string): void {

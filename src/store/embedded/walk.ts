@@ -15,6 +15,7 @@ import {
   VERSION,
 } from '../codec.ts'
 import { decodeIdentity } from '../identities.ts'
+import { decodeWill } from '../will-codec.ts'
 import { allOf, KeyKind, parseKey } from './keys.ts'
 import type { Level, LevelEntry } from './level.ts'
 
@@ -89,8 +90,8 @@ export function decodeRecord(key: Buffer, value: Buffer): StoredRecord | undefin
       return message?.topic === parsed.name ? { kind: 'retained', message } : undefined
     }
     case 'will': {
-      const message = decodeMessage(value)
-      return message && { kind: 'will', will: { clientId: parsed.name, message } }
+      const will = decodeWill(parsed.name, value)
+      return will && { kind: 'will', will }
     }
     case 'identity': {
       const identity = decodeIdentity(parsed.name, value)

@@ -15,6 +15,8 @@ export interface MovedSession {
   readonly createdAtMs: number
   /** As `StoredSession.expiresAtMs`. */
   readonly expiresAtMs: number
+  /** As `StoredSession.expirySeconds`. */
+  readonly expirySeconds: number | undefined
   /** Its broker ended without saying goodbye: the client was connected. */
   readonly connected: boolean
   /** Highest sequence number given out. */

@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
-import type { QueueEntry, StoredMessage } from '../contract.ts'
+import type { QueueEntry, StoredMessage, StoredWill } from '../contract.ts'
 import { encodeEntry, encodeMessage } from '../codec.ts'
+import { encodeWill } from '../will-codec.ts'
 import type { MovedSession } from './contract.ts'
 
 /** What of a session must be the same after it was moved, as one number that is kept for each. */
@@ -16,8 +17,10 @@ export class SessionDigest {
       )
       .toSorted()
     const incomingIds = session.incomingIds.toSorted((a, b) => a - b)
-    const { kind, id, createdAtMs, lastSeq } = session
-    this.#hash.update(JSON.stringify([kind, id, createdAtMs, lastSeq, subscriptions, incomingIds]))
+    const { kind, id, createdAtMs, lastSeq, expirySeconds } = session
+    this.#hash.update(
+      JSON.stringify([kind, id, createdAtMs, lastSeq, expirySeconds, subscriptions, incomingIds]),
+    )
   }
 
   add({ seq, qos, state, message }: QueueEntry): void {
@@ -33,4 +36,11 @@ export class SessionDigest {
 
 export function digestOfMessage(message: StoredMessage): string {
   return createHash('sha256').update(encodeMessage(message)).digest('base64')
+}
+
+/** Without when it is due: each kind of store keeps that in its own way. */
+export function digestOfWill(will: StoredWill): string {
+  return createHash('sha256')
+    .update(encodeWill({ ...will, dueAtMs: 0 }))
+    .digest('base64')
 }

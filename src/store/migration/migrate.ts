@@ -1,7 +1,8 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import type { MovedSession, StoreSource, StoreTarget } from './contract.ts'
-import { digestOfMessage, SessionDigest } from './digest.ts'
+import { sessionEndsAtMs } from '../session-expiry.ts'
+import { digestOfMessage, digestOfWill, SessionDigest } from './digest.ts'
 
 export interface MigrationOptions {
   /** Into a store that holds something: what is there under the same name is left as it is. */
@@ -102,7 +103,7 @@ class Migration {
           continue
         }
         await this.#target.putWill(will)
-        this.#put.set(`will ${will.clientId}`, digestOfMessage(will.message))
+        this.#put.set(`will ${will.clientId}`, digestOfWill(will))
         this.counts.wills++
       }
     }
@@ -144,7 +145,7 @@ class Migration {
       for (const message of messages) compare(`retained ${message.topic}`, () => digestOfMessage(message))
     }
     for await (const wills of written.wills()) {
-      for (const { clientId, message } of wills) compare(`will ${clientId}`, () => digestOfMessage(message))
+      for (const will of wills) compare(`will ${will.clientId}`, () => digestOfWill(will))
     }
     for await (const records of written.identities()) {
       for (const { kind, name, json } of records) compare(`${kind} record ${name}`, () => json)
@@ -172,8 +173,10 @@ class Migration {
       this.#progress()
     }
     // As brokers do it at their start.
-    const endsLater = session.kind === 'client' && session.expiresAtMs === 0 && expiryMs > 0
-    const expiresAtMs = endsLater ? nowMs + expiryMs : session.expiresAtMs
+    const endsLater = session.kind === 'client' && session.expiresAtMs === 0
+    const expiresAtMs = endsLater
+      ? sessionEndsAtMs(nowMs, session.expirySeconds, expiryMs)
+      : session.expiresAtMs
     await this.#target.putSession({
       ...session,
       connected: false,

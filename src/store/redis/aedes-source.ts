@@ -220,6 +220,7 @@ function emptySession(nowMs: number): MovedSession {
     id: '',
     createdAtMs: nowMs,
     expiresAtMs: 0,
+    expirySeconds: undefined,
     connected: false,
     lastSeq: 0,
     sentUpToSeq: 0,

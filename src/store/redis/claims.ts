@@ -1,5 +1,4 @@
 import { ErrorCode, PeerError, TunnelMQError } from '../../errors.ts'
-import { encodeMessage } from '../codec.ts'
 import { MAX_UNFORGOTTEN_COUNT, type StoredWill, type StoreLimits } from '../contract.ts'
 import type { RedisClaimReply, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
 import type { RedisQueues } from './queues.ts'
@@ -8,6 +7,8 @@ import { unavailable } from './refusal.ts'
 import { listIn, numberIn, textIn } from './reply.ts'
 import type { Requests } from './requests.ts'
 import { createIncarnation, kidOf, type RedisSession } from './session.ts'
+import { isToBeStored } from '../session-expiry.ts'
+import { encodeWill } from '../will-codec.ts'
 import { ownWill, type Wills } from './wills.ts'
 
 /** Claims that are made again by one op. */
@@ -18,6 +19,8 @@ const TOO_MANY_SESSIONS = 1
 const TOO_MANY_CONNECTIONS = 2
 const IS_PRESENT = 1
 const IS_WILL_PUT = 2
+const IS_STORED = 4
+const IS_WILL_DUE = 8
 
 export interface ClaimParts {
   readonly requests: Requests
@@ -59,8 +62,8 @@ export class Claims {
 
   async claim(request: ClaimRequest): Promise<RedisClaimReply> {
     const { replica, queues, limits, now } = this.#parts
-    const { sessionId, clean, will } = request
-    const value = will === undefined ? '' : encodeMessage(will.message)
+    const { sessionId, clean, expirySeconds, will } = request
+    const value = will === undefined ? '' : encodeWill(will)
     const kept = will && ownWill(will)
     const known = replica.find('client', sessionId)
     if (known !== undefined) queues.submitAcknowledged(known)
@@ -76,19 +79,28 @@ export class Claims {
       request.maxConnectionsPerUser,
       limits.maxInflight + MAX_UNFORGOTTEN_COUNT,
       this.#held.get(sessionId) ?? 0,
+      isToBeStored(clean, expirySeconds) ? 1 : 0,
+      expirySeconds ?? '',
     ]
     const answer = await this.#ask(request, args, value.length)
     if (answer.isWillPut) this.#parts.wills.keep(sessionId, kept, answer.claim)
-    const { claim, present, previousPod, previousClaim } = answer
-    return { claim, present, previousPod, previousClaim, stored: await answer.session }
+    const { claim, present, previousPod, previousClaim, isWillDue } = answer
+    return { claim, present, previousPod, previousClaim, isWillDue, stored: await answer.session }
   }
 
-  async putClaimedWill(sessionId: string, claim: number, will: StoredWill | undefined): Promise<void> {
-    const value = will === undefined ? '' : encodeMessage(will.message)
+  async putClaimedWill(
+    sessionId: string,
+    claim: number,
+    will: StoredWill | undefined,
+    isSessionOver = false,
+  ): Promise<boolean> {
+    const value = will === undefined ? '' : encodeWill(will)
     const kept = will && ownWill(will)
     const options = { patience: 'wait', bytes: value.length } as const
-    await this.#parts.requests.askFenced(sessionId, 'claim-will', [sessionId, claim, value], options)
+    const args = [sessionId, claim, value, isSessionOver ? 1 : 0]
+    const reply = await this.#parts.requests.askFenced(sessionId, 'claim-will', args, options)
     this.#parts.wills.keep(sessionId, kept, claim)
+    return reply[1] === 1
   }
 
   async releaseClaim(sessionId: string, claim: number, end: ClaimEnd): Promise<void> {
@@ -106,7 +118,8 @@ export class Claims {
       this.#held.delete(sessionId)
     }
     if (wills.numberOf(sessionId) === claim) wills.keep(sessionId, undefined, claim)
-    const args = [sessionId, claim, end.expiresAtMs, end.sentUpToSeq, end.willDueAtMs, end.releasedTo ?? '']
+    const { expiresAtMs, sentUpToSeq, willDueAtMs, isOver = false, releasedTo = '' } = end
+    const args = [sessionId, claim, expiresAtMs, sentUpToSeq, willDueAtMs, releasedTo, isOver ? 1 : 0]
     await requests.ask('release-claim', args, { patience: 'keep', frees: true })
   }
 
@@ -122,7 +135,7 @@ export class Claims {
       if (portion.length === 0) continue
       const args = portion.flatMap(([sessionId, claim]): ScriptArgument[] => {
         const kept = wills.numberOf(sessionId) === claim ? wills.of.get(sessionId) : undefined
-        return [sessionId, claim, kept === undefined ? '' : encodeMessage(kept.message)]
+        return [sessionId, claim, kept === undefined ? '' : encodeWill(kept)]
       })
       const bytes = args.reduce<number>((sum, arg) => sum + (Buffer.isBuffer(arg) ? arg.length : 16), 0)
       const reply = await this.#parts.requests.ask('reclaim', args, { patience: 'wait', bytes })
@@ -180,9 +193,9 @@ export class Claims {
     const { claim, present } = answer
     try {
       const session = await answer.session
-      const expiresAtMs = clean ? 0 : numberIn(reply[11])
+      const expiresAtMs = session === undefined ? 0 : numberIn(reply[11])
       const sentUpToSeq = session?.sentUpToSeq ?? 0
-      if (session !== undefined && !present) {
+      if (session !== undefined && (clean || !present)) {
         const args = [session.kid, claim, session.incarnation]
         await this.#parts.requests.ask('session-remove', args, { patience: 'keep', frees: true })
       }
@@ -205,11 +218,13 @@ export class Claims {
       claim,
       present: (flags & IS_PRESENT) !== 0,
       isWillPut: (flags & IS_WILL_PUT) !== 0,
+      isWillDue: (flags & IS_WILL_DUE) !== 0,
       previousPod: previousPod === '' ? undefined : previousPod,
       previousClaim: numberIn(reply[3]),
-      session: request.clean
-        ? this.#parts.requests.applied(reply[5]).then(() => undefined)
-        : this.#claimed(request.sessionId, claim, reply),
+      session:
+        (flags & IS_STORED) === 0
+          ? this.#parts.requests.applied(reply[5]).then(() => undefined)
+          : this.#claimed(request, claim, reply),
     }
   }
 
@@ -232,7 +247,11 @@ export class Claims {
   }
 
   /** At once, if the session is known here, as it is but for the first moments of its life. */
-  #claimed(sessionId: string, claim: number, reply: readonly ScriptReply[]): Promise<RedisSession> {
+  #claimed(
+    { sessionId, expirySeconds }: ClaimRequest,
+    claim: number,
+    reply: readonly ScriptReply[],
+  ): Promise<RedisSession> {
     const { requests, replica } = this.#parts
     const [incarnation = 0, seq = 0, sent = 0, count = 0, bytes = 0] = reply.slice(6, 11).map(numberIn)
     const incomingIds = listIn(reply[12]).map(numberIn)
@@ -240,6 +259,7 @@ export class Claims {
       session.claim = Math.max(session.claim, claim)
       session.connected = true
       session.expiresAtMs = 0
+      session.expirySeconds = expirySeconds
       session.readUpToSeq = 0
       session.releasedSeqs.clear()
       replica.setFigures(session, { seq, sent, count, bytes })

@@ -135,7 +135,10 @@ export interface RedisLink {
 export interface RedisClaimReply {
   readonly claim: number
   readonly stored: StoredSession | undefined
+  /** It was there; with `clean` it is not any more. */
   readonly present: boolean
+  /** The will of the session that this claim has ended waited for that. */
+  readonly isWillDue: boolean
   /** The pod that had it until now, if that lives and is another. */
   readonly previousPod: string | undefined
   readonly previousClaim: number
@@ -145,22 +148,41 @@ export interface RedisClaimReply {
 export interface RedisStore extends Store {
   readonly kind: 'redis'
   readonly link: RedisLink
-  /** One op: the number, the old owner, session created, found or (clean) removed; the will, if nobody lives who has to publish the old one. */
+  /**
+   * One op: the number, the old owner, session created, found or (clean) removed; the will, if nobody lives who has to
+   * publish the old one. `expirySeconds`: as in ClaimRequest (cluster/contract.ts).
+   */
   claim(request: {
     sessionId: string
     clean: boolean
+    expirySeconds?: number | undefined
     will: StoredWill | undefined
     username: string | undefined
     maxSessions: number
     maxConnectionsPerUser: number
   }): Promise<RedisClaimReply>
-  /** After a take-over: the will of the new connection, in place of any. Fails with TMQ_STOPPED when the claim is lost. */
-  putClaimedWill(sessionId: string, claim: number, will: StoredWill | undefined): Promise<void>
+  /**
+   * After a take-over: the will of the new connection, in place of any. Fails with TMQ_STOPPED when the claim is lost.
+   * `isSessionOver`: a will that waited for the end of the session before is due. Resolves to true if there was one.
+   */
+  putClaimedWill(
+    sessionId: string,
+    claim: number,
+    will: StoredWill | undefined,
+    isSessionOver?: boolean,
+  ): Promise<boolean>
   /** Gives a claim up, and tells `releasedTo` (a pod), if that is set. Nothing happens if it is lost already, beside the telling. */
   releaseClaim(
     sessionId: string,
     claim: number,
-    end: { expiresAtMs: number; sentUpToSeq: number; willDueAtMs: number; releasedTo: string | undefined },
+    end: {
+      expiresAtMs: number
+      sentUpToSeq: number
+      willDueAtMs: number
+      /** The session ends with it. */
+      isOver?: boolean
+      releasedTo: string | undefined
+    },
   ): Promise<void>
   /** After a reload: claims again what is still connected. Resolves to those that are lost. */
   reclaim(claims: ReadonlyMap<string, number>): Promise<readonly string[]>

@@ -2,6 +2,7 @@ import type { RedisConfig } from '../../config/cluster-schema.ts'
 import type { QueueEntry } from '../contract.ts'
 import { decodeIdentity } from '../identities.ts'
 import type { Inspection, SessionFacts, StoreInspector } from '../inspection.ts'
+import { sessionEndsAtMs } from '../session-expiry.ts'
 import { type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT, UNFINISHED } from './format.ts'
 import { findings, type Findings } from './inspect-findings.ts'
@@ -179,7 +180,7 @@ async function inspectRecords(inspecting: Inspecting, records: StoredRecords): P
 /** Everything has an owner or a time to live: a client its claim or its end, a group its members. */
 async function inspectEnd(inspecting: Inspecting, records: StoredRecords, name: string): Promise<void> {
   const { redis, found, expiryMs } = inspecting
-  const { kid, kind, id, expiresAtMs, owner } = records
+  const { kid, kind, id, expiresAtMs, expirySeconds, owner } = records
   if (kind === 'group') {
     if ((await redis.command('exists', redis.key(`gm:${id}`))) === 1) return
     const keys = [`s:${kid}`, `q:${kid}`, `r:${kid}`, `gr:${id}`, `gl:${id}`].map((key) => redis.key(key))
@@ -192,8 +193,8 @@ async function inspectEnd(inspecting: Inspecting, records: StoredRecords, name: 
   }
   const due = await redis.command('zscore', redis.key('expiry'), kid)
   if (owner !== undefined || due !== null) return
-  if (!(expiresAtMs > 0) && expiryMs > 0) {
-    const endMs = Date.now() + expiryMs
+  const endMs = sessionEndsAtMs(Date.now(), expirySeconds, expiryMs)
+  if (!(expiresAtMs > 0) && endMs > 0) {
     const mend = ['hset', redis.key(`s:${kid}`), 'expires', endMs] as const
     found.add(`${name}: is not connected, and never ends`, 'correct', mend, undefined, [
       'zadd',

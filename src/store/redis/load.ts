@@ -57,7 +57,8 @@ function sessionIn([kid, fields, filters, ids]: readonly ScriptReply[]): {
 } {
   let corruptCount = 0
   try {
-    const [incarnation, createdAtMs, expiresAtMs, seq, sent, count, bytes] = listIn(fields).map(numberIn)
+    const [expiry, ...numbers] = listIn(fields)
+    const [incarnation, createdAtMs, expiresAtMs, seq, sent, count, bytes] = numbers.map(numberIn)
     const name = textIn(kid)
     if (!/^[cg]/.test(name)) return { session: undefined, corruptCount: 1 }
     const subscriptions = new Map<string, StoredSubscription>()
@@ -74,6 +75,7 @@ function sessionIn([kid, fields, filters, ids]: readonly ScriptReply[]): {
       incarnation: incarnation ?? 0,
       createdAtMs: createdAtMs ?? 0,
       expiresAtMs: expiresAtMs ?? 0,
+      expirySeconds: Buffer.isBuffer(expiry) ? numberIn(expiry) : undefined,
       figures: { seq: seq ?? 0, sent: sent ?? 0, count: count ?? 0, bytes: bytes ?? 0 },
       subscriptions,
       incomingIds: listIn(ids).map(numberIn),

@@ -34,7 +34,7 @@ export function readRedis(redis: DirectRedis): StoreSource {
 
   async function* sessions(): AsyncGenerator<MovedSession> {
     for await (const records of readSessions(redis)) {
-      const { kind, id, createdAtMs, expiresAtMs, lastSeq, sentUpToSeq, damaged } = records
+      const { kind, id, createdAtMs, expiresAtMs, expirySeconds, lastSeq, sentUpToSeq, damaged } = records
       unreadable += damaged.length
       if ([createdAtMs, expiresAtMs, lastSeq, sentUpToSeq].some((field) => Number.isNaN(field))) unreadable++
       yield {
@@ -42,6 +42,7 @@ export function readRedis(redis: DirectRedis): StoreSource {
         id,
         createdAtMs: createdAtMs || Date.now(),
         expiresAtMs: expiresAtMs || 0,
+        expirySeconds,
         connected: records.owner !== undefined || records.isClaimed,
         lastSeq: lastSeq || 0,
         sentUpToSeq: sentUpToSeq || 0,

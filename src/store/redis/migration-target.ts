@@ -11,6 +11,7 @@ import type {
 } from '../contract.ts'
 import { encodeEntry, encodeMessage, encodeSubscription } from '../codec.ts'
 import { encodeIdentity, identityField } from '../identities.ts'
+import { encodeWill } from '../will-codec.ts'
 import type { MovedSession, PlacedSession, StoreSource, StoreTarget } from '../migration/contract.ts'
 import { type DirectCommand, type DirectRedis, openDirect } from './direct.ts'
 import { FORMAT, UNFINISHED } from './format.ts'
@@ -104,7 +105,7 @@ class RedisTarget implements StoreTarget {
   }
 
   async putSession(session: PlacedSession): Promise<void> {
-    const { kind, id, createdAtMs, expiresAtMs, lastSeq, sentUpToSeq } = session
+    const { kind, id, createdAtMs, expiresAtMs, expirySeconds, lastSeq, sentUpToSeq } = session
     const kid = kidOf(kind, id)
     const key = (name: string): string => this.#redis.key(name)
     this.#beginSession(kid)
@@ -122,6 +123,7 @@ class RedisTarget implements StoreTarget {
       sent: sentUpToSeq,
       n: session.queuedCount,
       b: session.queuedBytes,
+      ...(expirySeconds !== undefined && { expiry: expirySeconds }),
     }
     this.#put('hset', key(`s:${kid}`), ...Object.entries(fields).flat())
     if (expiresAtMs > 0) this.#put('zadd', key('expiry'), expiresAtMs, kid)
@@ -137,10 +139,12 @@ class RedisTarget implements StoreTarget {
     await this.#flushIfFull()
   }
 
-  async putWill({ clientId, message }: StoredWill): Promise<void> {
+  async putWill(will: StoredWill): Promise<void> {
+    const { clientId, delaySeconds = 0, dueAtMs = Date.now() + delaySeconds * 1_000 } = will
     const number = String(await this.#redis.command('incr', this.#redis.key('fence')))
-    const value = Buffer.concat([Buffer.from(`${number}:`), encodeMessage(message)])
-    this.#put('zadd', this.#redis.key('willdue'), Date.now() + WILL_GRACE_MS, clientId)
+    const value = Buffer.concat([Buffer.from(`${number}:`), encodeWill(will)])
+    const dueMs = Math.max(Date.now() + WILL_GRACE_MS, dueAtMs)
+    this.#put('zadd', this.#redis.key('willdue'), dueMs, clientId)
     this.#put('hset', this.#redis.key('wills'), clientId, value)
     await this.#flushIfFull()
   }

@@ -11,6 +11,7 @@ export interface LoadedSession {
   readonly incarnation: number
   readonly createdAtMs: number
   readonly expiresAtMs: number
+  readonly expirySeconds: number | undefined
   readonly figures: QueueFigures
   readonly subscriptions: ReadonlyMap<string, StoredSubscription>
   readonly incomingIds: readonly number[]
@@ -101,6 +102,7 @@ export class Replica {
   load(loaded: LoadedSession): RedisSession {
     const session = this.#place(loaded.kid, loaded.incarnation, loaded.createdAtMs)
     session.expiresAtMs = loaded.expiresAtMs
+    session.expirySeconds = loaded.expirySeconds
     for (const filter of session.subscriptions.keys()) {
       if (!loaded.subscriptions.has(filter)) this.index.setSubscription(session, filter, undefined)
     }

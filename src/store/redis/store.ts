@@ -97,14 +97,14 @@ export function createRedisStore({ link, limits, log, now = Date.now }: RedisSto
     if (refusal !== undefined) throw refusal
   }
 
-  async function sessionConnected(handle: StoredSession): Promise<void> {
+  async function sessionConnected(handle: StoredSession, expirySeconds?: number): Promise<void> {
     const session = redisSessionOf(handle)
     if (session.removed) return answered()
-    await requests.askFenced(session.id, 'session-connected', [session.kid, session.claim], {
-      patience: 'now',
-    })
+    const args = [session.kid, session.claim, expirySeconds ?? '']
+    await requests.askFenced(session.id, 'session-connected', args, { patience: 'now' })
     session.connected = true
     session.expiresAtMs = 0
+    session.expirySeconds = expirySeconds
   }
 
   async function sessionDisconnected(

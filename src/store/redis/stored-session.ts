@@ -1,5 +1,6 @@
 import type { QueueEntry, SessionKind, StoredMessage, StoredSubscription, StoredWill } from '../contract.ts'
 import { decodeEntry, decodeMessage, decodeSubscription } from '../codec.ts'
+import { decodeWill as decodeStoredWill } from '../will-codec.ts'
 import { buffersOf, type DirectRedis, listOf, numberOf, pairsOf } from './direct.ts'
 
 /** Queue entries that are read at once. */
@@ -15,6 +16,7 @@ export interface StoredRecords {
   readonly id: string
   readonly createdAtMs: number
   readonly expiresAtMs: number
+  readonly expirySeconds: number | undefined
   readonly lastSeq: number
   readonly sentUpToSeq: number
   /** As they are accounted for, not as they are. */
@@ -46,12 +48,12 @@ export async function* readSessions(redis: DirectRedis): AsyncGenerator<StoredRe
 /** One session; its fields are NaN when it has no record. */
 export async function readSession(redis: DirectRedis, kid: string): Promise<StoredRecords> {
   const [fields, filters, ids, owner] = await redis.commands([
-    ['hmget', redis.key(`s:${kid}`), 'created', 'expires', 'seq', 'sent', 'n', 'b', 'claim'],
+    ['hmget', redis.key(`s:${kid}`), 'created', 'expires', 'seq', 'sent', 'n', 'b', 'claim', 'expiry'],
     ['hgetall', redis.key(`f:${kid}`)],
     ['smembers', redis.key(`i:${kid}`)],
     ['hget', redis.key('owner'), kid.slice(1)],
   ])
-  const [created, expires, seq, sent, n, b, claim] = listOf(fields).map(numberOf)
+  const [created, expires, seq, sent, n, b, claim, expiry] = listOf(fields).map(numberOf)
   const damaged: { where: string; field: Buffer }[] = []
   const subscriptions = pairsOf(buffersOf(filters)).flatMap(([filter, value]) => {
     const subscription = decodeSubscription(filter.toString(), value)
@@ -71,6 +73,7 @@ export async function readSession(redis: DirectRedis, kid: string): Promise<Stor
     id: kid.slice(1),
     createdAtMs: created ?? Number.NaN,
     expiresAtMs: expires ?? Number.NaN,
+    expirySeconds: expiry === undefined || Number.isNaN(expiry) ? undefined : expiry,
     lastSeq: seq ?? Number.NaN,
     sentUpToSeq: sent ?? Number.NaN,
     queuedCount: n ?? Number.NaN,
@@ -138,6 +141,5 @@ export function decodeRetained(topic: Buffer, value: Buffer): StoredMessage | un
 export function decodeWill(sessionId: Buffer, value: Buffer): StoredWill | undefined {
   const at = value.indexOf(0x3a)
   if (at < 1 || !/^\d+$/.test(value.toString('latin1', 0, at))) return undefined
-  const message = decodeMessage(value.subarray(at + 1))
-  return message && { clientId: sessionId.toString(), message }
+  return decodeStoredWill(sessionId.toString(), value, at + 1)
 }

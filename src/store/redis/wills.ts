@@ -1,6 +1,6 @@
-import { encodeMessage } from '../codec.ts'
 import type { StoredWill } from '../contract.ts'
 import { withOwnPayload } from '../pending-publish.ts'
+import { encodeWill } from '../will-codec.ts'
 import type { Requests } from './requests.ts'
 
 /** The wills of this pod, each with the number of the claim that it was stored with (0: without one). */
@@ -46,7 +46,7 @@ export class Wills {
     const numberBefore = this.#numbers.get(clientId) ?? 0
     const kept = ownWill(will)
     this.keep(clientId, kept, claim)
-    const value = encodeMessage(will.message)
+    const value = encodeWill(will)
     const options = { patience: 'wait', bytes: value.length } as const
     try {
       await this.#requests.askFenced(clientId, 'claim-will', [clientId, claim, value], options)

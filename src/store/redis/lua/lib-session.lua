@@ -99,6 +99,12 @@ local function addSession(kid, createdMs, number)
   return log('session', kid, 1, tonumber(createdMs), tonumber(number))
 end
 
+-- For the pod that dies: seconds that it outlives its connection; empty: as the configuration says.
+local function setExpiry(kid, seconds)
+  if seconds == '' then call('HDEL', key('s:' .. kid), 'expiry')
+  else call('HSET', key('s:' .. kid), 'expiry', seconds) end
+end
+
 -- Of a subscription as it is stored: a version byte, and JSON.
 local function sharedGroupOf(subscription)
   if not subscription or not string.find(subscription, '"shareGroup"', 1, true) then return nil end
@@ -179,6 +185,22 @@ local function takeOut(kid, count, bytes)
   queue.n = math.max(0, queue.n - count)
   queue.b = queue.n == 0 and 0 or math.max(0, queue.b - bytes)
   queue.isChanged = true
+end
+
+-- Seconds that a will waits when its connection is lost; 0: none. `value`: number of a claim, colon, will-codec.ts.
+local function willDelay(value)
+  local colon = string.find(value, ':', 1, true)
+  if not colon or #value < colon + 18 or string.byte(value, colon + 1) ~= 2 then return 0 end
+  return (struct.unpack('>I4', value, colon + 3))
+end
+
+-- When a will is due whose connection is lost now: after its delay, or with its session.
+local function willDueMs(sessionId, value)
+  local delay = willDelay(value)
+  if delay > 0 and not hasSession('c' .. sessionId) then delay = 0 end
+  local expiry = delay > 0 and call('HGET', key('s:c' .. sessionId), 'expiry')
+  if expiry then delay = math.min(delay, tonumber(expiry)) end
+  return nowMs() + delay * 1000
 end
 
 -- Connections of one username are kept as `u:<username>`: session id → number of its claim; and the way back.

@@ -15,7 +15,7 @@ local reply = { found[1] }
 for i = 1, #found[2], 2 do
   local kid = found[2][i]
   reply[#reply + 1] = kid
-  reply[#reply + 1] = value('HMGET', key('s:' .. kid), 'number', 'created', 'expires', 'seq', 'sent', 'n', 'b')
+  reply[#reply + 1] = value('HMGET', key('s:' .. kid), 'expiry', 'number', 'created', 'expires', 'seq', 'sent', 'n', 'b')
   reply[#reply + 1] = value('HGETALL', key('f:' .. kid))
   reply[#reply + 1] = value('SMEMBERS', key('i:' .. kid))
 end

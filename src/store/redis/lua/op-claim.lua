@@ -47,20 +47,36 @@ local function isWillOf(sessionId, number)
   return will and string.sub(will, 1, #number + 1) == number .. ':'
 end
 
--- claim <session id> <clean 1/0> <created, ms> <number for the session, if it is new> <will or empty> <sessions at most>
+-- A will that waits is due when its session ends [MQTT-3.1.3-9]: under a name that no session has, as the place is the
+-- next one's. True if there is one.
+local function endWait(sessionId)
+  local will = call('HGET', key('wills'), sessionId)
+  if not will or willDelay(will) == 0 then return false end
+  local name = sessionId .. '\0\0' .. string.match(will, '^%d*')
+  call('HSET', key('wills'), name, will)
+  call('ZADD', key('willdue'), text(nowMs()), name)
+  return true
+end
+
+-- claim <session id> <clean 1/0> <now, ms> <number for the session, if it is new> <will or empty> <sessions at most>
 -- <sessions that are groups> <username or empty> <connections of it at most; 0: no limit>
 -- <entries that may be in flight> <number that this pod holds already, whose connection has to publish its will; or 0>
+-- <a session is to be stored, if there is none 1/0> <its expiry interval, s, or empty>
 -- Reply: 1 sessions are too many, 2 connections of the user; or 0, number, old pod if it lives and is another, old
--- number, 1 if the session was there and 2 more if the will was put (that of an owner that lives is left to it), then
--- the position of the log, and of the session, unless clean: its number, seq, sent, n, b, until when it would have
--- waited (ms), and the incoming identifiers.
+-- number, 1 if the session was there and 2 more if the will was put (that of an owner that lives is left to it), 4 if one
+-- is stored now, 8 if a will that waited is due; then the position of the log, and of the session, if one is stored: its
+-- number, seq, sent, n, b, until when it would have waited (ms), and the incoming identifiers.
 ops['claim'] = function(a)
-  local id, isClean, username, perUser = a[1], a[2] == '1', a[8], tonumber(a[9])
+  local id, isClean, username, perUser, isToBeStored = a[1], a[2] == '1', a[8], tonumber(a[9]), a[12] == '1'
   local kid = 'c' .. id
   local skey = key('s:' .. kid)
   local oldNumber, oldPod = ownerOf(id)
-  local isPresent = hasSession(kid)
-  if not isClean and not isPresent and call('HLEN', key('sessions')) - tonumber(a[7]) >= tonumber(a[6]) then
+  local isThere = hasSession(kid)
+  local expires = redis.pcall('HGET', skey, 'expires')
+  expires = type(expires) == 'string' and tonumber(expires) or 0
+  -- Its time may be over, although no sweep has seen it yet.
+  local isPresent = isThere and not (expires > 0 and expires <= tonumber(a[3]))
+  if isToBeStored and not isThere and call('HLEN', key('sessions')) - tonumber(a[7]) >= tonumber(a[6]) then
     return { 1 }
   end
   if perUser > 0 and username ~= '' then
@@ -78,14 +94,19 @@ ops['claim'] = function(a)
   end
   if isElsewhere then inbox(oldPod, { 'taken', id, tonumber(number), pod }) end
   local isWillPut = not isElsewhere and (a[11] == '0' or not isWillOf(id, a[11]))
+  local goesOn = isPresent and not isClean
+  local isStored = goesOn or isToBeStored
+  local isWillDue = isWillPut and not goesOn and endWait(id)
   if isWillPut then putWill(id, number, a[5]) end
-  local flags = (isPresent and 1 or 0) + (isWillPut and 2 or 0)
+  local flags = (isPresent and 1 or 0) + (isWillPut and 2 or 0) + (isStored and 4 or 0) + (isWillDue and 8 or 0)
   local reply = { 0, tonumber(number), isElsewhere and oldPod or '', oldNumber or 0, flags }
-  if isClean then
-    reply[6] = isPresent and removeSession(kid) or 0
+  local position = goesOn and head() or 0
+  if isThere and not goesOn then position = removeSession(kid) end
+  if isStored and not goesOn then position = addSession(kid, a[3], a[4]) end
+  if not isStored then
+    reply[6] = position
     return reply
   end
-  local position = isPresent and head() or addSession(kid, a[3], a[4])
   local s = call('HMGET', skey, 'number', 'seq', 'sent', 'n', 'b', 'expires', 'claim')
   local sent = s[3]
   if s[7] then
@@ -93,20 +114,22 @@ ops['claim'] = function(a)
     sent = text(sent)
   end
   call('HSET', skey, 'expires', 0, 'sent', sent, 'claim', number)
-  if isPresent then call('ZREM', key('expiry'), kid) end
+  setExpiry(kid, a[13])
+  if goesOn then call('ZREM', key('expiry'), kid) end
   reply[6] = position
   reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] = s[1], s[2], sent, s[4], s[5], s[6]
-  reply[13] = isPresent and call('SMEMBERS', key('i:' .. kid)) or {}
+  reply[13] = goesOn and call('SMEMBERS', key('i:' .. kid)) or {}
   return reply
 end
 
--- claim-will <session id> <claim, 0: none> <will or empty>: in place of any. Of a client without a claim it is due at
--- once. Reply: 0, or 2.
+-- claim-will <session id> <claim, 0: none> <will or empty> <the session before is over 1/0>: in place of any. Of a client
+-- without a claim it is due at once. Reply: 0 and 1 if the one before waited for the end of its session, or 0 and 0; or 2.
 ops['claim-will'] = function(a)
   if not mayWrite('c' .. a[1], a[2]) then return { 2 } end
+  local isWillDue = a[4] == '1' and not isWillOf(a[1], a[2]) and endWait(a[1])
   putWill(a[1], a[2], a[3])
   if a[2] == '0' and a[3] ~= '' then call('ZADD', key('willdue'), nowMs(), a[1]) end
-  return { 0 }
+  return { 0, isWillDue and 1 or 0 }
 end
 
 -- will-delete <session id> <claim>: if it is of that claim. Reply: 0.
@@ -116,7 +139,7 @@ ops['will-delete'] = function(a)
 end
 
 -- release-claim <session id> <claim> <expires, ms> <sent up to> <will due, ms; 0: there is none> <pod to tell, or empty>
--- Reply: 1, or 0 if it was lost before.
+-- <the session ends with it 1/0>. Reply: 1, or 0 if it was lost before.
 ops['release-claim'] = function(a)
   local id, number = a[1], a[2]
   local kid, skey = 'c' .. a[1], key('s:c' .. a[1])
@@ -125,7 +148,9 @@ ops['release-claim'] = function(a)
     call('HDEL', key('owner'), id)
     call('SREM', key('owned:' .. pod), id)
     forgetUser(id)
-    if hasSession(kid) then
+    if a[7] == '1' and hasSession(kid) then
+      removeSession(kid)
+    elseif hasSession(kid) then
       local sent = math.max(tonumber(a[4]), tonumber(call('HGET', skey, 'sent') or 0))
       call('HSET', skey, 'expires', a[3], 'sent', text(sent))
       call('HDEL', skey, 'claim')
@@ -133,9 +158,10 @@ ops['release-claim'] = function(a)
     end
     if isWillOf(id, number) then
       if a[5] ~= '0' then call('ZADD', key('willdue'), a[5], id) else putWill(id, number, '') end
-    elseif call('HEXISTS', key('wills'), id) == 1 then
+    else
       -- Of a connection that this one has outbid: whoever had it may be dead.
-      call('ZADD', key('willdue'), nowMs(), id)
+      local will = call('HGET', key('wills'), id)
+      if will then call('ZADD', key('willdue'), text(willDueMs(id, will)), id) end
     end
   end
   if a[6] ~= '' then inbox(a[6], { 'released', id, tonumber(number) }) end

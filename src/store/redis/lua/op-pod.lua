@@ -36,6 +36,22 @@ local function buryGroups(name, portion)
   return call('EXISTS', groups) == 1
 end
 
+local NEVER_EXPIRES = 4294967295
+
+-- Nobody is connected any more: its time away begins, or it ends with its connection.
+local function sessionLeft(kid, configuredMs)
+  local own = call('HGET', key('s:' .. kid), 'expiry')
+  if own == '0' then
+    removeSession(kid)
+    return
+  end
+  local awayMs = own and tonumber(own) * 1000 or configuredMs
+  if awayMs == 0 or own == text(NEVER_EXPIRES) then return end
+  local expires = text(nowMs() + awayMs)
+  call('HSET', key('s:' .. kid), 'expires', expires)
+  call('ZADD', key('expiry'), expires, kid)
+end
+
 -- Some of its claims. True if there are more. The field `claim` of a session stays: its end was not told (op-claim.lua).
 local function buryClaims(name, expiry, portion)
   local owned = key('owned:' .. name)
@@ -44,18 +60,15 @@ local function buryClaims(name, expiry, portion)
     if owner == name then
       call('HDEL', key('owner'), id)
       forgetUser(id)
-      if call('HEXISTS', key('wills'), id) == 1 then call('ZADD', key('willdue'), text(nowMs()), id) end
-      if expiry > 0 and hasSession('c' .. id) then
-        local expires = text(nowMs() + expiry)
-        call('HSET', key('s:c' .. id), 'expires', expires)
-        call('ZADD', key('expiry'), expires, 'c' .. id)
-      end
+      local will = call('HGET', key('wills'), id)
+      if will then call('ZADD', key('willdue'), text(willDueMs(id, will)), id) end
+      if hasSession('c' .. id) then sessionLeft('c' .. id, expiry) end
     end
   end
   return call('EXISTS', owned) == 1
 end
 
--- bury <pod> <session expiry, ms; 0: never> <portion>: of a pod that was declared dead: its claims end, its stored
+-- bury <pod> <expiry of sessions without one of their own, ms; 0: never> <portion>: of a pod that was declared dead: its claims end, its stored
 -- sessions begin to expire, its wills are due, its leases are free. Reply: 1 if there is more, else 0.
 ops['bury'] = function(a)
   local name, portion = a[1], tonumber(a[3])

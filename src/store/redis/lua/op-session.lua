@@ -22,12 +22,13 @@ ops['session-remove'] = function(a)
   return { 0, removeSession(kid) }
 end
 
--- session-connected <kid> <claim>: it does not expire. Reply: 0.
+-- session-connected <kid> <claim> <expiry interval, s, or empty>: it does not expire. Reply: 0.
 ops['session-connected'] = function(a)
   local kid = a[1]
   if not mayWrite(kid, a[2]) then return { 2 } end
   if hasSession(kid) then
     call('HSET', key('s:' .. kid), 'expires', 0)
+    setExpiry(kid, a[3])
     call('ZREM', key('expiry'), kid)
   end
   return { 0 }
