@@ -5,8 +5,9 @@ import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import type { DisconnectReason, Session } from '../hooks/types.ts'
+import type { DisconnectReason, Session, Will } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
+import { boundedExpirySeconds, willWaitSeconds } from '../store/session-expiry.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { parseStatus } from '../tunnel/router/presence.ts'
@@ -188,6 +189,7 @@ export class Broker implements InterceptedBroker {
         // Of a shared store, the claim counts those of all pods.
         maxConnectionsPerUser: cluster.isShared ? 0 : limits.maxConnectionsPerUser,
         onRefusedWill: auth.onRefusedWill,
+        sessionExpiryMs: session.expiryMs,
         tunnels: tunnels !== undefined,
       },
     )
@@ -366,6 +368,8 @@ export class Broker implements InterceptedBroker {
     // Again, because rights may have changed since CONNECT.
     const authorized = await this.#connecting.authorizeWill(connection, will)
     if (typeof authorized !== 'string') {
+      // Who comes back in time has none; else it is published as it was allowed at CONNECT, by whichever pod.
+      if (await this.#waits(connection, authorized)) return
       const topic = addMountpoint(authorized.topic, connection.profile.mountpoint)
       await this.#wills.publish(connection.sessionId, { ...authorized, topic })
       return
@@ -373,6 +377,18 @@ export class Broker implements InterceptedBroker {
     this.#context.counters.dropped.refused++
     this.#context.log.info({ client: session.id, topic: will.topic, reason: authorized }, 'will refused')
     await this.#wills.discard(connection.sessionId)
+  }
+
+  /** It has a delay, and a session that lasts for longer than its connection. */
+  async #waits(connection: Connection, { delaySeconds = 0 }: Will): Promise<boolean> {
+    const { clientSession, terms, sessionId } = connection
+    if (delaySeconds <= 0 || clientSession?.stored === undefined) return false
+    const waitSeconds = willWaitSeconds(delaySeconds, terms?.sessionExpirySeconds)
+    if (waitSeconds === 0) return false
+    connection.willDueAtMs = Date.now() + waitSeconds * 1_000
+    // Else the claim says so when it is given up.
+    if (!this.#context.cluster.isShared) await this.#wills.wait(sessionId, connection.willDueAtMs)
+    return true
   }
 
   // --- packets
@@ -402,7 +418,7 @@ export class Broker implements InterceptedBroker {
     if (terms.sessionExpirySeconds === 0 && seconds > 0) {
       throw protocolError('a session expiry interval in DISCONNECT, and none in CONNECT')
     }
-    terms.sessionExpirySeconds = seconds
+    terms.sessionExpirySeconds = boundedExpirySeconds(seconds, this.#context.config.session.expiryMs)
   }
 
   release(connection: Connection, messageId: number): void {

@@ -22,6 +22,7 @@ import { VERSION_NAMES } from './packets/types.ts'
 import type { Terms } from './terms.ts'
 import { reasonCodeOf, refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
+import { boundedExpirySeconds } from '../store/session-expiry.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
 
@@ -33,6 +34,8 @@ export interface ConnectingOptions {
   /** 0: no limit. */
   readonly maxConnectionsPerUser: number
   readonly onRefusedWill: 'reject' | 'strip'
+  /** The most that a client of MQTT 5 gets; 0: whatever it asks for. */
+  readonly sessionExpiryMs: number
   /** `$tunnel/` is routed. */
   readonly tunnels: boolean
 }
@@ -130,7 +133,8 @@ export class Connecting {
 
   /** MQTT 5: what was asked for, within what we allow, and what the CONNACK says of it. */
   #termsOf({ properties, clientId }: ConnectPacket, id: string): Terms {
-    const sessionExpirySeconds = properties.sessionExpiryInterval ?? 0
+    const askedSeconds = properties.sessionExpiryInterval ?? 0
+    const sessionExpirySeconds = boundedExpirySeconds(askedSeconds, this.#options.sessionExpiryMs)
     return {
       receiveMaximum: properties.receiveMaximum ?? 65_535,
       maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
@@ -138,7 +142,11 @@ export class Connecting {
       wantsProblems: properties.requestProblemInformation !== 0,
       incomingTopicAliases: 0,
       sessionExpirySeconds,
-      connack: { ...(clientId === '' && { assignedClientIdentifier: id }) },
+      connack: {
+        ...(clientId === '' && { assignedClientIdentifier: id }),
+        // [MQTT-3.2.2.3.2] It is not what was asked for.
+        ...(sessionExpirySeconds !== askedSeconds && { sessionExpiryInterval: sessionExpirySeconds }),
+      },
     }
   }
 
@@ -281,23 +289,41 @@ export class Connecting {
   }
 
   /**
-   * The will as the handlers let it be published, or why they do not. Asked at CONNECT and when it is due, both
-   * times with the client's own: what a handler rewrites must not be rewritten again.
+   * The will as the handlers let it be published, or why they do not. Asked at CONNECT and when the connection is lost,
+   * both times with the client's own: what a handler rewrites must not be rewritten again.
    */
-  async authorizeWill(connection: Connection, { topic, payload, retain, qos }: Will): Promise<Will | string> {
+  async authorizeWill(connection: Connection, will: Will): Promise<Will | string> {
+    const { topic, payload, retain, qos, properties, messageExpirySeconds, delaySeconds } = will
     const refused = (reason: string, handler?: string): string => {
       this.#refusals.note({ point: 'will', ...whoOf(connection), topic, handler, reason })
       return reason
     }
     const rule = this.#willTopicFault(topic)
     if (rule !== undefined) return refused(rule)
-    const request: PublishRequest = { topic, payload, retain, qos, dup: false, isWill: true }
+    const request: PublishRequest = {
+      topic,
+      payload,
+      retain,
+      qos,
+      dup: false,
+      isWill: true,
+      properties,
+      messageExpirySeconds,
+    }
     const asked = connection.profile.guard.authPublish(connection.session!, request)
     const decision = asked instanceof Promise ? await asked : asked
     if (!decision.allowed) return refused(decision.reason ?? 'refused', decision.handler)
     const fault = this.#willTopicFault(request.topic)
     if (fault !== undefined) return refused(fault, decision.handler)
-    return { topic: request.topic, payload: request.payload, retain: request.retain, qos }
+    return {
+      topic: request.topic,
+      payload: request.payload,
+      retain: request.retain,
+      qos,
+      properties: request.properties,
+      messageExpirySeconds: request.messageExpirySeconds,
+      delaySeconds,
+    }
   }
 
   #willTopicFault(topic: string): string | undefined {

@@ -135,6 +135,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   authorizedWill: Will | undefined
   /** Resolves when its will, if it was due, has been published or given up. */
   willSettled: Promise<void> | undefined
+  /** Its will waits for its delay: Unix time in ms; 0: it does not. */
+  willDueAtMs = 0
   /** Said so in its CONNECT: not sent what it has published itself, and RETAIN as it was published. */
   isBridge = false
   /** How often rights had changed when authConnect was asked. */

@@ -3,6 +3,7 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription, StoredWill } from '../store/contract.ts'
+import { NEVER_EXPIRES, sessionEndsAtMs, willWaitSeconds } from '../store/session-expiry.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { OutboxContext } from './outbox.ts'
@@ -10,7 +11,7 @@ import { SessionTable } from './session-table.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 export interface SessionsOptions {
-  /** A session whose client stays away this long is removed; 0: never. */
+  /** A session whose client stays away this long is removed, unless it has a time of its own; 0: never. */
   readonly expiryMs: number
   readonly maxSessions: number
   /** Connections of one user at all pods; 0: no limit. */
@@ -94,12 +95,15 @@ export class Sessions {
     // Whether those of a shared store are connected is for their owners to say, and for the store.
     if (this.#cluster.isShared) return
     const writes: Promise<void>[] = []
-    for (const { stored } of this.table.all()) {
-      // It had a connection when the broker died: its time away begins now.
-      if (stored === undefined || stored.expiresAtMs > 0 || this.#options.expiryMs === 0) continue
-      const { sentUpToSeq } = stored
-      const expiresAtMs = nowMs + this.#options.expiryMs
-      writes.push(this.#store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq }))
+    for (const session of [...this.table.all()]) {
+      const { stored } = session
+      if (stored === undefined || stored.expiresAtMs > 0) continue
+      // It had a connection when the broker died: its time away begins now, or it has ended with that.
+      const { sentUpToSeq, expirySeconds } = stored
+      const expiresAtMs = sessionEndsAtMs(nowMs, expirySeconds, this.#options.expiryMs)
+      if (expirySeconds === 0) writes.push(this.remove(session))
+      else if (expiresAtMs > 0)
+        writes.push(this.#store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq }))
     }
     await Promise.all(writes)
     await this.#subscriptions.removeOrphans()
@@ -150,7 +154,7 @@ export class Sessions {
     } catch (error) {
       this.table.dropIfRemoved(id)
       // It goes on waiting for its client; the will is nobody's.
-      this.#release(id, claim, this.table.get(id), 0)
+      void this.#release(connection, claim, this.table.get(id), 0)
       throw error
     }
     return claim.present
@@ -173,6 +177,7 @@ export class Sessions {
       return await this.#cluster.claim({
         sessionId: id,
         clean,
+        expirySeconds: connection.terms?.sessionExpirySeconds,
         will: willOf(id, connection.authorizedWill, connection.profile.mountpoint),
         username,
         maxSessions,
@@ -258,16 +263,39 @@ export class Sessions {
   /** The claim is held until the will is published, discarded, or left to be published later. */
   async #depart(connection: Connection, session: ClientSession): Promise<void> {
     if (connection.willSettled !== undefined) await connection.willSettled
-    const isLeft = connection.reason?.kind !== 'client' && this.#store.wills.has(session.id)
-    this.#release(session.id, connection.claim!, session, isLeft ? Date.now() + this.#options.willGraceMs : 0)
+    const willDueAtMs = connection.willDueAtMs || this.#leftWillDueAtMs(connection, session)
+    const released = this.#release(connection, connection.claim!, session, willDueAtMs)
+    if (session.stored === undefined || connection.terms?.sessionExpirySeconds !== 0) return
+    // It has ended with its connection: the next one finds nothing.
+    await released
+    this.table.dropIfRemoved(session.id)
   }
 
-  /** The time in which the client must be back begins. */
-  #release(id: string, claim: Claim, session: ClientSession | undefined, willDueAtMs: number): void {
-    const expiresAtMs = this.#options.expiryMs === 0 ? 0 : Date.now() + this.#options.expiryMs
-    claim
-      .release({ expiresAtMs, sentUpToSeq: session?.outbox.sentUpToSeq ?? 0, willDueAtMs })
-      .catch((error: unknown) => this.#log.warn({ err: error, client: id }, 'session state not stored'))
+  /** Its connection did not end in order, and its will was not published, as we stop; 0: there is none. */
+  #leftWillDueAtMs({ reason, terms }: Connection, { id, stored }: ClientSession): number {
+    const isInOrder = reason?.kind === 'client' && (reason.reasonCode ?? 0) === 0
+    const will = isInOrder ? undefined : this.#store.wills.get(id)
+    if (will === undefined) return 0
+    const waitSeconds =
+      stored === undefined ? 0 : willWaitSeconds(will.delaySeconds ?? 0, terms?.sessionExpirySeconds)
+    return Date.now() + Math.max(this.#options.willGraceMs, waitSeconds * 1_000)
+  }
+
+  /** The time in which the client must be back begins, or is over. */
+  #release(
+    { sessionId, terms }: Connection,
+    claim: Claim,
+    session: ClientSession | undefined,
+    willDueAtMs: number,
+  ): Promise<void> {
+    const expirySeconds = terms?.sessionExpirySeconds
+    const expiresAtMs = sessionEndsAtMs(Date.now(), expirySeconds, this.#options.expiryMs)
+    const sentUpToSeq = session?.outbox.sentUpToSeq ?? 0
+    return claim
+      .release({ expiresAtMs, sentUpToSeq, willDueAtMs, isOver: expirySeconds === 0 })
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error, client: sessionId }, 'session state not stored'),
+      )
   }
 
   /** Resolves when every connection that is gone has given up its claim. */
@@ -350,8 +378,18 @@ const LOSSES: Readonly<Record<ClaimLoss, DisconnectReason>> = {
 
 function willOf(id: string, will: Will | undefined, mountpoint: string): StoredWill | undefined {
   if (will === undefined) return undefined
-  const { payload, qos, retain } = will
+  const { payload, qos, retain, properties, delaySeconds, messageExpirySeconds } = will
   const topic = addMountpoint(will.topic, mountpoint)
   const message = { topic, payload, qos, retain, publisher: id, publishedAtMs: Date.now(), expiresAtMs: 0 }
-  return { clientId: id, message }
+  return {
+    clientId: id,
+    message: properties === undefined ? message : { ...message, properties },
+    ...(delaySeconds !== undefined && { delaySeconds: wholeSeconds(delaySeconds) }),
+    ...(messageExpirySeconds !== undefined && { messageExpirySeconds: wholeSeconds(messageExpirySeconds) }),
+  }
+}
+
+/** Handlers may have made it into anything. */
+function wholeSeconds(seconds: number): number {
+  return Math.min(NEVER_EXPIRES, Math.max(0, Math.ceil(seconds) || 0))
 }

@@ -31,6 +31,3 @@ export function askedTerms({ properties }: ConnectPacket): Terms {
     connack: {},
   }
 }
-
-/** Session expiry interval: never (MQTT 5, 3.1.2.11.2). */
-export const NEVER_EXPIRES = 0xffff_ffff

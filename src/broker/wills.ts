@@ -1,9 +1,20 @@
 import type { Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredMessage, StoredWill } from '../store/contract.ts'
+import { willWaitSeconds } from '../store/session-expiry.ts'
+import { sessionIdOfWill } from '../store/session-id.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { keptProperties, Message } from './message.ts'
 import type { Sessions } from './sessions.ts'
+
+/** Longer ones of setTimeout fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+/** A will as it was when it began to wait: its client may have stored another one since. */
+interface Waiting {
+  readonly dueAtMs: number
+  readonly message: StoredMessage
+}
 
 /** Publishes wills: in one write with their removal, so that each is published once. */
 export class Wills {
@@ -11,7 +22,10 @@ export class Wills {
   readonly #dispatcher: Dispatcher
   readonly #sessions: Sessions
   readonly #log: Log
-  #grace: NodeJS.Timeout | undefined
+  /** Those that wait for their delay, or for their clients to come back after a start; by session id. */
+  readonly #waiting = new Map<string, Waiting>()
+  #timer: NodeJS.Timeout | undefined
+  #nextMs = Number.POSITIVE_INFINITY
 
   constructor(store: Store, dispatcher: Dispatcher, sessions: Sessions, log: Log) {
     this.#store = store
@@ -22,9 +36,12 @@ export class Wills {
 
   /** Resolves when the will is safe, or given up because the store has failed: then it stays for the next start. */
   publish(clientId: string, will: Will, willClaim?: number): Promise<void> {
-    const { topic, payload, qos, retain } = will
-    const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
-    const message = new Message(topic, payload, qos, false, clientId, Date.now(), 0, properties)
+    const { topic, payload, qos, retain, messageExpirySeconds } = will
+    const nowMs = Date.now()
+    const expiresAtMs = messageExpirySeconds === undefined ? 0 : nowMs + messageExpirySeconds * 1_000
+    const properties = keptProperties(retain && this.#dispatcher.keepsRetain, will.properties)
+    const publisher = sessionIdOfWill(clientId)
+    const message = new Message(topic, payload, qos, false, publisher, nowMs, expiresAtMs, properties)
     return new Promise((resolve) => {
       const done = (error: Error | undefined): void => {
         if (error !== undefined) this.#log.warn({ err: error, client: clientId }, 'will not published')
@@ -43,36 +60,74 @@ export class Wills {
       .catch((error: unknown) => this.#log.warn({ err: error, client: clientId }, 'will not deleted'))
   }
 
-  /**
-   * Wills of connections that ended with the last run of the broker, or were sent away: published after a grace,
-   * except for clients that are back by then.
-   */
-  publishOrphansAfter(graceMs: number): void {
-    const orphans = [...this.#store.wills.values()]
-    if (orphans.length === 0) return
-    // Those that waited before are among them.
-    clearTimeout(this.#grace)
-    this.#grace = setTimeout(() => {
-      for (const { clientId, message } of orphans) {
-        if (this.#store.wills.get(clientId)?.message !== message) continue
-        if (this.#sessions.connectionOf(clientId) !== undefined) continue
-        this.#log.info({ client: clientId }, 'will of a client that did not come back published')
-        void this.publish(clientId, toWill(message))
-      }
-    }, graceMs)
+  /** Its connection is lost, and it is due then, unless its client is back. Of a broker that is alone. */
+  async wait(clientId: string, dueAtMs: number): Promise<void> {
+    const will = this.#store.wills.get(clientId)
+    if (will === undefined) return
+    // So that a restart does not begin the delay anew.
+    await this.#store
+      .putWill({ ...will, dueAtMs })
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error, client: clientId }, 'delay of a will not stored'),
+      )
+    const stored = this.#store.wills.get(clientId)
+    if (stored !== undefined) this.#waits(stored, dueAtMs)
   }
 
-  /** Of a client that did not come back to any pod in time: published once, by whoever is first. */
-  publishDue({ clientId, message }: StoredWill, claim: number): void {
-    this.#log.info({ client: clientId }, 'will of a client that did not come back published')
-    void this.publish(clientId, toWill(message), claim)
+  /**
+   * Wills of connections that ended with the last run of the broker, or were sent away: published after a grace, or when
+   * their delay is over, if that is later, except for clients that are back by then.
+   */
+  publishOrphansAfter(graceMs: number): void {
+    const nowMs = Date.now()
+    for (const will of this.#store.wills.values()) {
+      const { clientId, message, delaySeconds = 0, dueAtMs } = will
+      if (this.#waiting.get(clientId)?.message === message) continue
+      const session = this.#store.sessions.get(clientId)
+      const waitSeconds = session === undefined ? 0 : willWaitSeconds(delaySeconds, session.expirySeconds)
+      this.#waits(will, Math.max(nowMs + graceMs, dueAtMs ?? nowMs + waitSeconds * 1_000))
+    }
+  }
+
+  #waits({ clientId, message }: StoredWill, dueAtMs: number): void {
+    this.#waiting.set(clientId, { dueAtMs, message })
+    if (dueAtMs < this.#nextMs) this.#wakeAt(dueAtMs)
+  }
+
+  #wakeAt(atMs: number): void {
+    clearTimeout(this.#timer)
+    this.#nextMs = atMs
+    const inMs = Math.min(LONGEST_TIMER_MS, Math.max(0, atMs - Date.now()))
+    this.#timer = setTimeout(() => this.#wake(), inMs)
+  }
+
+  #wake(): void {
+    const nowMs = Date.now()
+    let nextMs = (this.#nextMs = Number.POSITIVE_INFINITY)
+    for (const [clientId, { dueAtMs, message }] of this.#waiting) {
+      if (dueAtMs > nowMs) {
+        nextMs = Math.min(nextMs, dueAtMs)
+        continue
+      }
+      this.#waiting.delete(clientId)
+      const will = this.#store.wills.get(clientId)
+      if (will?.message !== message || this.#sessions.connectionOf(clientId) !== undefined) continue
+      this.publishDue(will)
+    }
+    if (nextMs < this.#nextMs) this.#wakeAt(nextMs)
+  }
+
+  /**
+   * Of a client that did not come back, at any pod, in time, as it was allowed at CONNECT: published once, by whoever is
+   * first. `claim`: as in {@link PublishWrite.willClaim}.
+   */
+  publishDue({ clientId, message, messageExpirySeconds }: StoredWill, claim?: number): void {
+    this.#log.info({ client: sessionIdOfWill(clientId) }, 'will of a client that did not come back published')
+    const { topic, payload, qos, retain, properties } = message
+    void this.publish(clientId, { topic, payload, qos, retain, properties, messageExpirySeconds }, claim)
   }
 
   stop(): void {
-    clearTimeout(this.#grace)
+    clearTimeout(this.#timer)
   }
-}
-
-function toWill(message: StoredMessage): Will {
-  return { topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain }
 }

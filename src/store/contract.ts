@@ -84,7 +84,7 @@ export interface StoredWill {
   /** Seconds that it waits when its connection is lost, whole; MQTT 5, 3.1.3.2.2. Undefined: none. */
   readonly delaySeconds?: number
   /** Message expiry interval, whole seconds from its publication on (MQTT 5, 3.1.3.2.4). Undefined: never. */
-  readonly expirySeconds?: number
+  readonly messageExpirySeconds?: number
   /** Its connection is lost, and it waits until then: Unix time in ms. Redis knows that by itself. */
   readonly dueAtMs?: number
 }

@@ -5,3 +5,12 @@
 export function sessionIdOf(clientId: string, mountpoint: string): string {
   return mountpoint === '' ? clientId : `${mountpoint}\0${clientId}`
 }
+
+/**
+ * Of the client that has left a will. In Redis a will that is not the last of its client has two U+0000 and a number behind
+ * that (lua/op-claim.lua), and no session id has two in a row.
+ */
+export function sessionIdOfWill(name: string): string {
+  const end = name.indexOf('\0\0')
+  return end === -1 ? name : name.slice(0, end)
+}

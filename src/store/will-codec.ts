@@ -13,13 +13,18 @@ const WITH_HEAD = VERSION + 1
 const HEAD_BYTES = 18
 const HAS_EXPIRY = 0x01
 
-export function encodeWill({ message, delaySeconds = 0, expirySeconds, dueAtMs = 0 }: StoredWill): Buffer {
-  if (delaySeconds === 0 && expirySeconds === undefined && dueAtMs === 0) return encodeMessage(message)
+export function encodeWill({
+  message,
+  delaySeconds = 0,
+  messageExpirySeconds,
+  dueAtMs = 0,
+}: StoredWill): Buffer {
+  if (delaySeconds === 0 && messageExpirySeconds === undefined && dueAtMs === 0) return encodeMessage(message)
   const value = encodeMessage(message, HEAD_BYTES)
   value[0] = WITH_HEAD
-  value[1] = expirySeconds === undefined ? 0 : HAS_EXPIRY
+  value[1] = messageExpirySeconds === undefined ? 0 : HAS_EXPIRY
   value.writeUInt32BE(delaySeconds, 2)
-  value.writeUInt32BE(expirySeconds ?? 0, 6)
+  value.writeUInt32BE(messageExpirySeconds ?? 0, 6)
   value.writeDoubleBE(dueAtMs, 10)
   return value
 }
@@ -34,14 +39,14 @@ export function decodeWill(clientId: string, value: Buffer, from = 0): StoredWil
   const flags = value[from + 1] ?? 0
   if (message === undefined || flags > HAS_EXPIRY) return undefined
   const delaySeconds = value.readUInt32BE(from + 2)
-  const expirySeconds = value.readUInt32BE(from + 6)
+  const messageExpirySeconds = value.readUInt32BE(from + 6)
   const dueAtMs = value.readDoubleBE(from + 10)
   if (!Number.isFinite(dueAtMs)) return undefined
   return {
     clientId,
     message,
     ...(delaySeconds > 0 && { delaySeconds }),
-    ...(flags === HAS_EXPIRY && { expirySeconds }),
+    ...(flags === HAS_EXPIRY && { messageExpirySeconds }),
     ...(dueAtMs > 0 && { dueAtMs }),
   }
 }

@@ -1,7 +1,7 @@
 import type { ClientDetail, MessageProperties as ShownProperties } from '../../admin/api/resources.ts'
 import type { MessageProperties, UserProperties } from '../../hooks/types.ts'
 import type { Connection } from '../connection.ts'
-import { NEVER_EXPIRES } from '../terms.ts'
+import { NEVER_EXPIRES } from '../../store/session-expiry.ts'
 
 /** What is shown of texts, bytes and pairs that clients choose: a page of messages has a bound. */
 const MAX_TEXT_CHARACTERS = 256

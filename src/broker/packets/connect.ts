@@ -10,6 +10,7 @@ import {
 import { checkResponseTopic } from './publish.ts'
 import { FieldReader } from './strings.ts'
 import type { ProtocolVersion } from './types.ts'
+import { willFactsOf } from './will.ts'
 
 /** What a CONNECT packet says (MQTT 3.1.1 and MQTT 5, 3.1), strictly checked. */
 export interface ConnectPacket {
@@ -90,6 +91,7 @@ export function decodeConnect(
         payload: Buffer.from(fields.binary('will message')),
         qos: willQos as 0 | 1 | 2,
         retain: (flags & WILL_RETAIN) !== 0,
+        ...(willProperties !== NO_PROPERTIES && willFactsOf(willProperties)),
       }
     : undefined
   const username = flags & USERNAME ? fields.string('username') : undefined

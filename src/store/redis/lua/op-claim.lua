@@ -58,6 +58,14 @@ local function endWait(sessionId)
   return true
 end
 
+-- Its time may be over, although no sweep has seen it yet; or it ends with a connection that ends now.
+local function isOver(skey, atMs, isConnected)
+  local found = redis.pcall('HMGET', skey, 'expires', 'expiry')
+  if found.err then return false end
+  local expires = tonumber(found[1] or 0) or 0
+  return (expires > 0 and expires <= atMs) or (isConnected and found[2] == '0')
+end
+
 -- claim <session id> <clean 1/0> <now, ms> <number for the session, if it is new> <will or empty> <sessions at most>
 -- <sessions that are groups> <username or empty> <connections of it at most; 0: no limit>
 -- <entries that may be in flight> <number that this pod holds already, whose connection has to publish its will; or 0>
@@ -72,10 +80,7 @@ ops['claim'] = function(a)
   local skey = key('s:' .. kid)
   local oldNumber, oldPod = ownerOf(id)
   local isThere = hasSession(kid)
-  local expires = redis.pcall('HGET', skey, 'expires')
-  expires = type(expires) == 'string' and tonumber(expires) or 0
-  -- Its time may be over, although no sweep has seen it yet.
-  local isPresent = isThere and not (expires > 0 and expires <= tonumber(a[3]))
+  local isPresent = isThere and not isOver(skey, tonumber(a[3]), oldNumber ~= nil)
   if isToBeStored and not isThere and call('HLEN', key('sessions')) - tonumber(a[7]) >= tonumber(a[6]) then
     return { 1 }
   end
