@@ -1,4 +1,4 @@
-import type { Will } from '../../hooks/types.ts'
+import type { MessageProperties, Will } from '../../hooks/types.ts'
 import { malformed, protocolError } from './fault.ts'
 import {
   Allowed,
@@ -10,7 +10,6 @@ import {
 import { checkResponseTopic } from './publish.ts'
 import { FieldReader } from './strings.ts'
 import type { ProtocolVersion } from './types.ts'
-import { willFactsOf } from './will.ts'
 
 /** What a CONNECT packet says (MQTT 3.1.1 and MQTT 5, 3.1), strictly checked. */
 export interface ConnectPacket {
@@ -108,6 +107,19 @@ export function decodeConnect(
     will,
     username,
     password,
+  }
+}
+
+/** What they say of the message, and of when it is sent (MQTT 5, 3.1.3.2). */
+function willFactsOf({
+  willDelayInterval,
+  messageExpiryInterval,
+  ...properties
+}: Readonly<Properties>): Partial<Will> {
+  return {
+    ...(Object.keys(properties).length > 0 && { properties: properties as MessageProperties }),
+    ...(messageExpiryInterval !== undefined && { messageExpirySeconds: messageExpiryInterval }),
+    ...(willDelayInterval !== undefined && { delaySeconds: willDelayInterval }),
   }
 }
 

@@ -5,6 +5,8 @@ import { useRedisPods } from '../../support/redis-pods-world.ts'
 import { message, payloads, publish, release, releaseIncoming, to } from '../../support/store-fixtures.ts'
 
 const NO_LIMITS = { maxSessions: 1_000, maxConnectionsPerUser: 0, username: undefined, will: undefined }
+/** Unix time in ms, in the year 2096. */
+const LATER_MS = 4_000_000_000_000
 const AT_ONCE = { expiresAtMs: 0, sentUpToSeq: 0, willDueAtMs: 0, releasedTo: undefined }
 
 const world = useRedisPods({ cluster: { leaseMs: 100 } })
@@ -146,7 +148,7 @@ describe('a claim on the Redis store', () => {
   it('is given up when its answer comes too late for its client', async () => {
     const a = await pod()
     const known = await claim(a.store, 'known')
-    await a.store.releaseClaim('known', known.claim, { ...AT_ONCE, expiresAtMs: 5_000 })
+    await a.store.releaseClaim('known', known.claim, { ...AT_ONCE, expiresAtMs: LATER_MS })
     world.server.freeze()
     try {
       const late = ['known', 'new'].map((id) => claim(a.store, id, { will: will(id) }))
@@ -162,7 +164,7 @@ describe('a claim on the Redis store', () => {
       .poll(() => world.server.command('EXISTS', `${world.prefix}owner`, `${world.prefix}wills`))
       .toBe(0)
     await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['known'])
-    expect(await world.server.command('ZSCORE', `${world.prefix}expiry`, 'cknown')).toBe('5000')
+    expect(await world.server.command('ZSCORE', `${world.prefix}expiry`, 'cknown')).toBe(String(LATER_MS))
     expect(a.store.claimedCount).toBe(0)
   })
 

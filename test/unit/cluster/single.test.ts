@@ -15,7 +15,9 @@ const request: ClaimRequest = {
   onLost: () => {},
 }
 const will = { clientId: 'c', message: message('w', 'gone') }
-const end = { expiresAtMs: 5_000, sentUpToSeq: 0, willDueAtMs: 0 }
+/** Unix time in ms, in the year 2096. */
+const LATER_MS = 4_000_000_000_000
+const end = { expiresAtMs: LATER_MS, sentUpToSeq: 0, willDueAtMs: 0 }
 
 async function open(): Promise<{ store: Store; cluster: Cluster }> {
   const store = createMemoryStore(testLimits)
@@ -29,7 +31,7 @@ describe('a claim of a broker that is alone', () => {
     const first = await cluster.claim(request)
     expect(first).toMatchObject({ present: false, stored: { id: 'c', expiresAtMs: 0 } })
     await first.release(end)
-    expect(store.sessions.get('c')).toMatchObject({ expiresAtMs: 5_000 })
+    expect(store.sessions.get('c')).toMatchObject({ expiresAtMs: LATER_MS })
     const second = await cluster.claim(request)
     expect(second.present).toBe(true)
     expect(second.stored).toBe(first.stored)
