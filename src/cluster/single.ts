@@ -67,7 +67,9 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
         // A later connection has it.
         if (claims.get(sessionId) !== request) return
         claims.delete(sessionId)
-        const left = stored && (end.isOver === true ? remove(stored, end) : leave(stored, end.expiresAtMs, end.sentUpToSeq))
+        const left =
+          stored &&
+          (end.isOver === true ? remove(stored, end) : leave(stored, end.expiresAtMs, end.sentUpToSeq))
         // One that is kept stays where it is, for the next start of the broker.
         const isOver = end.willDueAtMs === 0 && store.wills.has(sessionId)
         await Promise.all([left, isOver && store.deleteWill(sessionId)])
