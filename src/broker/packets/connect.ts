@@ -1,4 +1,4 @@
-import type { MessageProperties, Will } from '../../hooks/types.ts'
+import type { Will } from '../../hooks/types.ts'
 import { malformed, protocolError } from './fault.ts'
 import {
   Allowed,
@@ -117,7 +117,7 @@ function willFactsOf({
   ...properties
 }: Readonly<Properties>): Partial<Will> {
   return {
-    ...(Object.keys(properties).length > 0 && { properties: properties as MessageProperties }),
+    ...(Object.keys(properties).length > 0 && { properties }),
     ...(messageExpiryInterval !== undefined && { messageExpirySeconds: messageExpiryInterval }),
     ...(willDelayInterval !== undefined && { delaySeconds: willDelayInterval }),
   }
