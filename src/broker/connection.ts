@@ -532,13 +532,18 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     return Math.max(0, this.outbound.pendingBytes - this.#tunnelBytes) + waitingBytes
   }
 
-  /** A frame of a tunnel for this client, in a whole PUBLISH. */
+  /** A frame of a tunnel for this client, in a whole PUBLISH of MQTT 3.1.1. */
   sendTunnelPacket(packet: Buffer): void {
     if (this.tap !== undefined) this.tap.sent(this, packet)
-    // What was taken meanwhile counts as frames: else, with a tunnel that is never idle, messages had no bound.
-    this.#tunnelBytes = Math.min(this.#tunnelBytes, this.outbound.pendingBytes) + packet.length
-    this.countSent(packet.length)
+    this.countTunnel(packet.length)
     this.outbound.write(packet)
+  }
+
+  /** Of a frame of a tunnel, before it is written. */
+  countTunnel(bytes: number): void {
+    // What was taken meanwhile counts as frames: else, with a tunnel that is never idle, messages had no bound.
+    this.#tunnelBytes = Math.min(this.#tunnelBytes, this.outbound.pendingBytes) + bytes
+    this.countSent(bytes)
   }
 
   /** One more packet of so many bytes goes out. */

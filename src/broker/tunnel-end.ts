@@ -1,7 +1,16 @@
 import type { Decision } from '../hooks/decision.ts'
-import type { TunnelRequest } from '../hooks/types.ts'
+import type { DisconnectReason, TunnelRequest } from '../hooks/types.ts'
 import type { TunnelEnd } from '../tunnel/router/end.ts'
 import type { Connection } from './connection.ts'
+import { writeFrame5 } from './delivery5.ts'
+import { Message } from './message.ts'
+import { ReasonCode } from './packets/reason.ts'
+
+const TOO_LARGE: DisconnectReason = {
+  kind: 'limit',
+  detail: 'a frame of a tunnel is larger than the maximum packet size of the client',
+  reasonCode: ReasonCode.packetTooLarge,
+}
 
 /** A connection as an end of tunnels. */
 export class ConnectionEnd implements TunnelEnd {
@@ -41,8 +50,22 @@ export class ConnectionEnd implements TunnelEnd {
     return this.#connection.profile.guard.authTunnel(this.#connection.session!, request)
   }
 
-  deliver(_topic: string, packet: Buffer): void {
-    this.#connection.sendTunnelPacket(packet)
+  deliver(topic: string, packet: Buffer, frame: Buffer): void {
+    if (this.#connection.version === 5) this.#deliver5(topic, frame)
+    else this.#connection.sendTunnelPacket(packet)
+  }
+
+  #deliver5(topic: string, frame: Buffer): void {
+    const connection = this.#connection
+    const bytes = writeFrame5(connection, topic, frame)
+    if (bytes === 0) {
+      // A stream with a gap would only wait. Not within the router's own work.
+      setImmediate(() => connection.close(TOO_LARGE))
+      return
+    }
+    if (connection.tap === undefined) return
+    const message = new Message(topic, frame, 0, false, '', 0, 0)
+    connection.tap.delivered(connection, message, { qos: 0, messageId: 0, dup: false, retain: false, bytes })
   }
 
   onceDrained(listener: () => void): void {

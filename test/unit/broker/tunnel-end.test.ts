@@ -19,7 +19,7 @@ async function slowClient(): Promise<{
 
 it('frames that wait take no room from messages', async () => {
   const { end, client } = await slowClient()
-  for (let i = 0; i < 100; i++) end.deliver('', frame)
+  for (let i = 0; i < 100; i++) end.deliver('', frame, frame)
   expect(end.pendingBytes).toBe(4_000_000)
   expect(client.connection.hasRoom).toBe(true)
 })
@@ -28,10 +28,10 @@ it('messages have their bound also on a connection whose tunnel is never idle', 
   const { end, client } = await slowClient()
   const { connection, transport } = client
   // Far more than the bound has gone through, and something was always waiting.
-  end.deliver('', frame)
+  end.deliver('', frame, frame)
   for (let i = 0; i < 200; i++) {
     connection.outbound.flush()
-    end.deliver('', frame)
+    end.deliver('', frame, frame)
     transport.take()
   }
   let messageBytes = 0
@@ -46,7 +46,7 @@ it('tells once when something of what waited has been taken, and when the connec
   const { end, client } = await slowClient()
   const told: string[] = []
   end.onceDrained(() => told.push('drained'))
-  end.deliver('', frame)
+  end.deliver('', frame, frame)
   client.connection.outbound.flush()
   expect(told).toEqual([])
   client.transport.take()
@@ -60,7 +60,7 @@ it('tells also when what was gathered is taken at once', async () => {
   const { end, client } = await slowClient()
   client.transport.isSlow = false
   let told = 0
-  end.deliver('', frame)
+  end.deliver('', frame, frame)
   expect(end.pendingBytes).toBe(frame.length)
   end.onceDrained(() => told++)
   expect(told).toBe(0)
