@@ -5,7 +5,7 @@ import type { LatencyHistogram } from '../latency-histogram.ts'
 import type { Attributes, Span } from '../tracing/contract.ts'
 import type { ClientSession, Subscription } from './client-session.ts'
 import { HeldPublishes } from './held-publishes.ts'
-import { Message } from './message.ts'
+import type { Message } from './message.ts'
 import { Receivers } from './receivers.ts'
 import type { ShareGroup } from './share-group.ts'
 import type { LocalSubscription, Route, Subscriptions } from './subscriptions.ts'
@@ -190,9 +190,7 @@ export class Dispatcher {
    */
   replayRetained({ session, filter, qos: granted }: Subscription, messages: readonly Message[]): void {
     let portionBytes = 0
-    const identifier = session.subscriptions.get(filter)?.subscriptionIdentifier
-    for (const [index, found] of messages.entries()) {
-      const message = identifier === undefined ? found : withIdentifier(found, identifier)
+    for (const [index, message] of messages.entries()) {
       const qos = lower(message.qos, granted)
       if (qos === 0 || session.stored === undefined) {
         session.outbox.replay(message, qos)
@@ -219,13 +217,6 @@ export class Dispatcher {
       else if (seqs[0]! > 0) session.outbox.stored(seqs[0]!, message, qos)
     })
   }
-}
-
-/** [MQTT-3.3.4-3]: of the new subscription, and no other that matches. */
-function withIdentifier(message: Message, identifier: number): Message {
-  const { topic, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, properties } = message
-  const own = { ...properties, subscriptionIdentifiers: [identifier] }
-  return new Message(topic, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, own)
 }
 
 /** As `done`, and the span ends before. Made here, so that nothing is captured where nobody traces. */
