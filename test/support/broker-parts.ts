@@ -1,4 +1,5 @@
 import { NO_PROPERTIES } from '../../src/broker/packets/properties.ts'
+import type { Terms } from '../../src/broker/terms.ts'
 import mqttPacket from 'mqtt-packet'
 import type { ClientSession } from '../../src/broker/client-session.ts'
 import { ConnectionSession } from '../../src/broker/connection-session.ts'
@@ -118,13 +119,13 @@ export class BrokerParts {
   }
 
   /** A connection that has sent its CONNECT; not yet attached to its session. */
-  connecting(id: string, clean = false): PartsClient {
-    return new PartsClient(this, id, clean)
+  connecting(id: string, clean = false, terms?: Partial<Terms>): PartsClient {
+    return new PartsClient(this, id, clean, terms)
   }
 
-  /** A connection with its session. */
-  async connect(id: string, clean = false): Promise<PartsClient> {
-    const client = this.connecting(id, clean)
+  /** A connection with its session; with `terms` it is one of MQTT 5. */
+  async connect(id: string, clean = false, terms?: Partial<Terms>): Promise<PartsClient> {
+    const client = this.connecting(id, clean, terms)
     await client.attach()
     return client
   }
@@ -169,11 +170,12 @@ export class PartsClient {
   readonly transport = new FakeTransport()
   readonly connection: Connection
   readonly #parts: BrokerParts
-  readonly #parser = mqttPacket.parser()
+  readonly #parser: mqttPacket.Parser
   #packets: mqttPacket.Packet[] = []
 
-  constructor(parts: BrokerParts, id: string, clean: boolean) {
+  constructor(parts: BrokerParts, id: string, clean: boolean, terms?: Partial<Terms>) {
     this.#parts = parts
+    this.#parser = mqttPacket.parser({ protocolVersion: terms === undefined ? 4 : 5 })
     this.connection = new Connection(this.transport, openProfile, {
       handler: partsHandler(parts),
       limits: connectionLimits,
@@ -194,6 +196,10 @@ export class PartsClient {
     }
     this.connection.session = new ConnectionSession(id, packet, this.transport.peer, Date.now())
     this.connection.phase = 'connecting'
+    if (terms !== undefined) {
+      this.connection.version = 5
+      this.connection.terms = { ...generousTerms, ...terms }
+    }
     this.#parser.on('packet', (one) => this.#packets.push(one))
   }
 
@@ -251,6 +257,16 @@ export class PartsClient {
   lose(): void {
     this.transport.lose()
   }
+}
+
+const generousTerms: Terms = {
+  receiveMaximum: 65_535,
+  maximumPacketSize: Infinity,
+  topicAliasMaximum: 0,
+  wantsProblems: true,
+  incomingTopicAliases: 0,
+  sessionExpirySeconds: 0,
+  connack: {},
 }
 
 function partsHandler(parts: BrokerParts): PacketHandler {
