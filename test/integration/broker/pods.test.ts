@@ -19,6 +19,51 @@ function gather(client: MqttClient): string[] {
   return got
 }
 
+/** Messages as they come, with RETAIN and the subscription identifiers of MQTT 5. */
+function gatherWithOptions(client: MqttClient): string[] {
+  const got: string[] = []
+  client.on('message', (_topic, payload, { retain, properties }) => {
+    const identifiers = properties?.subscriptionIdentifier
+    got.push(`${payload.toString()}${retain ? ' retained' : ''} ${String(identifiers)}`)
+  })
+  return got
+}
+
+it('the options of a subscription (MQTT 5) hold at every pod, and for what waits', async () => {
+  const { pods } = await startPods(2)
+  const asFive = {
+    protocolVersion: 5,
+    clientId: 'c',
+    clean: false,
+    properties: { sessionExpiryInterval: 600 },
+  } as const
+  const other = await connectMqtt(pods[0]!.url, { protocolVersion: 5 })
+  const first = await connectMqtt(pods[1]!.url, asFive)
+  const got = gatherWithOptions(first)
+  const options = { qos: 1, nl: true, rap: true, rh: 2 } as const
+  for (const subscriptionIdentifier of [6, 7])
+    await first.subscribeAsync('t', { ...options, properties: { subscriptionIdentifier } })
+  await first.publishAsync('t', 'own', { qos: 1 })
+  await other.publishAsync('t', 'a', { qos: 1, retain: true })
+  await other.publishAsync('t', 'b', { qos: 1 })
+  await expect.poll(() => got).toEqual(['a retained 7', 'b 7'])
+  await first.endAsync(true)
+  await other.publishAsync('t', 'c', { qos: 1, retain: true })
+
+  const second = mqtt.connect(pods[0]!.url, { ...asFive, reconnectPeriod: 0 })
+  onTestFinished(() => second.endAsync(true))
+  const later = gatherWithOptions(second)
+  await second.publishAsync('t', 'own again', { qos: 1 })
+  const third = await connectMqtt(pods[1]!.url)
+  await third.publishAsync('t', 'd', { qos: 1 })
+  await expect.poll(() => later).toEqual(['c retained 7', 'd 7'])
+  expect(await pods[1]!.operations.client({ id: 'c', mountpoint: '' })).toMatchObject({
+    subscriptionList: [
+      { noLocal: true, retainAsPublished: true, retainHandling: 2, subscriptionIdentifier: 7 },
+    ],
+  })
+})
+
 describe('a message that is published at one pod', () => {
   it.each([0, 1, 2] as const)(
     'reaches clients of another, with and without a stored session (QoS %i)',
