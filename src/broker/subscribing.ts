@@ -158,7 +158,8 @@ export class Subscribing {
     }
     const session = connection.clientSession!
     const codes: number[] = []
-    const granted: StoredSubscription[] = []
+    /** By filter, of which there may be the same twice: the last one is the subscription. */
+    const granted = new Map<string, StoredSubscription>()
     /** Filters of this packet that the session has not had before it. */
     const added = new Set<string>()
     /** Those of which retained messages are owed. */
@@ -179,13 +180,13 @@ export class Subscribing {
       } else if (kind === 'messages') {
         if (isNew) added.add(filter)
         const subscription = toStored(one, connection)
-        granted.push(subscription)
+        granted.set(filter, subscription)
         codes.push(subscription.qos)
         if (wantsRetained(subscription, isNew)) replayed.push(filter)
       } else codes.push(0)
     }
     const storing = span?.child('store')
-    if (granted.length > 0 && !(await this.#take(connection, granted))) return
+    if (granted.size > 0 && !(await this.#take(connection, [...granted.values()]))) return
     storing?.end()
     connection.sendSuback(messageId, codes, told)
     if (span !== undefined) endSpan(span, codes, made || served)

@@ -62,6 +62,15 @@ it('the options of a subscription (MQTT 5) hold at every pod, and for what waits
       { noLocal: true, retainAsPublished: true, retainHandling: 2, subscriptionIdentifier: 7 },
     ],
   })
+
+  // Of a filter that a packet has twice, the last one, also where it is as before.
+  const twice = await connectRaw(pods[0]!.port, { clientId: 'twice', clean: false })
+  expect(await twice.subscribe(['t', 1])).toEqual([1])
+  expect(await twice.subscribe(['t', 0], ['t', 1])).toEqual([0, 1])
+  for (const pod of pods)
+    expect(await pod.operations.client({ id: 'twice', mountpoint: '' })).toMatchObject({
+      subscriptionList: [{ filter: 't', qos: 1 }],
+    })
 })
 
 describe('a message that is published at one pod', () => {
