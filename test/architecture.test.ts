@@ -104,6 +104,7 @@ const allowed: Record<string, readonly string[]> = {
     'store/contract.ts',
     'store/session-expiry.ts',
     'store/session-id.ts',
+    'store/counted-bytes.ts',
     'listeners/transport.ts',
     'listeners/admission.ts',
     'listeners/cidr.ts',

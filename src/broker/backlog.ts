@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import type { Store, StoredSession } from '../store/contract.ts'
 import { Message } from './message.ts'
 
@@ -70,7 +71,7 @@ export class Backlog {
     return this.#ready.length - this.#head
   }
 
-  /** Payload bytes in memory. */
+  /** Bytes in memory, of payloads and properties. */
   get bytes(): number {
     return this.#bytes
   }
@@ -168,7 +169,7 @@ export class Backlog {
             qos,
             state,
             message: message && Message.from(message),
-            payloadBytes: message?.payload.length ?? 0,
+            payloadBytes: message === undefined ? 0 : countedBytes(message),
             messageId: 0,
             dup: seq <= sentUpToSeq,
             lease,

@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/contract.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { PublishTarget, PublishWrite, Store, StoredSession } from '../store/contract.ts'
 import type { LatencyHistogram } from '../latency-histogram.ts'
@@ -32,7 +33,7 @@ export interface DispatcherContext {
   readonly cluster: Cluster
   readonly subscriptions: Subscriptions
   readonly commitLatency: LatencyHistogram
-  /** Payload bytes at QoS 1 and 2 that wait until other pods' subscriptions are known. */
+  /** Bytes at QoS 1 and 2 that wait until other pods' subscriptions are known. */
   readonly maxHeldBytes: number
 }
 
@@ -69,7 +70,7 @@ export class Dispatcher {
     if (message.qos === 0 || !this.#held.mustWait) return this.#dispatch(message, options, done)
     message.detach()
     const waiting = options.span?.child('wait for other pods')
-    this.#held.add(message.payload.length, (error) => {
+    this.#held.add(countedBytes(message), (error) => {
       waiting?.end(error?.message)
       if (error !== undefined) done(error)
       else if (this.#dispatch(message, options, done)) done(undefined)
@@ -204,7 +205,7 @@ export class Dispatcher {
         })
         break
       }
-      portionBytes += message.payload.length
+      portionBytes += countedBytes(message)
       this.#replayStored(session, session.stored, message, qos)
     }
     session.outbox.pump()

@@ -1,6 +1,6 @@
 import type { QueueEntry, Store, StoredSession } from '../store/contract.ts'
 
-/** Payload bytes of one read, about. */
+/** Bytes of one read, about. */
 const READ_BYTES = 262_144
 
 /**

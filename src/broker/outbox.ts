@@ -1,4 +1,5 @@
 import type { BrokerCounters } from '../counters.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import { MAX_UNFORGOTTEN_COUNT, type Store } from '../store/contract.ts'
 import { Backlog, type Entry, type Lease } from './backlog.ts'
 import type { ClientSession, Subscription } from './client-session.ts'
@@ -67,7 +68,7 @@ export class Outbox {
     return this.#backlog.count
   }
 
-  /** Payload bytes of those that wait in memory. */
+  /** Bytes of those that wait in memory, payloads and properties. */
   get waitingBytes(): number {
     return this.#backlog.bytes
   }
@@ -113,7 +114,7 @@ export class Outbox {
     const limits = this.#context.limits
     if (
       this.#backlog.count >= limits.queueMaxMessages ||
-      this.#backlog.bytes + message.payload.length > limits.cleanQueueMaxBytes
+      this.#backlog.bytes + countedBytes(message) > limits.cleanQueueMaxBytes
     ) {
       this.#context.counters.dropped['queue-full']++
       return false
@@ -321,7 +322,7 @@ function createEntry(seq: number, message: Message, qos: 0 | 1 | 2, lease: Lease
     qos,
     state: 'publish',
     message,
-    payloadBytes: message.payload.length,
+    payloadBytes: countedBytes(message),
     messageId: 0,
     dup: false,
     lease,

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import type { QueueEntry, Store, StoredMessage, StoredSession } from '../store/contract.ts'
 import { toPacket, type EnginePacket } from './engine-packet.ts'
 
@@ -48,7 +49,7 @@ export class PacketQueue {
     const { brokerId, brokerCounter, messageId } = toPacket(message)
     const origin = originOf(brokerId, brokerCounter)
     this.forget(messageId)
-    this.#keep({ seq, payloadBytes: message.payload.length, origin, messageId })
+    this.#keep({ seq, payloadBytes: countedBytes(message), origin, messageId })
   }
 
   #keep(slot: Slot): void {

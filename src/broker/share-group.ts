@@ -1,4 +1,5 @@
 import type { Cluster, PodId } from '../cluster/contract.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import type { BrokerCounters } from '../counters.ts'
 import type { QueueEntry, Store, StoredSession } from '../store/contract.ts'
 import { Backlog, type Entry, type Lease } from './backlog.ts'
@@ -153,7 +154,7 @@ export class ShareGroup {
   enqueue(message: Message): void {
     if (
       this.#backlog.count >= this.#context.limits.queueMaxMessages ||
-      this.#backlog.bytes + message.payload.length > this.#context.limits.cleanQueueMaxBytes
+      this.#backlog.bytes + countedBytes(message) > this.#context.limits.cleanQueueMaxBytes
     ) {
       this.#context.counters.dropped['queue-full']++
       return
@@ -194,7 +195,7 @@ export class ShareGroup {
       qos: 1,
       state: 'publish',
       message,
-      payloadBytes: message.payload.length,
+      payloadBytes: countedBytes(message),
       messageId: 0,
       dup: false,
       lease: this.#lease,

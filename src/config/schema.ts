@@ -128,10 +128,14 @@ const sessionSchema = z
       .describe(
         'Messages that wait for one session. At the bound the new message is dropped for it, and counted.',
       ),
-    queueMaxBytes: positive.default(67_108_864).describe('Payload bytes that wait for one session.'),
+    queueMaxBytes: positive
+      .default(67_108_864)
+      .describe('Bytes of payloads and properties that wait for one session.'),
     cleanQueueMaxBytes: positive
       .default(8_388_608)
-      .describe('Payload bytes that wait in memory for one connection with clean session 1.'),
+      .describe(
+        'Bytes of payloads and properties that wait in memory for one connection with clean session 1.',
+      ),
     messageExpiryMs: count
       .default(0)
       .describe('Queued and retained messages end after this long, in ms; 0: never.'),
@@ -148,7 +152,7 @@ const retainedSchema = z
     maxMessages: positive.default(100_000).describe('Retained messages.'),
     maxBytes: positive
       .default(268_435_456)
-      .describe('Payload bytes of all retained messages; they are kept in memory.'),
+      .describe('Bytes of payloads and properties of all retained messages; they are kept in memory.'),
   })
   .describe('Retained messages. At a bound, a new topic is not retained, and counted.')
 

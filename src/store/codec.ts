@@ -78,11 +78,11 @@ export function decodeMessage(value: Buffer, from = 0): StoredMessage | undefine
   }
 }
 
-/** Payload bytes of a message at rest, without decoding it; undefined for what is none. */
-export function messagePayloadBytes(value: Buffer): number | undefined {
+/** `countedBytes` of a message at rest, without decoding it; undefined for what is none. */
+export function messageCountedBytes(value: Buffer): number | undefined {
   if (value.length < MESSAGE_HEAD_BYTES || value[0] !== VERSION) return undefined
   let at = MESSAGE_HEAD_BYTES
-  for (let texts = ((value[1] ?? 0) & PROPERTIES_FLAG) === 0 ? 2 : 3; texts > 0; texts--) {
+  for (let texts = 2; texts > 0; texts--) {
     if (at + 4 > value.length) return undefined
     at += 4 + value.readUInt32BE(at)
   }

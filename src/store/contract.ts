@@ -258,7 +258,7 @@ export interface Store {
 
   /** `done` is never called before `publish` has returned. */
   publish(write: PublishWrite, done: PublishDone): void
-  /** Entries with `seq > afterSeq`, in order, at most `maxCount` and (one at least) about `maxBytes` of payload. */
+  /** Entries with `seq > afterSeq`, in order, at most `maxCount` and (one at least) about `maxBytes` of messages. */
   readQueue(
     session: StoredSession,
     afterSeq: number,
@@ -275,7 +275,7 @@ export interface Store {
   /** The owner holds this entry, and all before it, without having read them: as if `readQueue` had given them. */
   handedOut(session: StoredSession, seq: number): void
   /**
-   * PUBACK or PUBCOMP: forget the entry. Not waited for: a lost write means a redelivery with DUP.
+   * PUBACK or PUBCOMP: forget the entry. `payloadBytes` is what its message counts for (counted-bytes.ts). Not waited for: a lost write means a redelivery with DUP.
    * `forgotten` is called when that is durable, and never if false is returned: the entry was gone already.
    */
   acknowledge(session: StoredSession, seq: number, payloadBytes: number, forgotten?: () => void): boolean

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { countedBytes } from './counted-bytes.ts'
 import type { QueueEntry, Store, StoredMessage, StoreLimits } from './contract.ts'
 import type { Journal, JournalWrite, Records } from './journal.ts'
 import { withOwnPayload } from './pending-publish.ts'
@@ -63,7 +64,7 @@ function createMemoryJournal(): Journal {
       let bytes = 0
       for (const entry of queues.get(session)?.values() ?? []) {
         if (entry.seq <= afterSeq) continue
-        bytes += entry.message?.payload.length ?? 0
+        bytes += entry.message === undefined ? 0 : countedBytes(entry.message)
         if (found.length > 0 && bytes > maxBytes) break
         found.push(entry)
         if (found.length >= maxCount) break

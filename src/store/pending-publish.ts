@@ -1,4 +1,5 @@
 import type { PublishDone, PublishTarget, PublishWrite, StoredMessage, StoredWill } from './contract.ts'
+import { countedBytes } from './counted-bytes.ts'
 import type { JournalWrite, Records } from './journal.ts'
 import { handleOf, type SessionHandle } from './session-index.ts'
 import type { StoreState } from './state.ts'
@@ -57,7 +58,7 @@ export class PendingPublish implements JournalWrite {
     const { message, targets, incoming, willOf } = this.#write
     for (const [i, target] of targets.entries()) {
       if (this.#seqs[i] !== 0) {
-        this.#state.sessions.dequeue(handleOf(target.session), 1, message.payload.length)
+        this.#state.sessions.dequeue(handleOf(target.session), 1, countedBytes(message))
       }
     }
     // The numbers stay used, which leaves gaps. The mark must not be above what the disk is sure to have.
@@ -100,7 +101,7 @@ export class PendingPublish implements JournalWrite {
     const { queueMaxMessages, queueMaxBytes } = this.#state.limits
     const full =
       (session.queuedCount >= queueMaxMessages && target.unbounded !== true) ||
-      session.queuedBytes + message.payload.length > queueMaxBytes
+      session.queuedBytes + countedBytes(message) > queueMaxBytes
     if (full) {
       this.#dropped++
       this.#state.droppedMessages++
@@ -109,7 +110,7 @@ export class PendingPublish implements JournalWrite {
     const previousMark = session.seqMark
     const { seq, reserved } = session.nextSeq()
     if (reserved) this.#reserved.push({ session, previousMark })
-    this.#state.sessions.enqueue(session, 1, message.payload.length)
+    this.#state.sessions.enqueue(session, 1, countedBytes(message))
     if (message.expiresAtMs > 0) {
       session.earliestExpiryMs = Math.min(session.earliestExpiryMs, message.expiresAtMs)
     }

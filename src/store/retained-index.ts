@@ -1,4 +1,5 @@
 import type { StoredMessage } from './contract.ts'
+import { countedBytes } from './counted-bytes.ts'
 
 const DOLLAR = 0x24
 
@@ -37,13 +38,13 @@ export class RetainedIndex {
   admits(message: StoredMessage): boolean {
     const previous = this.#byTopic.get(message.topic)
     if (previous === undefined && this.#byTopic.size >= this.#maxMessages) return false
-    return this.#bytes - (previous?.payload.length ?? 0) + message.payload.length <= this.#maxBytes
+    return this.#bytes - countedOf(previous) + countedBytes(message) <= this.#maxBytes
   }
 
   /** Takes the message as it is: its payload must not be a piece of something big. Bounds are the caller's. */
   set(message: StoredMessage): void {
     const previous = this.#byTopic.get(message.topic)
-    this.#bytes += message.payload.length - (previous?.payload.length ?? 0)
+    this.#bytes += countedBytes(message) - countedOf(previous)
     if (message.expiresAtMs > 0)
       this.#earliestExpiryMs = Math.min(this.#earliestExpiryMs, message.expiresAtMs)
     this.#byTopic.set(message.topic, message)
@@ -63,7 +64,7 @@ export class RetainedIndex {
     const previous = this.#byTopic.get(topic)
     if (previous === undefined) return
     this.#byTopic.delete(topic)
-    this.#bytes -= previous.payload.length
+    this.#bytes -= countedBytes(previous)
     const names = topic.split('/')
     const path: Level[] = [this.#root]
     for (const name of names) {
@@ -151,4 +152,8 @@ function* wildcardChildren(level: Level, depth: number): Generator<Level> {
   for (const [name, child] of level.children) {
     if (depth > 0 || name.charCodeAt(0) !== DOLLAR) yield child
   }
+}
+
+function countedOf(message: StoredMessage | undefined): number {
+  return message === undefined ? 0 : countedBytes(message)
 }

@@ -1,4 +1,5 @@
 import type { QueueEntry, Store, StoredSession } from './contract.ts'
+import { countedBytes } from './counted-bytes.ts'
 import type { Journal } from './journal.ts'
 import { isExpired } from './retained-index.ts'
 import { handleOf, type SessionHandle, type SessionIndex } from './session-index.ts'
@@ -136,7 +137,7 @@ export function createSessionQueues(journal: Journal, sessions: SessionIndex): S
       if (last === undefined || session.removed) return
       for (const { seq, message } of entries) {
         if (message === undefined || message.expiresAtMs === 0) continue
-        if (isExpired(message, nowMs)) acknowledge(session, seq, message.payload.length)
+        if (isExpired(message, nowMs)) acknowledge(session, seq, countedBytes(message))
         else session.earliestExpiryMs = Math.min(session.earliestExpiryMs, message.expiresAtMs)
       }
       from = last.seq

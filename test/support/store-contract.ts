@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { countedBytes } from '../../src/store/counted-bytes.ts'
 import type {
   IdentityWrite,
   Store,
@@ -93,6 +94,23 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
         })
         await publish(store, { message: rich, targets: to(target) })
         expect((await wholeQueue(store, target))[0]?.message).toEqual(rich)
+      })
+
+      it('counts the properties of a message to its bytes, and takes one without a payload for empty', async () => {
+        const target = await session()
+        const properties = { userProperties: [['name', 'v'.repeat(1_000)]] as const }
+        const rich = message('a', '', { properties })
+        await publish(store, { message: rich, targets: to(target), retain: true })
+        expect(target.queuedBytes).toBeGreaterThan(1_000)
+        expect(store.retained('a')).toBeUndefined()
+        const [entry] = await wholeQueue(store, target)
+        store.acknowledge(target, entry!.seq, countedBytes(entry!.message!))
+        await settled(store)
+        expect(target).toMatchObject({ queuedCount: 0, queuedBytes: 0 })
+        await publish(store, { message: message('a', 'x', { properties }), targets: [], retain: true })
+        expect(store.stats().retainedBytes).toBeGreaterThan(1_000)
+        await publish(store, { message: rich, targets: [], retain: true })
+        expect(store.stats().retainedBytes).toBe(0)
       })
 
       it('answers in the order of the calls, and never before it has returned', async () => {

@@ -1,4 +1,5 @@
 import type { InterceptedControl, InterceptedPublish } from '../../hooks/interceptor.ts'
+import { countedBytes } from '../../store/counted-bytes.ts'
 import type { QoS } from '../../hooks/types.ts'
 import { addMountpoint, stripMountpoint, type ClientSession, type Subscription } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
@@ -54,7 +55,7 @@ export class Downward {
   }
 
   deliver(delivering: Delivering): void {
-    this.#add(delivering, JOB_BYTES + delivering.message.payload.length)
+    this.#add(delivering, JOB_BYTES + countedBytes(delivering.message))
   }
 
   /** A whole packet that is no PUBLISH. */
@@ -103,7 +104,7 @@ export class Downward {
       const waiting = this.#waiting
       this.#waiting = []
       for (const [index, job] of waiting.entries()) {
-        const bytes = JOB_BYTES + ('message' in job ? job.message.payload.length : 0)
+        const bytes = JOB_BYTES + ('message' in job ? countedBytes(job.message) : 0)
         const working = this.#work(job)
         if (working !== undefined) {
           this.#waiting = [...waiting.slice(index + 1), ...this.#waiting]

@@ -1,4 +1,5 @@
 import { createSilentLog, type Log } from '../../log.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import type { QueueEntry } from '../contract.ts'
 import { decodeEntry, VERSION } from '../codec.ts'
 import type { Inspection, Repair, SessionFacts, StoreInspector, StoreProblem } from '../inspection.ts'
@@ -112,7 +113,7 @@ class Inspector {
     if (record.kind === 'session') return this.#addSession(record, key)
     if (record.kind === 'retained') {
       this.retainedMessages++
-      this.retainedBytes += record.message.payload.length
+      this.retainedBytes += countedBytes(record.message)
     } else if (record.kind === 'will') this.wills++
     else if (record.kind === 'identity') this.identities++
     if (owner === undefined) return
@@ -120,7 +121,8 @@ class Inspector {
     else if (record.kind === 'incoming') owner.incomingIds++
     else if (record.kind === 'entry') {
       owner.queuedMessages++
-      owner.queuedBytes += record.entry.message?.payload.length ?? 0
+      const { message } = record.entry
+      owner.queuedBytes += message === undefined ? 0 : countedBytes(message)
     }
   }
 

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import type { Log } from '../../log.ts'
 import type { QueueEntry } from '../contract.ts'
 import type { Journal, JournalWrite } from '../journal.ts'
@@ -163,7 +164,7 @@ export class EmbeddedJournal implements Journal {
             await this.#setEntryAside(level, session, key, value)
             continue
           }
-          bytes += entry.message?.payload.length ?? 0
+          bytes += entry.message === undefined ? 0 : countedBytes(entry.message)
           if (found.length > 0 && bytes > maxBytes) return found
           found.push(entry)
           if (found.length >= maxCount) return found

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import type { Log } from '../../log.ts'
 import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import { SessionHandle } from '../session-index.ts'
@@ -179,7 +180,7 @@ class Loader {
 
   #addEntry(owner: SessionHandle, { entry }: StoredRecord & { kind: 'entry' }): void {
     const { sessions, limits } = this.#state
-    sessions.enqueue(owner, 1, entry.message?.payload.length ?? 0)
+    sessions.enqueue(owner, 1, entry.message === undefined ? 0 : countedBytes(entry.message))
     owner.lastSeq = entry.seq
     if (entry.state === 'pubrel') owner.releasedSeqs.add(entry.seq)
     const expiresAtMs = entry.message?.expiresAtMs ?? 0

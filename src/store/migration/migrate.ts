@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import type { MovedSession, StoreSource, StoreTarget } from './contract.ts'
 import { sessionEndsAtMs } from '../session-expiry.ts'
@@ -164,7 +165,7 @@ class Migration {
       for (const entry of entries) {
         digest.add(entry)
         queuedCount++
-        queuedBytes += entry.message?.payload.length ?? 0
+        queuedBytes += entry.message === undefined ? 0 : countedBytes(entry.message)
         const endsMs = entry.message?.expiresAtMs ?? 0
         if (endsMs > 0 && (firstExpiryMs === 0 || endsMs < firstExpiryMs)) firstExpiryMs = endsMs
         if (queuedCount <= maySent) sentUpToSeq = Math.max(sentUpToSeq, entry.seq)

@@ -1,4 +1,5 @@
 import type { RedisConfig } from '../../config/cluster-schema.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import type { QueueEntry } from '../contract.ts'
 import { decodeIdentity } from '../identities.ts'
 import type { Inspection, SessionFacts, StoreInspector } from '../inspection.ts'
@@ -148,7 +149,7 @@ async function inspectRecords(inspecting: Inspecting, records: StoredRecords): P
         continue
       }
       count++
-      bytes += entry.message?.payload.length ?? 0
+      bytes += entry.message === undefined ? 0 : countedBytes(entry.message)
       highest = Math.max(highest, entry.seq)
     }
   }
@@ -248,7 +249,7 @@ async function inspectRetained(
         continue
       }
       topics.add(topic.toString())
-      bytes += message.payload.length
+      bytes += countedBytes(message)
     }
   }
   const sum = Number((await redis.command('get', redis.key('retainedbytes'))) ?? 0)

@@ -1,5 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import type { RedisConfig } from '../../config/cluster-schema.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type {
   IdentityKind,
@@ -170,7 +171,8 @@ class RedisTarget implements StoreTarget {
       for (const [topic, value] of found) {
         if (seen.has(topic.toString())) continue
         seen.add(topic.toString())
-        bytes += decodeRetained(topic, value)?.payload.length ?? 0
+        const message = decodeRetained(topic, value)
+        bytes += message === undefined ? 0 : countedBytes(message)
       }
     }
     const revision = Number(await this.#redis.command('get', this.#redis.key('identityrev')))

@@ -1,4 +1,5 @@
 import { encodeEntry } from '../codec.ts'
+import { countedBytes } from '../counted-bytes.ts'
 import type { PublishDone, PublishTarget, PublishWrite, StoreLimits } from '../contract.ts'
 import type { ScriptArgument, ScriptReply } from './contract.ts'
 import type { Claims } from './claims.ts'
@@ -95,7 +96,7 @@ export class Publishes {
   ): ScriptArgument[] {
     const { queues } = this.#parts
     const { message, incoming, willOf } = write
-    const args: ScriptArgument[] = [entry, message.payload.length, message.expiresAtMs, this.#bounds]
+    const args: ScriptArgument[] = [entry, countedBytes(message), message.expiresAtMs, this.#bounds]
     if (write.retain) args.push('r', message.topic)
     if (incoming !== undefined) {
       const { kid, claim } = redisSessionOf(incoming.session)
@@ -139,7 +140,7 @@ export class Publishes {
         const session = redisSessionOf(target.session)
         // Before the answer is given: the connection here is not to deliver it, too.
         if (answer < 0 && session.claim > 0) requests.lost(session.id, session.claim)
-        replica.countEntry(session, seq, message.payload.length)
+        replica.countEntry(session, seq, countedBytes(message))
       }
       seqs.push(Math.max(0, seq))
     }

@@ -1,5 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import { decodeEntry, messagePayloadBytes } from '../codec.ts'
+import { countedBytes } from '../counted-bytes.ts'
+import { decodeEntry, messageCountedBytes } from '../codec.ts'
 import type { QueueEntry, Store, StoredSession } from '../contract.ts'
 import type { RedisLink, ScriptReply } from './contract.ts'
 import type { Replica } from './replica.ts'
@@ -228,7 +229,7 @@ export class RedisQueues implements Pick<
         this.acknowledge(session, seq, 0)
         continue
       }
-      this.#replica.countEntry(session, seq, entry.message?.payload.length ?? 0)
+      this.#replica.countEntry(session, seq, entry.message === undefined ? 0 : countedBytes(entry.message))
       const isReleased = entry.state === 'pubrel' || session.releasedSeqs.has(seq)
       if (isReleased) session.releasedSeqs.add(seq)
       entries.push(isReleased ? releasedEntry(seq) : entry)
@@ -237,7 +238,7 @@ export class RedisQueues implements Pick<
   }
 
   #arrived(entries: unknown, message: Buffer | undefined): void {
-    const bytes = message && messagePayloadBytes(message)
+    const bytes = message && messageCountedBytes(message)
     if (bytes === undefined) throw new TunnelMQError(ErrorCode.store, 'Not a message')
     if (!Array.isArray(entries)) return // none: Lua's empty table
     for (const entry of entries as unknown[]) {

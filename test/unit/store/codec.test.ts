@@ -11,8 +11,10 @@ import {
   encodeMessage,
   encodeSession,
   encodeSubscription,
+  messageCountedBytes,
   releasedEntry,
 } from '../../../src/store/codec.ts'
+import { countedBytes } from '../../../src/store/counted-bytes.ts'
 import { SessionHandle } from '../../../src/store/session-index.ts'
 import { message } from '../../support/store-fixtures.ts'
 
@@ -53,6 +55,15 @@ it('gives back every message as it was', () => {
     fc.property(anyMessage, (original) => {
       const decoded = decodeMessage(encodeMessage(original))
       expect(JSON.parse(JSON.stringify(decoded))).toEqual(JSON.parse(JSON.stringify(original)))
+    }),
+  )
+})
+
+it('counts a message as it lies at rest, and one without properties by its payload', () => {
+  fc.assert(
+    fc.property(anyMessage, (any) => {
+      expect(messageCountedBytes(encodeMessage(any))).toBe(countedBytes(any))
+      expect(countedBytes({ payload: any.payload })).toBe(any.payload.length)
     }),
   )
 })

@@ -2,16 +2,24 @@
 -- and the key of a shared group. Each session has a number of its own, `number` in its hash, which tells it from an
 -- earlier one of the same name.
 
--- Payload bytes of a message at rest that begins at this byte (store/codec.ts); 0 for what is none.
-local function payloadBytes(value, from)
+local function bytesBehindTexts(value, from, texts)
   local at = from + 18
   if #value < at + 7 then return 0 end
-  local texts = string.byte(value, from + 1) >= 8 and 3 or 2
   for _ = 1, texts do
     if #value < at + 3 then return 0 end
     at = at + 4 + struct.unpack('>I4', value, at)
   end
   return math.max(0, #value - at + 1)
+end
+
+-- What a message at rest that begins at this byte counts for (store/counted-bytes.ts): what is behind its topic and its
+-- publisher, properties and payload; 0 for what is none.
+local function countedBytes(value, from)
+  return bytesBehindTexts(value, from, 2)
+end
+
+local function payloadBytes(value, from)
+  return bytesBehindTexts(value, from, string.byte(value, from + 1) >= 8 and 3 or 2)
 end
 
 -- When it expires, ms; 0: never.

@@ -24,7 +24,7 @@ ops['expire-retained'] = function(a)
     call('ZREM', key('rexpiry'), topic)
     if value then
       call('HDEL', key('retained'), topic)
-      call('DECRBY', key('retainedbytes'), payloadBytes(value, 1))
+      call('DECRBY', key('retainedbytes'), countedBytes(value, 1))
       log('retained', topic)
     end
   end
@@ -49,7 +49,7 @@ ops['expire-entries'] = function(a)
     local expiry = expiryOf(one[2][2] or '', 1 + ENTRY_HEAD_BYTES)
     local isLent = isGroup and call('ZSCORE', key('gr:' .. string.sub(kid, 2)), text(last)) == false
     if expiry > 0 and expiry <= now and not isLent then
-      bytes = bytes + payloadBytes(one[2][2], 1 + ENTRY_HEAD_BYTES)
+      bytes = bytes + countedBytes(one[2][2], 1 + ENTRY_HEAD_BYTES)
       count = count + 1
       call('XDEL', queue, one[1])
       if isGroup then call('ZREM', key('gr:' .. string.sub(kid, 2)), text(last)) end

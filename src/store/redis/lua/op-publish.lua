@@ -5,16 +5,17 @@
 local function retain(topic, value, bytes, expiry, maxCount, maxBytes)
   local retained = key('retained')
   local old = call('HGET', retained, topic)
-  local oldBytes = old and payloadBytes(old, 1) or 0
+  local oldBytes = old and countedBytes(old, 1) or 0
+  local isEmpty = payloadBytes(value, 1) == 0
   local sum = tonumber(call('GET', key('retainedbytes')) or 0) - oldBytes
-  if bytes > 0 and (old or call('HLEN', retained) < maxCount) and sum + bytes <= maxBytes then
+  if not isEmpty and (old or call('HLEN', retained) < maxCount) and sum + bytes <= maxBytes then
     call('HSET', retained, topic, value)
     call('SET', key('retainedbytes'), text(sum + bytes))
     if expiry > 0 then call('ZADD', key('rexpiry'), expiry, topic)
     elseif old then call('ZREM', key('rexpiry'), topic) end
     return log('retained', topic), 0
   end
-  local isDropped = bytes > 0 and 1 or 0
+  local isDropped = isEmpty and 0 or 1
   if not old then return 0, isDropped end
   call('HDEL', retained, topic)
   call('SET', key('retainedbytes'), text(math.max(0, sum)))
@@ -47,7 +48,7 @@ local function optionsIn(a)
   return options, i
 end
 
--- publish <entry> <payload bytes> <expires, ms> <bounds: messages and bytes of a queue, of all retained values>
+-- publish <entry> <what the message counts for, bytes> <expires, ms> <bounds: messages and bytes of a queue, of all retained values>
 -- then, if it has them, `r` <topic to retain>, `i` <kid of the publisher's session> <its claim> <QoS 2 identifier>,
 -- `w` <session id whose will this is> <number of that will>, `p` <count> <pods that have connected receivers...>,
 -- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then 14 digits: the number of the

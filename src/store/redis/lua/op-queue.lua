@@ -44,7 +44,7 @@ ops['lease'] = function(a)
   for _, seq in ipairs(call('ZRANGE', free, 0, left - 1)) do
     local found = call('XRANGE', queue, seq .. '-0', seq .. '-0')[1]
     local value = found and found[2][2]
-    local bytes = value and payloadBytes(value, 1 + ENTRY_HEAD_BYTES) or 0
+    local bytes = value and countedBytes(value, 1 + ENTRY_HEAD_BYTES) or 0
     if value and #reply > 0 and bytes > leftBytes then break end
     call('ZREM', free, seq)
     if value then

@@ -34,7 +34,7 @@ while left > 0 and not isFull do
   local foundBytes = 0
   for _, one in ipairs(found) do
     local seq, value = seqOf(one[1]), one[2][2] or ''
-    local bytes = payloadBytes(value, 1 + ENTRY_HEAD_BYTES)
+    local bytes = countedBytes(value, 1 + ENTRY_HEAD_BYTES)
     foundBytes = foundBytes + bytes
     takeReleased(seq)
     if left == 0 or (#reply > 0 and bytes > leftBytes) then
