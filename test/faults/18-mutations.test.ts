@@ -67,59 +67,66 @@ async function createWorld() {
     name: 'fake',
     guard,
     allowAnonymous: true,
-    protocolVersions: new Set([3, 4]),
+    protocolVersions: new Set([3, 4, 5]),
     mountpoint: '',
   }
   return { broker, store, counters, profile, failures }
 }
 
-it(`stays alive and small through ${streamCount} mutated streams`, async () => {
-  const { broker, store, counters, profile, failures } = await createWorld()
-  const random = new Random(seed)
-  let endedByBroker = 0
-  let writtenBytes = 0
-  const runBatch = async (): Promise<void> => {
-    const clients = Array.from({ length: batch }, () => ({
-      transport: new CountingTransport(),
-      pieces: mutatedStream(random),
-    }))
-    for (const { transport } of clients) broker.accept(transport, profile)
-    for (let piece = 0; piece < 4; piece++) {
-      for (const { transport, pieces } of clients) transport.feed(pieces[piece] ?? Buffer.alloc(0))
-      for (let turn = 0; turn < 4; turn++) await nextTurn()
+it.each([
+  ['3.1.1', 4],
+  ['5', 5],
+] as const)(
+  `stays alive and small through ${streamCount} mutated streams of MQTT %s`,
+  async (name, version) => {
+    const { broker, store, counters, profile, failures } = await createWorld()
+    const random = new Random(seed)
+    let endedByBroker = 0
+    let writtenBytes = 0
+    const runBatch = async (): Promise<void> => {
+      const clients = Array.from({ length: batch }, () => ({
+        transport: new CountingTransport(),
+        pieces: mutatedStream(random, version),
+      }))
+      for (const { transport } of clients) broker.accept(transport, profile)
+      for (let piece = 0; piece < 4; piece++) {
+        for (const { transport, pieces } of clients) transport.feed(pieces[piece] ?? Buffer.alloc(0))
+        for (let turn = 0; turn < 4; turn++) await nextTurn()
+      }
+      for (const { transport } of clients) {
+        if (transport.isEnded) endedByBroker++
+        else transport.vanish()
+        writtenBytes += transport.writtenBytes
+      }
+      await eventually(() => broker.connections.size === 0)
     }
-    for (const { transport } of clients) {
-      if (transport.isEnded) endedByBroker++
-      else transport.vanish()
-      writtenBytes += transport.writtenBytes
-    }
-    await eventually(() => broker.connections.size === 0)
-  }
 
-  for (let done = 0; done < streamCount / 5; done += batch) await runBatch()
-  const before = await heapBytes()
-  for (let done = streamCount / 5; done < streamCount; done += batch) await runBatch()
-  const growthBytes = (await heapBytes()) - before
+    for (let done = 0; done < streamCount / 5; done += batch) await runBatch()
+    const before = await heapBytes()
+    for (let done = streamCount / 5; done < streamCount; done += batch) await runBatch()
+    const growthBytes = (await heapBytes()) - before
 
-  expect(failures).toEqual([])
-  expect(endedByBroker).toBeGreaterThan(streamCount / 4)
-  expect(endedByBroker).toBeLessThan(streamCount)
-  expect(writtenBytes).toBeGreaterThan(streamCount * 4)
-  expect(broker.sessions.connectedCount).toBe(0)
-  expect(counters.listeners.map(({ open }) => open)).toEqual([0])
-  expect(store.sessions.size).toBeLessThanOrEqual(bounds.session.maxSessions)
-  expect(growthBytes).toBeLessThan(4_000_000)
-  console.log(
-    `fault 18: ${streamCount} mutated streams (seed ${seed}), ${endedByBroker} closed by the broker, heap +${Math.round(growthBytes / 1_000)} KB`,
-  )
-  await broker.close()
-  await store.close()
-}, 120_000)
+    expect(failures).toEqual([])
+    expect(endedByBroker).toBeGreaterThan(streamCount / 4)
+    expect(endedByBroker).toBeLessThan(streamCount)
+    expect(writtenBytes).toBeGreaterThan(streamCount * 4)
+    expect(broker.sessions.connectedCount).toBe(0)
+    expect(counters.listeners.map(({ open }) => open)).toEqual([0])
+    expect(store.sessions.size).toBeLessThanOrEqual(bounds.session.maxSessions)
+    expect(growthBytes).toBeLessThan(4_000_000)
+    console.log(
+      `fault 18: ${streamCount} mutated streams of MQTT ${name} (seed ${seed}), ${endedByBroker} closed by the broker, heap +${Math.round(growthBytes / 1_000)} KB`,
+    )
+    await broker.close()
+    await store.close()
+  },
+  120_000,
+)
 
 it(`stays alive through ${socketCount} mutated streams on real sockets, and serves a good client meanwhile`, async () => {
   const broker = await startTestBroker(bounds)
   const random = new Random(seed + 1)
-  const streams = Array.from({ length: socketCount }, () => mutatedStream(random))
+  const streams = Array.from({ length: socketCount }, (_, i) => mutatedStream(random, i % 2 === 0 ? 4 : 5))
   const playOne = (pieces: readonly Buffer[]): Promise<void> =>
     new Promise((resolve) => {
       const socket = openSocket({ port: broker.port, host: '127.0.0.1' })

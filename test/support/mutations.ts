@@ -1,7 +1,10 @@
+import type { Properties } from '../../src/broker/packets/properties.ts'
 import {
   ackPacket,
+  authPacket,
   connectPacket,
   disconnect,
+  disconnectPacket,
   Packet,
   pingreq,
   publishPacket,
@@ -74,6 +77,101 @@ function anyPacket(random: Random): Buffer {
   }
 }
 
+/** The same in MQTT 5, with properties in every packet. */
+function conversation5(random: Random): Buffer[] {
+  const hello = connectPacket({
+    clientId: random.pick(names),
+    version: 5,
+    clean: random.below(3) > 0,
+    keepaliveSeconds: random.below(100),
+    properties: anyProperties(random, connectProperties),
+    ...(random.below(3) === 0 && { username: random.pick(names), password: 'p' }),
+    ...(random.below(3) === 0 && {
+      will: {
+        topic: random.pick(topics),
+        payload: 'w',
+        qos: random.below(3),
+        properties: anyProperties(random, messageProperties),
+      },
+    }),
+  })
+  return [hello, ...Array.from({ length: 1 + random.below(5) }, () => anyPacket5(random))]
+}
+
+const connectProperties: readonly Properties[] = [
+  { sessionExpiryInterval: 100 },
+  { receiveMaximum: 2, maximumPacketSize: 300 },
+  { topicAliasMaximum: 3, requestProblemInformation: 0 },
+  { userProperties: [['a', 'b']], requestResponseInformation: 1 },
+]
+const messageProperties: readonly Properties[] = [
+  { contentType: 'text/plain', payloadFormatIndicator: 1 },
+  { messageExpiryInterval: 1, correlationData: Buffer.of(1, 2) },
+  { responseTopic: 'a/b' },
+  {
+    userProperties: [
+      ['__proto__', 'ü'],
+      ['a', ''],
+    ],
+  },
+]
+const aliasProperties: readonly Properties[] = [{ topicAlias: 1 }, { topicAlias: 2 }, { topicAlias: 65_535 }]
+const reasonProperties: readonly Properties[] = [
+  { reasonString: 'because' },
+  { userProperties: [['why', 'so']] },
+]
+
+/** Some of them, or none. */
+function anyProperties(random: Random, from: readonly Properties[]): Properties {
+  return { ...(random.below(2) === 0 && random.pick(from)), ...(random.below(2) === 0 && random.pick(from)) }
+}
+
+function anyPacket5(random: Random): Buffer {
+  const messageId = 1 + random.below(3)
+  const topic = random.pick(topics)
+  const options = (): object => ({ noLocal: random.below(4) === 0, retainHandling: random.below(3) })
+  switch (random.below(9)) {
+    case 0:
+      return subscribePacket(
+        messageId,
+        [
+          [topic, random.below(3), options()],
+          [random.pick(topics), random.below(3), options()],
+        ],
+        random.below(2) === 0 ? { subscriptionIdentifiers: [1 + random.below(300)] } : {},
+      )
+    case 1:
+      return unsubscribePacket(messageId, [topic], { userProperties: [['a', 'b']] })
+    case 2:
+      return ackPacket(
+        random.pick([Packet.puback, Packet.pubrec, Packet.pubrel, Packet.pubcomp]),
+        messageId,
+        {
+          reasonCode: random.pick([0, 0x10, 0x92, 0x97]),
+          properties: anyProperties(random, reasonProperties),
+        },
+      )
+    case 3: {
+      const reason = {
+        reasonCode: random.pick([0, 4, 0x18]),
+        properties: anyProperties(random, reasonProperties),
+      }
+      return random.pick([pingreq, disconnectPacket(reason), authPacket(reason)])
+    }
+    default: {
+      const from = random.below(2) === 0 ? messageProperties : aliasProperties
+      return publishPacket({
+        topic: random.below(4) === 0 ? '' : topic,
+        payload: 'x'.repeat(random.pick([0, 1, 30, 300])),
+        qos: random.below(3),
+        retain: random.below(4) === 0,
+        messageId,
+        properties: anyProperties(random, from),
+      })
+    }
+  }
+}
+
 /** Bytes changed, taken out, put in, doubled, or the end cut off; from `from` on. */
 function mutate(bytes: Buffer, from: number, random: Random): Buffer {
   if (from >= bytes.length) return bytes
@@ -108,8 +206,8 @@ function noise(length: number, random: Random): Buffer {
 }
 
 /** What one broken client sends, in pieces. Two of three say CONNECT rightly, so that the rest is looked at. */
-export function mutatedStream(random: Random): Buffer[] {
-  const packets = conversation(random)
+export function mutatedStream(random: Random, version: 4 | 5 = 4): Buffer[] {
+  const packets = version === 5 ? conversation5(random) : conversation(random)
   let bytes: Buffer = Buffer.concat(packets)
   const from = random.below(3) === 0 ? 0 : packets[0]!.length
   const count = 1 + random.below(3)
