@@ -4,6 +4,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 import { Broker } from '../../src/broker/broker.ts'
+import { Connection, type PacketHandler } from '../../src/broker/connection.ts'
+import { askedTerms } from '../../src/broker/terms.ts'
 import { createSingleCluster } from '../../src/cluster/single.ts'
 import { configSchema } from '../../src/config/schema.ts'
 import { createBrokerCounters } from '../../src/counters.ts'
@@ -12,6 +14,7 @@ import { createGuard } from '../../src/hooks/guard.ts'
 import { createAdmission } from '../../src/listeners/admission.ts'
 import { createSilentLog } from '../../src/log.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
+import { connectionLimits, openProfile } from '../support/broker-parts.ts'
 import { startTestBroker } from '../support/broker.ts'
 import { CountingTransport } from '../support/counting-transport.ts'
 import { LoadClient } from '../support/load-client.ts'
@@ -20,6 +23,9 @@ import { eventually } from './ledger.ts'
 
 const seed = 20_261_121
 const streamCount = 100_000
+/** Of MQTT 5 this many go through the whole broker, and the rest through the connection alone. */
+const wholeCount5 = 10_000
+const readCount5 = streamCount - wholeCount5
 const socketCount = 5_000
 const batch = 500
 /** What the streams may leave behind is bounded by this. */
@@ -74,11 +80,11 @@ async function createWorld() {
 }
 
 it.each([
-  ['3.1.1', 4],
-  ['5', 5],
+  ['3.1.1', 4, streamCount],
+  ['5', 5, wholeCount5],
 ] as const)(
-  `stays alive and small through ${streamCount} mutated streams of MQTT %s`,
-  async (name, version) => {
+  'stays alive and small through mutated streams of MQTT %s',
+  async (name, version, count) => {
     const { broker, store, counters, profile, failures } = await createWorld()
     const random = new Random(seed)
     let endedByBroker = 0
@@ -101,27 +107,66 @@ it.each([
       await eventually(() => broker.connections.size === 0)
     }
 
-    for (let done = 0; done < streamCount / 5; done += batch) await runBatch()
+    for (let done = 0; done < count / 5; done += batch) await runBatch()
     const before = await heapBytes()
-    for (let done = streamCount / 5; done < streamCount; done += batch) await runBatch()
+    for (let done = count / 5; done < count; done += batch) await runBatch()
     const growthBytes = (await heapBytes()) - before
 
     expect(failures).toEqual([])
-    expect(endedByBroker).toBeGreaterThan(streamCount / 4)
-    expect(endedByBroker).toBeLessThan(streamCount)
-    expect(writtenBytes).toBeGreaterThan(streamCount * 4)
+    expect(endedByBroker).toBeGreaterThan(count / 4)
+    expect(endedByBroker).toBeLessThan(count)
+    expect(writtenBytes).toBeGreaterThan(count * 4)
     expect(broker.sessions.connectedCount).toBe(0)
     expect(counters.listeners.map(({ open }) => open)).toEqual([0])
     expect(store.sessions.size).toBeLessThanOrEqual(bounds.session.maxSessions)
     expect(growthBytes).toBeLessThan(4_000_000)
     console.log(
-      `fault 18: ${streamCount} mutated streams of MQTT ${name} (seed ${seed}), ${endedByBroker} closed by the broker, heap +${Math.round(growthBytes / 1_000)} KB`,
+      `fault 18: ${count} mutated streams of MQTT ${name} (seed ${seed}), ${endedByBroker} closed by the broker, heap +${Math.round(growthBytes / 1_000)} KB`,
     )
     await broker.close()
     await store.close()
   },
   120_000,
 )
+
+it(`reads ${readCount5} mutated streams of MQTT 5, and ends those that are wrong by the protocol alone`, () => {
+  const random = new Random(seed + 2)
+  const failures: unknown[] = []
+  const ends = new Map<string, number>()
+  let packetCount = 0
+  const taken = (): void => void packetCount++
+  const handler: PacketHandler = {
+    connect(connection, packet) {
+      connection.terms = { ...askedTerms(packet), incomingTopicAliases: 5 }
+      connection.opened()
+    },
+    publish: taken,
+    acknowledge: taken,
+    release: taken,
+    subscribe: taken,
+    unsubscribe: taken,
+    disconnecting: taken,
+    control: taken,
+    refused: () => {},
+    gone: (_, { kind }) => void ends.set(kind, (ends.get(kind) ?? 0) + 1),
+    failed: (_, error) => void failures.push(error),
+  }
+  const traffic = createBrokerCounters().listener('test', 'tcp')
+  for (let done = 0; done < readCount5; done++) {
+    const transport = new CountingTransport()
+    const context = { handler, limits: connectionLimits, traffic, nowMs: Date.now() }
+    const connection = new Connection(transport, openProfile, context)
+    for (const piece of mutatedStream(random, 5)) transport.feed(piece)
+    if ((connection.phase === 'closed') !== transport.isEnded) failures.push('closed, and not ended')
+    if (!transport.isEnded) transport.vanish()
+  }
+  expect(failures).toEqual([])
+  expect(packetCount).toBeGreaterThan(readCount5 / 2)
+  expect([...ends.values()].reduce((sum, count) => sum + count, 0)).toBe(readCount5)
+  expect([...ends.keys()].sort()).toEqual(['limit', 'lost', 'protocol', 'refused'])
+  expect(ends.get('protocol')).toBeGreaterThan(readCount5 / 4)
+  console.log(`fault 18: ${readCount5} mutated streams of MQTT 5 read, ${ends.get('protocol')} ended`)
+})
 
 it(`stays alive through ${socketCount} mutated streams on real sockets, and serves a good client meanwhile`, async () => {
   const broker = await startTestBroker(bounds)
