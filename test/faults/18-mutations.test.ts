@@ -145,6 +145,7 @@ it(`reads ${readCount5} mutated streams of MQTT 5, and ends those that are wrong
     release: taken,
     subscribe: taken,
     unsubscribe: taken,
+    authenticate: taken,
     disconnecting: taken,
     control: taken,
     refused: () => {},
