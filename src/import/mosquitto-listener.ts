@@ -66,6 +66,17 @@ const security: Readonly<Record<string, ListenerRule>> = {
   },
 }
 
+/** Of one listener there, of all of them here: the largest. */
+const topicAliases =
+  (where: 'maxIncomingTopicAliases' | 'maxOutgoingTopicAliases'): ListenerRule =>
+  (setting, _facts, draft) => {
+    const count = wholeNumber(setting, draft)
+    if (count === undefined) return
+    const known = draft.config.mqtt5?.[where] ?? 0
+    draft.config.mqtt5 = { ...draft.config.mqtt5, [where]: Math.max(known, Math.min(count, 65_535)) }
+    draft.carried(setting, `mqtt5.${where}`)
+  }
+
 const rules: Readonly<Record<string, ListenerRule>> = {
   port: (setting, facts, draft) => {
     facts.port = wholeNumber(setting, draft) ?? facts.port
@@ -124,8 +135,8 @@ const rules: Readonly<Record<string, ListenerRule>> = {
   http_dir: noting(lost('files are not served: use a web server')),
   websockets_headers_size: noting(needless('headers of an upgrade have a bound of their own')),
   websockets_origin: noting(lost('write listeners[].websocket.allowedOrigins')),
-  max_topic_alias: noting(needless('is for MQTT 5')),
-  max_topic_alias_broker: noting(needless('is for MQTT 5')),
+  max_topic_alias: topicAliases('maxIncomingTopicAliases'),
+  max_topic_alias_broker: topicAliases('maxOutgoingTopicAliases'),
   accept_protocol_versions: (setting, facts, draft) => {
     const named = setting.value.split(/[,\s]+/)
     const versions = protocolVersionsOf(named)

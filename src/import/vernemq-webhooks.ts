@@ -50,7 +50,8 @@ const isOn = (value: string): boolean => value === 'on' || value === 'true'
 const webhookRules: Readonly<Record<string, RuleOf<WebhookFacts>>> = {
   hook: (setting, facts, draft) => {
     facts.hook = setting.value
-    if (setting.value.endsWith('_m5')) return draft.note('needless', setting, 'is for MQTT 5')
+    if (setting.value.endsWith('_m5'))
+      return draft.note('needless', setting, 'the hook without _m5 is called for clients of MQTT 5 too')
     if (!Object.hasOwn(ourHooks, setting.value))
       return draft.note('lost', setting, 'the service is not told of that')
     if (setting.value === 'on_unsubscribe')

@@ -114,11 +114,26 @@ const rules: Readonly<Record<string, Rule>> = {
   retry_interval: needless('messages are sent again at a reconnect, and not while connected [MQTT-4.4.0-1]'),
   queue_deliver_mode: lostUnless(['fanout'], 'a client id has one connection'),
   queue_type: lostUnless(['fifo'], 'queues are first in, first out'),
-  max_last_will_delay: needless('is for MQTT 5'),
-  receive_max_client: needless('is for MQTT 5'),
-  receive_max_broker: needless('is for MQTT 5'),
-  topic_alias_max_client: needless('is for MQTT 5'),
-  topic_alias_max_broker: needless('is for MQTT 5'),
+  max_last_will_delay: changed(
+    'a will waits as long as its client has asked, and no longer than its session',
+  ),
+  // The least of the two is what a client is sent at once.
+  receive_max_client: number('limits.maxInflight', (c, value) => {
+    const maxInflight = Math.min(value, 65_535, c.limits?.maxInflight ?? 65_535)
+    c.limits = { ...c.limits, maxInflight }
+  }),
+  receive_max_broker: number(
+    'limits.maxInflightIncoming',
+    (c, value) => (c.limits = { ...c.limits, maxInflightIncoming: value }),
+  ),
+  topic_alias_max_client: number(
+    'mqtt5.maxIncomingTopicAliases',
+    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxIncomingTopicAliases: value }),
+  ),
+  topic_alias_max_broker: number(
+    'mqtt5.maxOutgoingTopicAliases',
+    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxOutgoingTopicAliases: value }),
+  ),
   shared_subscription_policy: changed('members get messages in turn, those of this pod first'),
   remote_enqueue_timeout: needless('one write to Redis, under store.redis.holdMs'),
   coordinate_registrations: needless('a client id is claimed in Redis'),

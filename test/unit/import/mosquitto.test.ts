@@ -51,6 +51,26 @@ describe('listeners of mosquitto', () => {
     ])
   })
 
+  it('serve the versions of MQTT that they served, and as many topic aliases', () => {
+    const draft = importOf(`
+      listener 1883
+      accept_protocol_versions 4, 5
+      max_topic_alias 20
+      listener 1884
+      accept_protocol_versions 3
+      max_topic_alias 5
+      max_topic_alias_broker 7`)
+    expect(draft.config.listeners).toMatchObject([
+      { port: 1_883, protocolVersions: ['3.1.1', '5'] },
+      { port: 1_884, protocolVersions: ['3.1'] },
+    ])
+    expect(draft.config.mqtt5).toEqual({ maxIncomingTopicAliases: 20, maxOutgoingTopicAliases: 7 })
+    expect([...notesOf(draft, 'lost'), ...notesOf(draft, 'needless')]).toEqual([])
+    expect(notesOf(importOf('listener 1883\naccept_protocol_versions 6'), 'changed')).toEqual([
+      'accept_protocol_versions',
+    ])
+  })
+
   it('keeps the address that a port was bound to, in whichever order', () => {
     for (const text of ['bind_address 127.0.0.1\nport 1900', 'port 1900\nbind_address 127.0.0.1'])
       expect(configOf(text).listeners).toEqual([{ type: 'tcp', host: '127.0.0.1', port: 1_900 }])

@@ -126,6 +126,24 @@ describe('handlers of VerneMQ', () => {
 })
 
 describe('settings of VerneMQ', () => {
+  it('of MQTT 5 are carried over', () => {
+    const draft = importOf(`
+      listener.tcp.default = 127.0.0.1:1883
+      listener.tcp.allowed_protocol_versions = 3,4,5,131
+      max_inflight_messages = 20
+      receive_max_client = 10
+      receive_max_broker = 30
+      topic_alias_max_client = 5
+      topic_alias_max_broker = 6
+      max_last_will_delay = 60`)
+    expect(draft.config).toMatchObject({
+      listeners: [{ protocolVersions: ['3.1', '3.1.1', '5'] }],
+      limits: { maxInflight: 10, maxInflightIncoming: 30 },
+      mqtt5: { maxIncomingTopicAliases: 5, maxOutgoingTopicAliases: 6 },
+    })
+    expect(notesOf(draft, 'changed')).toEqual(['max_last_will_delay'])
+  })
+
   it.each([
     ['max_client_id_size = 100', { limits: { maxClientIdBytes: 100 } }],
     ['max_inflight_messages = 0', { limits: { maxInflight: 65_535 } }],
