@@ -206,6 +206,7 @@ const allowed: Record<string, readonly string[]> = {
     'cluster/contract.ts',
     'store/contract.ts',
     'store/session-id.ts',
+    'store/session-expiry.ts',
     'admin/read-model.ts',
     'listeners/transport.ts',
     'config/schema.ts',

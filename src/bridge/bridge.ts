@@ -7,6 +7,7 @@ import type { Log } from '../log.ts'
 import { Attempts, type RemoteProtocol } from './attempts.ts'
 import { createBridgeCounters, type BridgeCounters } from './counters.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
+import { legalProperties } from './foreign-properties.ts'
 import { LocalEnd, type LocalMessage } from './local-end.ts'
 import { Outgoing } from './outgoing.ts'
 import { Remote, type PublishOutcome, type RemoteMessage } from './remote.ts'
@@ -249,8 +250,15 @@ export class Bridge {
   /** What waits goes out at once, and not behind the SUBACK, which may come behind all that waits there. */
   #opened(remote: Remote): void {
     const maxInflight = Math.min(this.#context.config.maxInflight, remote.receiveMaximum)
-    this.#outgoing.connected((message, dup, done) => {
-      remote.publish({ ...message, dup }, (outcome) => {
+    this.#outgoing.connected(({ expiresAtMs, ...message }, dup, done) => {
+      const leftMs = expiresAtMs === undefined ? undefined : expiresAtMs - Date.now()
+      if (leftMs !== undefined && leftMs <= 0) {
+        this.counters.dropped.expired++
+        setImmediate(done, false)
+        return
+      }
+      const left = leftMs === undefined ? {} : { expirySeconds: Math.ceil(leftMs / 1_000) }
+      remote.publish({ ...message, ...left, dup }, (outcome) => {
         this.#settled(message.topic, message.qos, outcome)
         done(outcome === 'taken' || outcome === 'refused')
       })
@@ -326,17 +334,23 @@ export class Bridge {
       return
     }
     const { topic } = target
-    const { payload, retain, messageId, dup } = message
+    const { payload, retain, messageId, dup, expirySeconds } = message
+    const described = message.properties === undefined ? {} : { properties: message.properties }
+    const expiry = expirySeconds === undefined ? {} : { expirySeconds }
     const qos = Math.min(message.qos, target.qos)
     const remote = this.#remote?.isOpen === true ? this.#remote : undefined
     if (qos === 1 || qos === 2) {
       const settled = (): void => local.acknowledge(message)
-      this.#outgoing.add({ topic, payload, qos, retain, messageId, dup, settled })
+      const ends = expirySeconds === undefined ? {} : { expiresAtMs: Date.now() + expirySeconds * 1_000 }
+      this.#outgoing.add({ topic, payload, qos, retain, messageId, dup, settled, ...described, ...ends })
     } else {
       // Nobody has promised it to anybody; above that, the map has lowered it.
       local.acknowledge(message)
       if (remote === undefined) this.counters.dropped.away++
-      else remote.publish({ topic, payload, qos: 0, retain }, (outcome) => this.#settled(topic, 0, outcome))
+      else {
+        const publication = { topic, payload, qos: 0, retain, ...described, ...expiry } as const
+        remote.publish(publication, (outcome) => this.#settled(topic, 0, outcome))
+      }
     }
     if (remote !== undefined && !remote.hasRoom) local.hold()
   }
@@ -351,7 +365,8 @@ export class Bridge {
   }
 
   /** From there to here. */
-  #receive(remote: Remote, { topic, payload, qos, retain }: RemoteMessage, taken: () => void): void {
+  #receive(remote: Remote, message: RemoteMessage, taken: () => void): void {
+    const { topic, payload, qos, retain, properties } = message
     const { host, limits } = this.#context
     const target = this.#in.translate(topic)
     const drop = (reason: 'topic' | 'too-large', why: string): void => {
@@ -369,7 +384,8 @@ export class Bridge {
       qos: lowered,
       retain,
       publisher: this.clientId,
-      expiresAtMs: limits.messageExpiryMs === 0 ? 0 : Date.now() + limits.messageExpiryMs,
+      expiresAtMs: expiryOf(message, limits),
+      properties: properties && legalProperties(properties),
     }
     const fault = host.publishBridged(request, (error) => {
       if (error !== undefined) return remote.fail(`a message of it was not stored here: ${error.message}`)
@@ -378,4 +394,11 @@ export class Bridge {
     })
     if (fault !== undefined) drop('topic', fault)
   }
+}
+
+/** As the message says, and at most as the configuration has it. Unix time in ms; 0: never. */
+function expiryOf({ expirySeconds }: RemoteMessage, { messageExpiryMs }: BridgeLimits): number {
+  const ownMs = expirySeconds === undefined ? Infinity : expirySeconds * 1_000
+  const leastMs = messageExpiryMs === 0 ? ownMs : Math.min(ownMs, messageExpiryMs)
+  return leastMs === Infinity ? 0 : Date.now() + leastMs
 }

@@ -8,6 +8,8 @@ export const bridgeDropReasons = [
   'too-large',
   /** No topic map leads on from there; or a topic that cannot be published here. */
   'topic',
+  /** Its time was over before the other broker was there (MQTT 5). */
+  'expired',
 ] as const
 export type BridgeDropReason = (typeof bridgeDropReasons)[number]
 
@@ -43,7 +45,7 @@ export function createBridgeCounters(): BridgeCounters {
   return {
     in: [0, 0, 0],
     out: [0, 0, 0],
-    dropped: { away: 0, refused: 0, 'too-large': 0, topic: 0 },
+    dropped: { away: 0, refused: 0, 'too-large': 0, topic: 0, expired: 0 },
     connects: 0,
     failures: { credentials: 0, refused: 0, version: 0, unreachable: 0, lost: 0, file: 0 },
   }

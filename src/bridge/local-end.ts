@@ -1,10 +1,13 @@
+import { descriptionOf, type MessageDescription } from '../broker/door/packet-properties.ts'
 import { InternalTransport, type Packet } from '../broker/door/transport.ts'
 import type { ListenerProfile } from '../broker/listener-profile.ts'
+import { reasonText } from '../broker/packets/reason.ts'
+import { NEVER_EXPIRES } from '../store/session-expiry.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { Transport } from '../listeners/transport.ts'
 
 /** A message from this broker, to be acknowledged when the other one has it. */
-export interface LocalMessage {
+export interface LocalMessage extends MessageDescription {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
@@ -30,9 +33,9 @@ export interface LocalEndOptions {
 }
 
 /**
- * The bridge as a client of this broker, over a transport that is no socket: MQTT 3.1.1 with the bridge bit and clean
- * session 0. So what waits for the other broker is a stored queue as any other, with its bounds, its owner among the
- * pods, its place in the list of clients.
+ * The bridge as a client of this broker, over a transport that is no socket: MQTT 5 with a session that stays as long as
+ * the configuration allows. So what waits for the other broker is a stored queue as any other, with its bounds, its owner
+ * among the pods, its place in the list of clients.
  */
 export class LocalEnd {
   readonly #options: LocalEndOptions
@@ -68,16 +71,15 @@ export class LocalEnd {
     this.#phase = 'connecting'
     this.#options.accept(this.#transport, this.#options.profile)
     const { clientId } = this.#options
-    const connect = {
+    this.#send({
       cmd: 'connect',
       protocolId: 'MQTT',
-      protocolVersion: 4,
+      protocolVersion: 5,
       clientId,
       clean: false,
       keepalive: 0,
-    } as const
-    // Its types do not know the bridge bit.
-    this.#send(Object.assign(connect, { bridgeMode: true }))
+      properties: { sessionExpiryInterval: NEVER_EXPIRES },
+    })
   }
 
   subscribe(filters: readonly { readonly filter: string; readonly qos: QoS }[]): void {
@@ -87,7 +89,9 @@ export class LocalEnd {
       messageId,
       filters.map(({ filter }) => filter),
     )
-    const subscriptions = filters.map(({ filter, qos }) => ({ topic: filter, qos }))
+    // What the bridge has brought is not sent back, and RETAIN goes over as it was published.
+    const options = { nl: true, rap: true, rh: 0 } as const
+    const subscriptions = filters.map(({ filter, qos }) => ({ topic: filter, qos, ...options }))
     this.#send({ cmd: 'subscribe', messageId, subscriptions })
   }
 
@@ -119,16 +123,17 @@ export class LocalEnd {
     if (this.#phase === 'closed' || (this.#phase === 'open' && !this.isOpen)) return
     switch (packet.cmd) {
       case 'connack':
-        if (packet.returnCode === 0) {
+        if (packet.reasonCode === 0) {
           if (this.#transport.isEnding) return
           this.#phase = 'open'
           this.#events.opened()
-        } else this.#refusal = `refused with CONNACK code ${packet.returnCode}`
+        } else this.#refusal = `refused: ${reasonText(packet.reasonCode ?? 0)}`
         return
       case 'publish': {
         const { topic, qos, retain, dup, messageId = 0 } = packet
         const payload = packet.payload as Buffer
-        this.#events.message({ topic, payload, qos, retain, dup, messageId })
+        const described = descriptionOf(packet.properties)
+        this.#events.message({ topic, payload, qos, retain, dup, messageId, ...described })
         return
       }
       case 'pubrel':
@@ -137,7 +142,7 @@ export class LocalEnd {
       case 'suback': {
         const filters = this.#asked.get(packet.messageId!) ?? []
         this.#asked.delete(packet.messageId!)
-        const refused = filters.filter((_, index) => packet.granted[index] === 0x80)
+        const refused = filters.filter((_, index) => Number(packet.granted[index]) >= 0x80)
         if (refused.length > 0) this.#events.subscriptionsRefused(refused)
         return
       }

@@ -1,13 +1,17 @@
+import type { MessageDescription } from '../broker/door/packet-properties.ts'
+
 /** Closings in a row, each in answer to one message, before others are sent past it. */
 const SUSPECT_CLOSINGS = 3
 
 /** A message on its way to the other broker. */
-export interface OutgoingMessage {
+export interface OutgoingMessage extends Omit<MessageDescription, 'expirySeconds'> {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: 1 | 2
   readonly retain: boolean
   readonly messageId: number
+  /** Unix time in ms; undefined: no end is known. */
+  readonly expiresAtMs?: number
   /** It may have been sent before, in an earlier run. */
   readonly dup: boolean
   /** The other broker has it, or never will: this one may forget it. */

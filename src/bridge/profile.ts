@@ -35,7 +35,7 @@ export function bridgeProfile(config: BridgeConfig, clientId: string, log: Log):
     name: `bridge:${name}`,
     guard,
     allowAnonymous: true,
-    protocolVersions: new Set([4]),
+    protocolVersions: new Set([5]),
     ownClientId: clientId,
     mountpoint,
   }

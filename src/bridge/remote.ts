@@ -1,4 +1,10 @@
 import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient, type Packet } from 'mqtt'
+import {
+  descriptionOf,
+  packetPropertiesOf,
+  propertyBytes,
+  type MessageDescription,
+} from '../broker/door/packet-properties.ts'
 import type { QoS } from '../hooks/types.ts'
 import type { RemoteProtocol } from './attempts.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
@@ -7,7 +13,7 @@ import { PacketIds } from './packet-ids.ts'
 import type { RemoteOptions } from './remote-options.ts'
 import type { BridgedFilter } from './topic-maps.ts'
 
-export interface RemoteMessage {
+export interface RemoteMessage extends MessageDescription {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
@@ -68,6 +74,7 @@ const ACKS = { 1: 0x40, 2: 0x50 } as const
 export class Remote {
   readonly #client: MqttClient
   readonly #events: RemoteEvents
+  readonly #is5: boolean
   readonly #inbound: InboundWindow
   /** Those that came at QoS 2. */
   readonly #exact = new WeakSet<Packet>()
@@ -89,6 +96,7 @@ export class Remote {
     events: RemoteEvents,
   ) {
     this.#events = events
+    this.#is5 = protocol === '5'
     this.#inbound = new InboundWindow(session.maxInflight)
     const client = mqtt.connect({
       ...clientOptions(options, protocol, session),
@@ -150,22 +158,25 @@ export class Remote {
   /** `done` is not called when the connection is lost before, nor within the call. */
   publish(message: Publication, done: (outcome: PublishOutcome) => void): void {
     const { topic, payload } = message
-    // Fixed header, length of the topic, identifier and empty properties.
     const topicBytes = Buffer.byteLength(topic)
-    if (topicBytes > 65_535 || payload.length + topicBytes + 12 > this.#limits.bytes) {
+    // Fixed header, length of the topic and identifier come on top.
+    const bytes = payload.length + topicBytes + 12 + (this.#is5 ? propertyBytes(message) : 0)
+    if (topicBytes > 65_535 || bytes > this.#limits.bytes) {
       setImmediate(done, 'too-large')
       return
     }
     const qos = Math.min(message.qos, this.#limits.qos) as QoS
     const retain = message.retain && this.#limits.retain
+    const properties = this.#is5 ? packetPropertiesOf(message) : undefined
+    const described = properties === undefined ? {} : { properties }
     if (message.qos === 0 || qos === 0) {
-      this.#client.publish(topic, payload, { qos: 0, retain })
+      this.#client.publish(topic, payload, { qos: 0, retain, ...described })
       setImmediate(done, 'sent')
       return
     }
     const { messageId, dup } = message
     this.#ids.use(messageId, () => {
-      this.#client.publish(topic, payload, { qos, retain, dup }, (error) => {
+      this.#client.publish(topic, payload, { qos, retain, dup, ...described }, (error) => {
         if (!this.isOpen) return
         if (error === undefined || error === null) done('taken')
         else if ('code' in error && typeof error.code === 'number') done('refused')
@@ -225,7 +236,8 @@ export class Remote {
       if (qos === 0 || this.#phase === 'ended') return
       this.#client.stream.write(Buffer.of(ACKS[qos], 2, messageId >> 8, messageId & 0xff))
     })
-    this.#events.message({ topic, payload: Buffer.from(payload), qos, retain }, taken)
+    const described = this.#is5 ? descriptionOf(packet.properties) : {}
+    this.#events.message({ topic, payload: Buffer.from(payload), qos, retain, ...described }, taken)
     this.#inbound.onceRoom(() => callback(qos === 0 ? undefined : NOT_YET))
   }
 

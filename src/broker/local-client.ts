@@ -1,5 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
-import type { QoS } from '../hooks/types.ts'
+import type { MessageProperties, QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import { addMountpoint } from './client-session.ts'
@@ -29,6 +29,7 @@ export interface BridgedPublish {
   readonly publisher: string
   /** Unix time in ms; 0: never. */
   readonly expiresAtMs: number
+  readonly properties?: MessageProperties | undefined
 }
 
 /** The program around the broker as a client of it: without a connection, past the handlers. */
@@ -82,7 +83,7 @@ export class LocalClient {
     const topic = addMountpoint(request.topic, mountpoint)
     const fault = this.#fault(topic)
     if (fault !== undefined) return fault
-    const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
+    const properties = keptProperties(retain && this.#dispatcher.keepsRetain, request.properties)
     const session = sessionIdOf(publisher, mountpoint)
     const message = new Message(topic, payload, qos, false, session, Date.now(), expiresAtMs, properties)
     if (this.#dispatcher.dispatch(message, { retain }, done)) done(undefined)

@@ -103,9 +103,9 @@ function createInterceptors(
   })
 }
 
-/** Protocol levels: 4 is MQTT 3.1.1, which is what the clients of doors are taken for. */
+/** Protocol levels: 5 is MQTT 5, which is what the clients of doors are taken for. */
 function protocolLevels(listener: ListenerConfig): ReadonlySet<number> {
-  if (!('protocolVersions' in listener)) return new Set([4])
+  if (!('protocolVersions' in listener)) return new Set([5])
   return new Set(listener.protocolVersions.map((served) => LEVELS[served]))
 }
 

@@ -19,6 +19,7 @@ import {
   type OpenDoorClient,
 } from './contract.ts'
 import { connectFailure, endFailure, requestFailure } from './failure.ts'
+import { descriptionOf, packetPropertiesOf, propertyBytes } from './packet-properties.ts'
 import { InternalTransport, type Packet } from './transport.ts'
 
 export interface DoorContext {
@@ -27,10 +28,10 @@ export interface DoorContext {
   readonly maxPacketBytes: number
 }
 
-/** Fixed header, length of the topic, packet identifier: MQTT 3.1.1, 2.2 and 3.3. */
+/** Fixed header, length of the topic, packet identifier: MQTT 5, 2.1 and 3.3. */
 const PUBLISH_OVERHEAD_BYTES = 9
 const MAX_PACKET_ID = 65_535
-/** Of a string or of binary data: MQTT 3.1.1, 1.5.3. */
+/** Of a string or of binary data: MQTT 5, 1.5.4. */
 const MAX_FIELD_BYTES = 65_535
 
 /** The way into the broker for doors that do not speak MQTT (docs/decisions/0011). */
@@ -57,8 +58,8 @@ interface AskedSubscriptions {
 }
 
 /**
- * A client of the broker over a transport that is no socket: MQTT 3.1.1 with clean session, and beside it what packets
- * cannot say.
+ * A client of the broker over a transport that is no socket: MQTT 5 with a session that ends with the connection, and
+ * beside it what packets cannot say.
  *
  *   connecting ──CONNACK 0──▶ open ──▶ closed   (closed from any phase)
  */
@@ -73,6 +74,9 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
   /** At QoS 0, in their order. */
   readonly #handingOn: Waiting[] = []
   readonly #publishing = new Map<number, Waiting>()
+  /** Beyond what the broker takes at once. */
+  readonly #held: { readonly waiting: Waiting; readonly send: () => void }[] = []
+  #receiveMaximum = MAX_PACKET_ID
   readonly #subscribing = new Map<number, AskedSubscriptions>()
   readonly #unsubscribing = new Map<number, Waiting>()
   #nextId = 0
@@ -97,7 +101,7 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     this.#transport.send({
       cmd: 'connect',
       protocolId: 'MQTT',
-      protocolVersion: 4,
+      protocolVersion: 5,
       clientId,
       clean: true,
       keepalive: 0,
@@ -114,16 +118,28 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     return this.#phase === 'open' && !this.#transport.isEnding
   }
 
-  publish({ topic, payload, qos, retain }: DoorPublish): Promise<void> {
-    const fault = topicNameFault(topic, this.#context.topics)
+  publish(message: DoorPublish): Promise<void> {
+    const { topic, payload, qos, retain } = message
+    const { responseTopic = topic } = message.properties ?? {}
+    const { topics } = this.#context
+    const fault = topicNameFault(topic, topics) ?? topicNameFault(responseTopic, topics)
     if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
     if (topic.startsWith(TUNNEL_ROOT))
       return Promise.reject(requestFailure(RefuseReason.notAuthorized, 'publish to this topic'))
-    if (PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + payload.length > this.#context.maxPacketBytes) {
+    const headBytes = PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + propertyBytes(message)
+    if (headBytes + payload.length > this.#context.maxPacketBytes) {
       const text = `longer than ${this.#context.maxPacketBytes} bytes as an MQTT packet`
       return Promise.reject(new DoorError('too-large', text))
     }
-    const packet = { cmd: 'publish', topic, payload, retain, dup: false } as const
+    const properties = packetPropertiesOf(message)
+    const packet = {
+      cmd: 'publish',
+      topic,
+      payload,
+      retain,
+      dup: false,
+      ...(properties !== undefined && { properties }),
+    } as const
     if (qos === 0) {
       return this.#ask((waiting) => {
         this.#handingOn.push(waiting)
@@ -131,9 +147,14 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
       })
     }
     return this.#ask((waiting) => {
-      const messageId = this.#takeId()
-      this.#publishing.set(messageId, waiting)
-      this.#transport.send({ ...packet, qos, messageId })
+      const send = (): void => {
+        const messageId = this.#takeId()
+        this.#publishing.set(messageId, waiting)
+        this.#transport.send({ ...packet, qos, messageId })
+      }
+      // [MQTT-3.3.4-7]
+      if (this.#publishing.size < this.#receiveMaximum) send()
+      else this.#held.push({ waiting, send })
     })
   }
 
@@ -145,8 +166,15 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     if (!this.isOpen) throw this.#whyClosed()
     if (found === undefined) return undefined
     if ('refused' in found) throw requestFailure(found.refused, 'read this topic')
-    const { payload, qos, retain } = found
-    return { topic: stripMountpoint(found.topic, this.#connection.profile.mountpoint), payload, qos, retain }
+    const { payload, qos, retain, expiresAtMs, properties } = found
+    return {
+      topic: stripMountpoint(found.topic, this.#connection.profile.mountpoint),
+      payload,
+      qos,
+      retain,
+      ...(properties !== undefined && { properties }),
+      ...(expiresAtMs > 0 && { expirySeconds: Math.max(0, Math.ceil((expiresAtMs - Date.now()) / 1_000)) }),
+    }
   }
 
   subscribe(subscriptions: readonly DoorSubscription[]): Promise<void> {
@@ -220,16 +248,19 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     switch (packet.cmd) {
       case 'connack':
         // A refusal is known already, and why; the end follows.
-        if (packet.returnCode !== 0 || this.#transport.isEnding) return
+        if (packet.reasonCode !== 0 || this.#transport.isEnding) return
+        this.#receiveMaximum = packet.properties?.receiveMaximum ?? MAX_PACKET_ID
         this.#phase = 'open'
         this.#opening.resolve(this)
         return
       case 'puback':
       case 'pubcomp':
-        this.#settle(this.#publishing, packet.messageId!)
+        this.#settlePublish(packet.messageId!)
         return
       case 'pubrec':
-        this.#transport.send({ cmd: 'pubrel', messageId: packet.messageId! })
+        // Refused, and said so beside the packets. [MQTT-4.3.3-4]
+        if ((packet.reasonCode ?? 0) >= REFUSED) this.#settlePublish(packet.messageId!)
+        else this.#transport.send({ cmd: 'pubrel', messageId: packet.messageId! })
         return
       case 'suback':
         this.#granted(packet.messageId!, packet.granted as readonly number[])
@@ -240,7 +271,8 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
       case 'publish': {
         const { topic, qos, retain, messageId = 0 } = packet
         const payload = packet.payload as Buffer
-        this.#events.message({ topic, payload, qos, retain }, () => this.#taken(qos, messageId))
+        const message = { topic, payload, qos, retain, ...descriptionOf(packet.properties) }
+        this.#events.message(message, () => this.#taken(qos, messageId))
         return
       }
       case 'pubrel':
@@ -255,6 +287,11 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     this.#transport.send({ cmd: qos === 1 ? 'puback' : 'pubrec', messageId })
   }
 
+  #settlePublish(messageId: number): void {
+    this.#settle(this.#publishing, messageId)
+    if (this.isOpen && this.#publishing.size < this.#receiveMaximum) this.#held.shift()?.send()
+  }
+
   #settle(asked: Map<number, Waiting>, messageId: number): void {
     asked.get(messageId)?.resolve()
     asked.delete(messageId)
@@ -264,7 +301,7 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     const asked = this.#subscribing.get(messageId)
     if (asked === undefined) return
     this.#subscribing.delete(messageId)
-    const granted = asked.filters.filter((_, index) => codes[index] !== SUBACK_REFUSED)
+    const granted = asked.filters.filter((_, index) => (codes[index] ?? REFUSED) < REFUSED)
     if (granted.length === asked.filters.length) {
       asked.waiting.resolve()
       return
@@ -290,7 +327,8 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
 
   #ask(send: (waiting: Waiting) => void): Promise<void> {
     if (!this.isOpen) return Promise.reject(this.#whyClosed())
-    const underWay = this.#publishing.size + this.#subscribing.size + this.#unsubscribing.size
+    const publishing = this.#publishing.size + this.#held.length
+    const underWay = publishing + this.#subscribing.size + this.#unsubscribing.size
     if (underWay >= MAX_PACKET_ID)
       return Promise.reject(new DoorError('limited', 'too many requests at once'))
     return new Promise((resolve, reject) => send({ resolve, reject }))
@@ -315,7 +353,8 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     this.#phase = 'closed'
     const why = this.#whyClosed()
     const subscribing = [...this.#subscribing.values()].map(({ waiting }) => waiting)
-    const others = [...this.#publishing.values(), ...this.#unsubscribing.values()]
+    const held = this.#held.map(({ waiting }) => waiting)
+    const others = [...this.#publishing.values(), ...held, ...this.#unsubscribing.values()]
     for (const waiting of [...this.#handingOn, ...subscribing, ...others]) waiting.reject(why)
     if (wasOpen) this.#events.closed(why)
     else this.#opening.reject(why)
@@ -329,5 +368,5 @@ function isOfFrames(filter: string): boolean {
   )
 }
 
-/** MQTT 3.1.1, 3.9.3 */
-const SUBACK_REFUSED = 0x80
+/** Reason codes from here on are failures (MQTT 5, 2.4). */
+const REFUSED = 0x80

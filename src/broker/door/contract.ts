@@ -2,14 +2,14 @@ import type { QoS } from '../../hooks/types.ts'
 import type { Peer } from '../../peer.ts'
 import type { EndIdentity, TunnelEnd } from '../../tunnel/router/end.ts'
 import type { ListenerProfile } from '../listener-profile.ts'
+import type { MessageDescription } from './packet-properties.ts'
 
 /** Who comes through a door that does not speak MQTT: what its CONNECT is made of. */
 export interface DoorCredentials {
   /** Default: the door's name and random letters. */
   readonly clientId?: string
   /**
-   * MQTT 3.1.1 has no password without a user name [MQTT-3.1.2-22]: with a password alone, such as a token, the handlers
-   * see an empty name.
+   * With a password alone, such as a token, the handlers see an empty name.
    */
   readonly username?: string
   /** Wiped when authConnect has answered, but for copies that are not ours. */
@@ -25,14 +25,14 @@ export interface DoorClientOptions extends DoorCredentials {
   readonly peer: Peer
 }
 
-export interface DoorPublish {
+export interface DoorPublish extends MessageDescription {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
   readonly retain: boolean
 }
 
-export interface DoorMessage {
+export interface DoorMessage extends MessageDescription {
   /** Without the mountpoint. */
   readonly topic: string
   readonly payload: Buffer

@@ -12,7 +12,7 @@ export interface InternalTransportEvents {
 }
 
 /**
- * A transport that is no socket: the other end is a client in this process, which speaks MQTT 3.1.1 in packets.
+ * A transport that is no socket: the other end is a client in this process, which speaks MQTT 5 in packets.
  *
  *   open ──end, destroy──▶ ending ──what the broker has said last is handed over──▶ closed
  */
@@ -20,7 +20,7 @@ export class InternalTransport implements Transport {
   readonly peer: Peer
   readonly sideChannel?: SideChannel
   readonly #events: InternalTransportEvents
-  readonly #parser = mqttPacket.parser({ protocolVersion: 4 })
+  readonly #parser = mqttPacket.parser({ protocolVersion: 5 })
   #receiver: TransportReceiver | undefined
   #arrived: Buffer[] = []
   #isEnding = false
@@ -40,7 +40,7 @@ export class InternalTransport implements Transport {
 
   /** To the broker, which may handle it within this call. */
   send(packet: Packet): void {
-    if (!this.#isEnding) this.#receiver?.data(mqttPacket.generate(packet))
+    if (!this.#isEnding) this.#receiver?.data(mqttPacket.generate(packet, { protocolVersion: 5 }))
   }
 
   /** The client can take no more: the broker holds back what it has, as for any slow reader. */

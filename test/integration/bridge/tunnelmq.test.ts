@@ -45,25 +45,31 @@ async function startFront(port: number): Promise<{ port: number; knowsBridges: b
 const both = [{ filter: '#', direction: 'both' as const, qos: 2 }]
 
 describe('a bridge to another TunnelMQ', () => {
-  it('finds the version of MQTT that it speaks, and carries what crosses both ways once', async () => {
-    const other = await openBroker()
-    const broker = await openBridged(bridgeTo(other.port, { topics: both }))
-    expect(await eventOf(broker, 'bridge connected')).toMatchObject({ protocol: '3.1.1+bridge' })
-    const [here, there] = [await listenAt(broker.port, ['#']), await listenAt(other.port, ['#'])]
-    for (const qos of [0, 1, 2] as const) {
-      await here.publish({ topic: 'a', payload: `here ${qos}`, qos, retain: qos === 1 })
-      await there.publish({ topic: 'a', payload: `there ${qos}`, qos })
-    }
-    await here.publish({ topic: 'end', payload: 'here', qos: 2 })
-    await there.publish({ topic: 'end', payload: 'there', qos: 2 })
-    const expected = [0, 1, 2].flatMap((qos) => [`a=here ${qos} ${qos}`, `a=there ${qos} ${qos}`])
-    expected.push('end=here 2', 'end=there 2')
-    for (const client of [here, there]) {
-      await eventually(() => client.received.map(shown).toSorted()).toEqual(expected.toSorted())
-    }
-    const late = await listenAt(other.port, ['a'])
-    await eventually(() => late.received.map(shown)).toEqual(['a=here 1 1 retained'])
-  })
+  it.each([
+    ['auto', '5'],
+    ['3.1.1', '3.1.1+bridge'],
+  ] as const)(
+    'with protocol %s speaks %s, and carries what crosses both ways once',
+    async (protocol, spoken) => {
+      const other = await openBroker()
+      const broker = await openBridged(bridgeTo(other.port, { topics: both, protocol }))
+      expect(await eventOf(broker, 'bridge connected')).toMatchObject({ protocol: spoken })
+      const [here, there] = [await listenAt(broker.port, ['#']), await listenAt(other.port, ['#'])]
+      for (const qos of [0, 1, 2] as const) {
+        await here.publish({ topic: 'a', payload: `here ${qos}`, qos, retain: qos === 1 })
+        await there.publish({ topic: 'a', payload: `there ${qos}`, qos })
+      }
+      await here.publish({ topic: 'end', payload: 'here', qos: 2 })
+      await there.publish({ topic: 'end', payload: 'there', qos: 2 })
+      const expected = [0, 1, 2].flatMap((qos) => [`a=here ${qos} ${qos}`, `a=there ${qos} ${qos}`])
+      expected.push('end=here 2', 'end=there 2')
+      for (const client of [here, there]) {
+        await eventually(() => client.received.map(shown).toSorted()).toEqual(expected.toSorted())
+      }
+      const late = await listenAt(other.port, ['a'])
+      await eventually(() => late.received.map(shown)).toEqual(['a=here 1 1 retained'])
+    },
+  )
 
   it('keeps what is published while it is away, in order, within the bounds of its queue; QoS 0 it counts', async () => {
     const port = await freePort()
@@ -131,7 +137,7 @@ describe('a bridge to another TunnelMQ', () => {
     })
     const refused = await eventOf(broker, 'bridge not connected', { kind: 'credentials' })
     expect(refused['retryMs']).toBeGreaterThanOrEqual(500)
-    expect(refused['reason']).toContain('Bad username or password')
+    expect(refused['reason']).toMatch(/bad user ?name or password/i)
     expect(JSON.stringify(broker.events)).not.toContain('wrong')
     await writeFile(passwordFile, 'right\n')
     await eventOf(broker, 'bridge connected')
@@ -188,7 +194,7 @@ describe('a bridge to another TunnelMQ', () => {
   it('is not held up by a message at which the other broker closes the connection', async () => {
     const other = await openBroker({ limits: { maxPacketBytes: 20_000, maxTopicLevels: 4 } })
     const topics = [{ filter: '#', qos: 2 }]
-    const broker = await openBridged(bridgeTo(other.port, { topics, reconnectMinMs: 10 }))
+    const broker = await openBridged(bridgeTo(other.port, { topics, reconnectMinMs: 10, protocol: '3.1.1' }))
     const [here, there] = [await listenAt(broker.port, []), await listenAt(other.port, ['#'])]
     await here.publish({ topic: 'large', payload: 'x'.repeat(30_000), qos: 1 })
     await here.publish({ topic: 'a/b/c/d/e', payload: 'deep', qos: 2 })
@@ -202,7 +208,7 @@ describe('a bridge to another TunnelMQ', () => {
     const other = await openBroker()
     const front = await startFront(other.port)
     front.knowsBridges = false
-    const broker = await openBridged(bridgeTo(front.port, { topics: both }))
+    const broker = await openBridged(bridgeTo(front.port, { topics: both, protocol: '3.1.1' }))
     expect(await eventOf(broker, 'bridge connected')).toMatchObject({ protocol: '3.1.1' })
     front.knowsBridges = true
     front.cut()

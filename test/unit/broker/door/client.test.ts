@@ -82,9 +82,9 @@ describe('a door client', () => {
       const asked = client.subscribe([{ filter, qos: 0 }])
       await expect(asked).rejects.toMatchObject({ failure: 'malformed' })
     }
-    const atMost = { ...message('a', 2), payload: Buffer.alloc(990) }
+    const atMost = { ...message('a', 2), payload: Buffer.alloc(989) }
     await client.publish(atMost)
-    const tooLarge = client.publish({ ...atMost, payload: Buffer.alloc(991) })
+    const tooLarge = client.publish({ ...atMost, payload: Buffer.alloc(990) })
     await expect(tooLarge).rejects.toMatchObject({ failure: 'too-large' })
     expect(client.isOpen).toBe(true)
   })
