@@ -67,6 +67,11 @@ function handlerFiles(handler: HandlerConfig): (readonly [ConfigPath, string | u
     case 'acl-file':
     case 'module':
       return [[['file'], handler.file]]
+    case 'scram':
+      return [
+        [['file'], handler.file],
+        [['secretFile'], handler.secretFile],
+      ]
     case 'jwt':
       return [
         ...handler.publicKeyFiles.map((file, index) => [['publicKeyFiles', index], file] as const),

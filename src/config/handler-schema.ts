@@ -24,6 +24,17 @@ export const handlerSchema = z
       .describe('User names and hashed passwords from a file.'),
     z
       .strictObject({
+        type: z.literal('scram'),
+        file: filePath().describe('File of `tunnelmq passwd --scram`. Read again when it changes.'),
+        secretFile: filePath()
+          .optional()
+          .describe(
+            'Secret of 16 bytes or more that salts of unknown users are made of, the same at all brokers. Default: they are made of `file`, and change with it.',
+          ),
+      })
+      .describe('SCRAM-SHA-256 for clients of MQTT 5: user names and keys from a file.'),
+    z
+      .strictObject({
         type: z.literal('acl-file'),
         file: filePath().describe(
           'ACL file in the syntax of mosquitto and VerneMQ. Read again when it changes.',

@@ -51,6 +51,10 @@ async function buildHandler(
       return createAnonymousHandler({ allow: config.allow, name })
     case 'password-file':
       return createPasswordFileHandler({ file: config.file, log, name })
+    case 'scram': {
+      const { createScramHandler } = await import('./scram/handler.ts')
+      return createScramHandler({ file: config.file, secretFile: config.secretFile, log, name })
+    }
     case 'acl-file':
       return createAclFileHandler({ file: config.file, dialect: config.dialect, mountpoint, log, name })
     case 'dynamic': {

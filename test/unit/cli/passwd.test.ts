@@ -51,6 +51,22 @@ describe('tunnelmq passwd', () => {
     expect(await readFile(file, 'utf8')).toMatch(/^bob:\$scrypt\$ln=14,r=8,p=1\$\S+\n$/)
   })
 
+  it('maintains files of the handler scram with --scram', async () => {
+    const scram = (args: readonly string[], input?: string) => passwd(['--scram', ...args], input)
+    await scram(['--iterations', '4096', '--create', file, 'I\u00adX'], 'one\n')
+    await scram([file, 'bob'], 'two\n')
+    expect(await scram(['--verify', file, 'bob'], 'two\n')).toMatchObject({ exitCode: 0 })
+    expect(await scram(['--verify', file, 'bob'], 'one\n')).toMatchObject({ exitCode: 1 })
+    expect((await scram(['--list', file])).printed).toEqual(['IX', 'bob'])
+    await scram(['--delete', file, 'bob'])
+    expect(await readFile(file, 'utf8')).toMatch(/^IX:SCRAM-SHA-256\$4096:\S+\$\S+:\S+\n$/)
+    await expect(scram([file, 'x'], 'bell\u0007\n')).rejects.toThrow('U+0007')
+    await expect(scram([file, 'x\u0627'], 'one\n')).rejects.toThrow('from the right and from the left')
+    await writeFile(file, 'bob:$6$x\n')
+    await expect(scram([file, 'x'], 'one\n')).rejects.toThrow(`${file}:1: no entry of the form`)
+    await expect(passwd(['--iterations', '5000', file, 'x'], 'one\n')).rejects.toThrow('is for --scram')
+  })
+
   it('ends with 1 for a user that is not there', async () => {
     await writeFile(file, '')
     for (const action of ['--delete', '--verify']) {
