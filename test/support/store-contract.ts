@@ -327,6 +327,16 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
         expect(client).toMatchObject({ expiresAtMs: 0, sentUpToSeq: 5 })
       })
 
+      it('keeps how long a session outlives its connection, as it was agreed last', async () => {
+        const client = await session()
+        await store.sessionConnected(client, 300)
+        expect(client).toMatchObject({ expirySeconds: 300, expiresAtMs: 0 })
+        await store.sessionDisconnected(client, { expiresAtMs: 77, sentUpToSeq: 0 })
+        expect(client).toMatchObject({ expirySeconds: 300, expiresAtMs: 77 })
+        await store.sessionConnected(client)
+        expect(client.expirySeconds).toBeUndefined()
+      })
+
       it('adds, replaces and removes subscriptions', async () => {
         const client = await session()
         const plain: StoredSubscription = { filter: 'a/#', matchFilter: 'a/#', qos: 1 }
@@ -443,6 +453,9 @@ export function describeStore(name: string, setUp: () => Promise<StoreUnderTest>
       await store.putWill(will)
       await store.putWill({ clientId: 'other', message: message('w', 'x') })
       expect(store.wills.get('gone')).toEqual(will)
+      const waiting = { ...will, delaySeconds: 30, messageExpirySeconds: 5 }
+      await store.putWill(waiting)
+      expect(store.wills.get('gone')).toEqual(waiting)
       await publish(store, { message: will.message, willOf: 'gone' })
       expect([...store.wills.keys()]).toEqual(['other'])
       const target = await session()

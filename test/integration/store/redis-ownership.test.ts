@@ -94,6 +94,69 @@ describe('a claim on the Redis store', () => {
     expect(stored).toMatchObject({ queuedCount: 4, queuedBytes: 13 })
   })
 
+  // MQTT 5, 3.1.2.4 and 3.1.2.11.2
+  it('goes on with a session, begins one, or has none, as clean start and expiry say', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const table = [
+      { clean: true, expirySeconds: 0, isStored: [false, false], goesOn: false },
+      { clean: true, expirySeconds: 9, isStored: [true, true], goesOn: false },
+      { clean: false, expirySeconds: 9, isStored: [true, true], goesOn: true },
+      { clean: false, expirySeconds: 0, isStored: [false, true], goesOn: true },
+    ]
+    for (const { clean, expirySeconds, isStored, goesOn } of table) {
+      const id = `${clean} ${expirySeconds}`
+      const [first, second] = [
+        await claim(a.store, id, { clean, expirySeconds }),
+        await claim(a.store, `${id} there`),
+      ]
+      expect([id, first.stored !== undefined]).toEqual([id, isStored[0]])
+      expect(first.present).toBe(false)
+      await a.store.releaseClaim(`${id} there`, second.claim, { ...AT_ONCE, expiresAtMs: LATER_MS })
+      const numberOf = () => world.server.command('HGET', `${world.prefix}s:c${id} there`, 'number')
+      const numberBefore = await numberOf()
+      const later = await claim(b.store, `${id} there`, { clean, expirySeconds })
+      expect([id, later.stored !== undefined]).toEqual([id, isStored[1]])
+      expect(later.present).toBe(true)
+      expect((await numberOf()) === numberBefore).toBe(goesOn)
+      expect(later.stored?.expirySeconds).toBe(isStored[1] ? expirySeconds : undefined)
+      await b.store.releaseClaim(`${id} there`, later.claim, { ...AT_ONCE, isOver: expirySeconds === 0 })
+      if (expirySeconds === 0) await expect.poll(() => a.store.sessions.has(`${id} there`)).toBe(false)
+    }
+  })
+
+  it('does not find a session whose time is over, nor one that ends with the connection that it ends', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const away = await claim(a.store, 'away')
+    await a.store.releaseClaim('away', away.claim, { ...AT_ONCE, expiresAtMs: Date.now() - 1 })
+    expect(await claim(b.store, 'away')).toMatchObject({ present: false })
+    const brief = await claim(a.store, 'brief')
+    await a.store.releaseClaim('brief', brief.claim, { ...AT_ONCE, expiresAtMs: LATER_MS })
+    expect(await claim(a.store, 'brief', { expirySeconds: 0 })).toMatchObject({ present: true })
+    expect(await claim(b.store, 'brief')).toMatchObject({ present: false, previousPod: a.link.pod })
+  })
+
+  it('of a pod that died leaves each session its own time, and wills their delays', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const times = { asked: 60, never: 0xffff_ffff, brief: 0, before: undefined }
+    for (const [id, expirySeconds] of Object.entries(times)) {
+      const first = await claim(a.store, id)
+      await a.store.releaseClaim(id, first.claim, { ...AT_ONCE, expiresAtMs: LATER_MS })
+      await claim(a.store, id, { expirySeconds, will: { ...will(id), delaySeconds: 100 } })
+    }
+    await a.store.close()
+    const diedMs = Date.now()
+    await bury(b, a.link.pod)
+    await expect.poll(() => [...b.store.sessions.keys()].toSorted()).toEqual(['asked', 'before', 'never'])
+    const score = async (set: string, of: string): Promise<number> => {
+      const ms = await world.server.command('ZSCORE', `${world.prefix}${set}`, of)
+      return ms === null ? 0 : Math.round((Number(ms) - diedMs) / 20_000)
+    }
+    expect(await Promise.all(['casked', 'cnever', 'cbefore'].map((kid) => score('expiry', kid)))).toEqual([
+      3, 0, 0,
+    ])
+    expect(await Promise.all(Object.keys(times).map((id) => score('willdue', id)))).toEqual([3, 5, 0, 5])
+  })
+
   it('removes the session of a client that wants none, with all its keys', async () => {
     const [a, b] = [await pod(), await pod()]
     const before = await keysOf()
@@ -209,6 +272,39 @@ describe('wills on the Redis store', () => {
       code: 'TMQ_STOPPED',
     })
     expect((await publish(b.store, { message: message('w', 'new'), willOf: 'c' })).duplicate).toBe(false)
+  })
+
+  it('that wait are due when a clean start ends their session, at this pod or another', async () => {
+    const [a, b] = [await pod(), await pod()]
+    const waiting = (id: string) => ({ expirySeconds: 60, will: { ...will(id), delaySeconds: 30 } })
+    const here = await claim(a.store, 'here', waiting('here'))
+    await a.store.releaseClaim('here', here.claim, {
+      ...AT_ONCE,
+      expiresAtMs: LATER_MS,
+      willDueAtMs: LATER_MS,
+    })
+    expect(await claim(b.store, 'here', waiting('here'))).toMatchObject({ present: true, isWillDue: false })
+    const again = await claim(a.store, 'here', { ...waiting('here'), clean: true })
+    expect(again.isWillDue).toBe(false)
+    expect(await a.store.putClaimedWill('here', again.claim, undefined, true)).toBe(true)
+    const left = await claim(b.store, 'left', waiting('left'))
+    await b.store.releaseClaim('left', left.claim, {
+      ...AT_ONCE,
+      expiresAtMs: LATER_MS,
+      willDueAtMs: LATER_MS,
+    })
+    expect(await claim(a.store, 'left', { clean: true, will: will('left', 'new') })).toMatchObject({
+      isWillDue: true,
+    })
+    const names = (await world.server.command('HKEYS', `${world.prefix}wills`)) as string[]
+    expect(names.map((name) => name.split('\0\0')[0]).toSorted()).toEqual(['here', 'left', 'left'])
+    const due = await world.server.command(
+      'ZRANGEBYSCORE',
+      `${world.prefix}willdue`,
+      '-inf',
+      Date.now() + 1_000,
+    )
+    expect(new Set(due as string[])).toEqual(new Set(names.filter((name) => name.includes('\0\0'))))
   })
 
   it('wait for their time after the connection, or are dropped with it', async () => {

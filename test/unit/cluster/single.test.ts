@@ -48,6 +48,55 @@ describe('a claim of a broker that is alone', () => {
     expect(store.sessions.size).toBe(0)
   })
 
+  // MQTT 5, 3.1.2.4 and 3.1.2.11.2
+  it.each([
+    { clean: true, expirySeconds: 0, before: undefined, later: undefined, goesOn: false },
+    { clean: true, expirySeconds: 9, before: 9, later: 9, goesOn: false },
+    { clean: false, expirySeconds: 9, before: 9, later: 9, goesOn: true },
+    { clean: false, expirySeconds: 0, before: undefined, later: 0, goesOn: true },
+  ])('with clean start $clean and expiry $expirySeconds', async ({ before, later, goesOn, ...asked }) => {
+    const { store, cluster } = await open()
+    const isOver = asked.expirySeconds === 0
+    const first = await cluster.claim({ ...request, ...asked })
+    expect(first.present).toBe(false)
+    expect(first.stored?.expirySeconds).toBe(before)
+    await first.release({ ...end, isOver })
+    expect(store.sessions.size).toBe(isOver ? 0 : 1)
+    const there = await cluster.claim(request)
+    await there.release(end)
+    const second = await cluster.claim({ ...request, ...asked })
+    expect(second.present).toBe(goesOn)
+    expect(second.stored === there.stored).toBe(goesOn)
+    expect(second.stored?.expirySeconds).toBe(later)
+    await second.release({ ...end, isOver })
+    expect(store.sessions.size).toBe(isOver ? 0 : 1)
+  })
+
+  it('does not find a session whose time is over, swept or not', async () => {
+    const { store, cluster } = await open()
+    const first = await cluster.claim(request)
+    await first.release({ ...end, expiresAtMs: Date.now() - 1 })
+    const second = await cluster.claim(request)
+    expect(second.present).toBe(false)
+    expect(second.stored).not.toBe(first.stored)
+    expect(store.sessions.size).toBe(1)
+  })
+
+  it('makes the will of the session before due that waits, if that ends [MQTT-3.1.3-9]', async () => {
+    const { cluster } = await open()
+    const due: string[] = []
+    const events = {
+      willDue: ({ message: { payload } }) => due.push(payload.toString()),
+    } as Partial<ClusterEvents>
+    await cluster.start(events as ClusterEvents, () => ({}) as PodFigures)
+    const waiting = { ...will, delaySeconds: 60 }
+    await (await cluster.claim({ ...request, will: waiting })).release({ ...end, willDueAtMs: LATER_MS })
+    await (await cluster.claim({ ...request, will: waiting })).release({ ...end, willDueAtMs: LATER_MS })
+    expect(due).toEqual([])
+    await cluster.claim({ ...request, clean: true })
+    expect(due).toEqual(['gone'])
+  })
+
   it('puts the will in place of whatever there was', async () => {
     const { store, cluster } = await open()
     await cluster.claim({ ...request, will })

@@ -16,6 +16,7 @@ import {
 } from '../../../src/store/codec.ts'
 import { countedBytes } from '../../../src/store/counted-bytes.ts'
 import { SessionHandle } from '../../../src/store/session-index.ts'
+import { decodeWill, encodeWill } from '../../../src/store/will-codec.ts'
 import { message } from '../../support/store-fixtures.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 30 })
@@ -49,6 +50,29 @@ const anyMessage: fc.Arbitrary<StoredMessage> = fc.record(
   },
   { requiredKeys: ['topic', 'payload', 'qos', 'retain', 'publisher', 'publishedAtMs', 'expiresAtMs'] },
 )
+
+it('gives back every will as it was, reads those of before MQTT 5, and nothing that was cut short', () => {
+  const seconds = fc.integer({ min: 0, max: 0xffff_ffff })
+  const anyWill = fc.record(
+    {
+      delaySeconds: fc.integer({ min: 1, max: 0xffff_ffff }),
+      messageExpirySeconds: seconds,
+      dueAtMs: fc.integer({ min: 1 }),
+    },
+    { requiredKeys: [] },
+  )
+  fc.assert(
+    fc.property(anyMessage, anyWill, (original, facts) => {
+      const will = { clientId: 'c', message: original, ...facts }
+      const value = encodeWill(will)
+      expect(JSON.parse(JSON.stringify(decodeWill('c', value)))).toEqual(JSON.parse(JSON.stringify(will)))
+      expect(decodeWill('c', value.subarray(0, 17))).toBeUndefined()
+    }),
+  )
+  const before = encodeMessage(message('w', 'bye'))
+  expect(decodeWill('c', before)).toEqual({ clientId: 'c', message: message('w', 'bye') })
+  expect(encodeWill({ clientId: 'c', message: message('w', 'bye') })).toEqual(before)
+})
 
 it('gives back every message as it was', () => {
   fc.assert(

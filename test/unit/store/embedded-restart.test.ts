@@ -179,6 +179,23 @@ describe('the DUP mark', () => {
   })
 })
 
+it('knows how long sessions outlive their connections, and what wills wait for, after a start', async () => {
+  const times = { asked: 60, never: 0xffff_ffff, withConnection: 0, configured: undefined }
+  for (const [id, seconds] of Object.entries(times))
+    await store.sessionConnected(await store.createSession('client', id), seconds)
+  const unending = await store.createSession('client', 'made to last')
+  await store.sessionConnected(unending, 60)
+  await store.sessionDisconnected(unending, { expiresAtMs: 0, sentUpToSeq: 0 })
+  const plain = { clientId: 'plain', message: message('w', 'bye') }
+  const waiting = { ...plain, clientId: 'waiting', delaySeconds: 9, messageExpirySeconds: 0, dueAtMs: 12_345 }
+  await store.putWill(plain)
+  await store.putWill(waiting)
+  await crash()
+  for (const [id, seconds] of Object.entries(times)) expect(sessionOf(id).expirySeconds).toBe(seconds)
+  expect(sessionOf('made to last').expirySeconds).toBe(0xffff_ffff)
+  expect([...store.wills.values()]).toEqual([plain, waiting])
+})
+
 it('names the folder and what to do when another process has it open', async () => {
   const second = create()
   await expect(second.open()).rejects.toMatchObject({
