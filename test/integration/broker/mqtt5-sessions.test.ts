@@ -37,7 +37,7 @@ beforeAll(async () => {
 })
 
 afterEach(async () => {
-  await Promise.all(clients.splice(0).map((client) => client.isOpen && client.disconnect()))
+  await Promise.all(clients.splice(0).map((client) => client.disconnect()))
 })
 
 afterAll(() => broker.stop())
