@@ -162,6 +162,8 @@ export interface BrokerCounters {
   readonly messagesIn: [number, number, number]
   readonly messagesOut: [number, number, number]
   readonly dropped: Record<DropReason, number>
+  /** Of clients, by the reason code of MQTT 5; what 3.1.1 has no words for is counted as well. */
+  readonly refusedPublishes: Record<number, number>
   /** Sent again with DUP. */
   redelivered: number
   unhandledErrors: number
@@ -212,6 +214,7 @@ export function createBrokerCounters(): BrokerCounters {
     messagesIn: [0, 0, 0],
     messagesOut: [0, 0, 0],
     dropped: zeros(dropReasons),
+    refusedPublishes: {},
     redelivered: 0,
     unhandledErrors: 0,
     storeCommit: createLatencyHistogram(),

@@ -32,6 +32,7 @@ import type { ConnectPacket } from './packets/connect.ts'
 import type { ReasonPacket } from './packets/ending.ts'
 import { protocolError } from './packets/fault.ts'
 import type { PublishInput } from './packets/publish.ts'
+import { ReasonCode } from './packets/reason.ts'
 import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { VERSION_NAMES, type PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
@@ -152,6 +153,7 @@ export class Broker implements InterceptedBroker {
         messagesPerSecond: limits.messagesPerSecond,
         bytesPerSecond: limits.bytesPerSecond,
         messageExpiryMs: session.messageExpiryMs,
+        checkPayloadFormat: config.mqtt5.checkPayloadFormat,
       },
     )
     this.#subscribing = new Subscribing(
@@ -190,6 +192,9 @@ export class Broker implements InterceptedBroker {
         maxConnectionsPerUser: cluster.isShared ? 0 : limits.maxConnectionsPerUser,
         onRefusedWill: auth.onRefusedWill,
         sessionExpiryMs: session.expiryMs,
+        maxInflightIncoming: limits.maxInflightIncoming,
+        maxPacketBytes: limits.maxPacketBytes,
+        ...config.mqtt5,
         tunnels: tunnels !== undefined,
       },
     )
@@ -552,11 +557,18 @@ export class Broker implements InterceptedBroker {
     for (let step = 0; step < steps; step++) {
       const from = Math.floor((waiting.length * step) / steps)
       const to = Math.floor((waiting.length * (step + 1)) / steps)
-      for (const connection of waiting.slice(from, to)) connection.close({ kind: 'shutdown' })
+      for (const connection of waiting.slice(from, to)) this.#sendAway(connection)
       if (step < steps - 1) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
       if (signal?.aborted === true) return
     }
-    for (const connection of [...this.#clients()]) connection.close({ kind: 'shutdown' })
+    for (const connection of [...this.#clients()]) this.#sendAway(connection)
+  }
+
+  /** MQTT 5, 4.11 */
+  #sendAway(connection: Connection): void {
+    const { serverReference } = this.#context.config.mqtt5
+    if (serverReference === '') connection.close({ kind: 'shutdown' })
+    else connection.close({ kind: 'shutdown', reasonCode: ReasonCode.useAnotherServer }, serverReference)
   }
 
   /**

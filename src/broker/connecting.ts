@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
-import { PeerError } from '../errors.ts'
+import { ErrorCode, PeerError, TunnelMQError } from '../errors.ts'
 import { isUserProperties, type Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
 import {
@@ -19,14 +20,13 @@ import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { VERSION_NAMES } from './packets/types.ts'
-import type { Terms } from './terms.ts'
+import { agreedTerms, responseInformation, type TermLimits } from './terms.ts'
 import { reasonCodeOf, refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
-import { boundedExpirySeconds } from '../store/session-expiry.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
 
-export interface ConnectingOptions {
+export interface ConnectingOptions extends TermLimits {
   readonly topics: TopicLimits
   readonly maxClientIdBytes: number
   /** 0: any. */
@@ -34,8 +34,9 @@ export interface ConnectingOptions {
   /** 0: no limit. */
   readonly maxConnectionsPerUser: number
   readonly onRefusedWill: 'reject' | 'strip'
-  /** The most that a client of MQTT 5 gets; 0: whatever it asks for. */
-  readonly sessionExpiryMs: number
+  /** `mqtt5.responseInformation` */
+  readonly responseInformation: string
+  readonly checkPayloadFormat: boolean
   /** `$tunnel/` is routed. */
   readonly tunnels: boolean
 }
@@ -49,6 +50,14 @@ function reservedIdFault(clientId: string): string | undefined {
     : undefined
 }
 
+function willFormatIsWrong({ will, willProperties }: ConnectPacket): boolean {
+  return will !== undefined && willProperties.payloadFormatIndicator === 1 && !isUtf8(will.payload)
+}
+
+/** A keep alive is two bytes (MQTT 5, 3.1.2.10). */
+const MAX_KEEPALIVE_SECONDS = 65_535
+
+const TOO_MANY_OF_USER = 'too many connections of this user'
 const BANNED_SINCE = 'banned since it connected'
 
 /** From a CONNECT packet to a session, or to a refusal with its CONNACK code. */
@@ -93,7 +102,7 @@ export class Connecting {
     }
     const { profile } = connection
     const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
-    if (this.#isBanned(connection)) return refuse(ReasonCode.notAuthorized, 'banned', BANNED_SINCE)
+    if (this.#isBanned(connection)) return refuse(ReasonCode.banned, 'banned', BANNED_SINCE)
     if (!profile.protocolVersions.has(packet.protocolVersion)) {
       const detail = `MQTT ${VERSION_NAMES[packet.protocolVersion]} is not served on this listener`
       return refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail)
@@ -102,19 +111,29 @@ export class Connecting {
     const idFault = isOwn ? undefined : this.#clientIdFault(packet)
     if (idFault !== undefined)
       return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', idFault)
-    const { maxKeepaliveSeconds } = this.#options
-    if (
-      !isOwn &&
-      // A client in this process cannot be lost without a sign.
-      connection.sideChannel === undefined &&
-      maxKeepaliveSeconds > 0 &&
-      (packet.keepaliveSeconds === 0 || packet.keepaliveSeconds > maxKeepaliveSeconds)
-    ) {
-      const detail = `keep alive of ${packet.keepaliveSeconds} s; at most ${maxKeepaliveSeconds} s`
-      return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', detail)
+    const most = isOwn ? 0 : this.#mostKeepaliveSeconds(connection)
+    let { keepaliveSeconds } = packet
+    if (most > 0 && (keepaliveSeconds === 0 || keepaliveSeconds > most)) {
+      if (packet.protocolVersion < 5) {
+        const detail = `keep alive of ${keepaliveSeconds} s; at most ${most} s`
+        return refuse(ReasonCode.clientIdentifierNotValid, 'identifier-rejected', detail)
+      }
+      keepaliveSeconds = most // [MQTT-3.2.2-22]
     }
-    connection.keepaliveMs = packet.keepaliveSeconds * 1_000
-    if (packet.protocolVersion === 5) connection.terms = this.#termsOf(packet, id)
+    connection.keepaliveMs = keepaliveSeconds * 1_000
+    if (connection.terms !== undefined) {
+      if (this.#options.checkPayloadFormat && willFormatIsWrong(packet)) {
+        return refuse(
+          ReasonCode.payloadFormatInvalid,
+          'protocol',
+          'the will is not the UTF-8 that it says it is',
+        )
+      }
+      connection.terms = agreedTerms(connection.terms, this.#options, {
+        ...(packet.clientId === '' && { assignedClientIdentifier: id }), // [MQTT-3.2.2-16]
+        ...(keepaliveSeconds !== packet.keepaliveSeconds && { serverKeepAlive: keepaliveSeconds }),
+      })
+    }
     const { session } = connection
     if (session === undefined) {
       connection.session = new ConnectionSession(
@@ -131,23 +150,11 @@ export class Connecting {
     return true
   }
 
-  /** MQTT 5: what was asked for, within what we allow, and what the CONNACK says of it. */
-  #termsOf({ properties, clientId }: ConnectPacket, id: string): Terms {
-    const askedSeconds = properties.sessionExpiryInterval ?? 0
-    const sessionExpirySeconds = boundedExpirySeconds(askedSeconds, this.#options.sessionExpiryMs)
-    return {
-      receiveMaximum: properties.receiveMaximum ?? 65_535,
-      maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
-      topicAliasMaximum: properties.topicAliasMaximum ?? 0,
-      wantsProblems: properties.requestProblemInformation !== 0,
-      incomingTopicAliases: 0,
-      sessionExpirySeconds,
-      connack: {
-        ...(clientId === '' && { assignedClientIdentifier: id }),
-        // [MQTT-3.2.2.3.2] It is not what was asked for.
-        ...(sessionExpirySeconds !== askedSeconds && { sessionExpiryInterval: sessionExpirySeconds }),
-      },
-    }
+  /** 0: any. */
+  #mostKeepaliveSeconds({ sideChannel }: Connection): number {
+    // A client in this process cannot be lost without a sign.
+    if (sideChannel !== undefined) return 0
+    return Math.min(this.#options.maxKeepaliveSeconds, MAX_KEEPALIVE_SECONDS)
   }
 
   #clientIdFault(packet: ConnectPacket): string | undefined {
@@ -186,7 +193,8 @@ export class Connecting {
       // Others of its guesses were answered first. Right or wrong: the same answer, or it would tell which.
       if (asked instanceof Promise && this.#isBanned(connection)) {
         this.#refused(connection, 'banned', BANNED_SINCE)
-        return ReasonCode.notAuthorized
+        connection.refusalTold = { clientText: BANNED_SINCE }
+        return ReasonCode.banned
       }
       if (!decision.allowed) return this.#refuse(connection, decision)
       const idFault = profile.ownClientId === session.id ? undefined : this.#rewrittenIdFault(session)
@@ -208,10 +216,20 @@ export class Connecting {
       if (code !== undefined) return code
     }
     if (!this.#countUser(connection, session)) {
-      this.#refused(connection, 'max-connections', 'too many connections of this user')
-      return ReasonCode.serverUnavailable
+      this.#refused(connection, 'max-connections', TOO_MANY_OF_USER)
+      connection.refusalTold = { clientText: TOO_MANY_OF_USER }
+      return ReasonCode.quotaExceeded
     }
+    this.#tellResponseInformation(connection, session)
     return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
+  }
+
+  /** [MQTT-3.1.2-28] */
+  #tellResponseInformation(connection: Connection, session: Session): void {
+    if (connection.terms?.wantsResponseInformation !== true) return
+    const { topics, responseInformation: template } = this.#options
+    const topic = responseInformation(template, session, topics.maxBytes)
+    if (topic !== undefined) connection.addToConnack({ responseInformation: topic })
   }
 
   /** What the handlers have made of the CONNECT is shown once more. Resolves to the CONNACK code of a refusal. */
@@ -285,7 +303,10 @@ export class Connecting {
       return undefined
     }
     this.#refused(connection, 'will-refused', authorized)
-    return ReasonCode.notAuthorized
+    const fault = this.#willTopicFault(will.topic)
+    if (fault === undefined) return ReasonCode.notAuthorized
+    connection.refusalTold = { clientText: `will: ${fault}` }
+    return ReasonCode.topicNameInvalid
   }
 
   /**
@@ -345,7 +366,8 @@ export class Connecting {
         const reason = error instanceof PeerError ? 'max-connections' : RefuseReason.unavailable
         this.#refused(connection, reason, error instanceof Error ? error.message : String(error))
       }
-      return ReasonCode.serverUnavailable
+      const isLimit = error instanceof TunnelMQError && error.code === ErrorCode.limit
+      return isLimit ? ReasonCode.quotaExceeded : ReasonCode.serverUnavailable
     }
   }
 

@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
 import type { Attributes } from '../tracing/contract.ts'
 import type { Connection } from './connection.ts'
-import { cutText, whoOf, type Refusals } from './refusals.ts'
+import { whoOf, type Refusals } from './refusals.ts'
 
 export interface ConnectionEventsContext {
   readonly counters: BrokerCounters
@@ -105,9 +105,7 @@ export class ConnectionEvents {
     const level = QUIET.has(kind) ? 'debug' : 'info'
     log[level](
       {
-        ...{ client: connection.clientId, address, port, listener, reason: kind },
-        // A client of MQTT 5 may have said it, at any length.
-        detail: detail && cutText(detail),
+        ...{ client: connection.clientId, address, port, listener, reason: kind, detail },
         ...(reasonCode !== undefined && { reasonCode }),
       },
       'client disconnected',

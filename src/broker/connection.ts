@@ -17,6 +17,7 @@ import {
 } from './answers.ts'
 import { checkMethod, type ReAuthentication } from './authenticating.ts'
 import type { ClientSession } from './client-session.ts'
+import { cutText } from './cut-text.ts'
 import { decodeAcknowledgement, decodeMessageId } from './packets/acknowledgement.ts'
 import { decodeConnect, saysMqtt5, type ConnectPacket } from './packets/connect.ts'
 import { decodeAuth, decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
@@ -409,7 +410,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     this.#control(PacketType.disconnect, {
       kind: 'client',
       ...(reasonCode !== ReasonCode.success && { reasonCode }),
-      ...(detail !== undefined && { detail }),
+      ...(detail !== undefined && { detail: cutText(detail) }),
     })
   }
 

@@ -51,6 +51,8 @@ export class Dispatcher {
   readonly #commitLatency: LatencyHistogram
   readonly #held: HeldPublishes
   #mark = 0
+  /** Of the last message that was dispatched, as far as that was known at once: nobody has subscribed to its topic. */
+  matchedNobody = false
 
   constructor({ store, cluster, subscriptions, commitLatency, maxHeldBytes }: DispatcherContext) {
     this.#store = store
@@ -68,6 +70,7 @@ export class Dispatcher {
   /** True: nothing had to be stored, `done` is not called. */
   dispatch(message: Message, options: DispatchOptions, done: DispatchDone): boolean {
     if (message.qos === 0 || !this.#held.mustWait) return this.#dispatch(message, options, done)
+    this.matchedNobody = false
     message.detach()
     const waiting = options.span?.child('wait for other pods')
     this.#held.add(countedBytes(message), (error) => {
@@ -82,8 +85,14 @@ export class Dispatcher {
     const { retain, incoming, willOf, span } = options
     const isOnce = incoming !== undefined || willOf !== undefined
     const receivers = new Receivers(isOnce ? 'when-new' : 'at-once')
-    if (span === undefined) this.#route(this.#subscriptions.match(message.topic), message, receivers)
-    else this.#routeTraced(span, message, receivers)
+    let matched = 0
+    if (span === undefined) {
+      const routes = this.#subscriptions.match(message.topic)
+      matched = routes.length
+      this.#route(routes, message, receivers)
+    } else matched = this.#routeTraced(span, message, receivers)
+    // Behind it: a listener of the program may have published meanwhile.
+    this.matchedNobody = matched === 0
     const { targets, pods } = receivers
     if (pods !== undefined && message.qos === 0 && !isOnce) this.#cluster.send(pods, message)
     const isForPods = pods !== undefined && message.qos > 0
@@ -114,7 +123,8 @@ export class Dispatcher {
     this.#route(this.#subscriptions.match(message.topic), message, new Receivers('each-pod'))
   }
 
-  #routeTraced(span: Span, message: Message, receivers: Receivers): void {
+  /** Returns how many match. */
+  #routeTraced(span: Span, message: Message, receivers: Receivers): number {
     const matching = span.child('match')
     const routes = this.#subscriptions.match(message.topic)
     matching.end()
@@ -122,6 +132,7 @@ export class Dispatcher {
     this.#route(routes, message, receivers)
     delivering.end()
     span.set(receiverAttributes(routes, receivers))
+    return routes.length
   }
 
   #route(routes: readonly Route[], message: Message, receivers: Receivers): void {

@@ -23,5 +23,7 @@ export interface ListenerProfile {
 
 /** Let in by `allowAnonymous`, without a question to the chain. One whose certificate a handler looks at is not. */
 export function isAnonymous({ allowAnonymous, guard }: ListenerProfile, session: Session): boolean {
-  return allowAnonymous && session.username === undefined && !guard.chain.recognizes(session)
+  // MQTT 5 allows a password alone: who shows one wants it to be looked at.
+  const showsNothing = session.username === undefined && session.password === undefined
+  return allowAnonymous && showsNothing && !guard.chain.recognizes(session)
 }

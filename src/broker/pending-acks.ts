@@ -1,10 +1,18 @@
+import { ReasonCode } from './packets/reason.ts'
 import type { PacketType } from './packets/types.ts'
+
+interface Sender {
+  sendAck(type: PacketType, messageId: number, code?: ReasonCode, text?: string): void
+}
 
 export interface PendingAck {
   readonly type: PacketType
   readonly messageId: number
   /** Of the message. */
   readonly payloadBytes: number
+  readonly code: ReasonCode
+  /** For people: why not. */
+  readonly text: string | undefined
   ready: boolean
 }
 
@@ -13,11 +21,11 @@ export interface PendingAck {
  * though some wait for the store and others do not.
  */
 export class PendingAcks {
-  readonly #connection: { sendAck(type: PacketType, messageId: number): void }
+  readonly #connection: Sender
   #queue: PendingAck[] = []
   #bytes = 0
 
-  constructor(connection: { sendAck(type: PacketType, messageId: number): void }) {
+  constructor(connection: Sender) {
     this.#connection = connection
   }
 
@@ -34,14 +42,19 @@ export class PendingAcks {
   }
 
   /** Nothing has to be waited for but what came before. */
-  now(type: PacketType, messageId: number): void {
-    if (this.#queue.length === 0) this.#connection.sendAck(type, messageId)
-    else this.#queue.push({ type, messageId, payloadBytes: 0, ready: true })
+  now(type: PacketType, messageId: number, code: ReasonCode = ReasonCode.success, text?: string): void {
+    if (this.#queue.length === 0) this.#connection.sendAck(type, messageId, code, text)
+    else this.#queue.push({ type, messageId, payloadBytes: 0, code, text, ready: true })
   }
 
   /** To be sent after `settle` was called with what this returns. */
-  later(type: PacketType, messageId: number, payloadBytes: number): PendingAck {
-    const pending = { type, messageId, payloadBytes, ready: false }
+  later(
+    type: PacketType,
+    messageId: number,
+    payloadBytes: number,
+    code: ReasonCode = ReasonCode.success,
+  ): PendingAck {
+    const pending = { type, messageId, payloadBytes, code, text: undefined, ready: false }
     this.#bytes += payloadBytes
     if (this.#queue.length === 0) this.waitingSinceMs = Date.now()
     this.#queue.push(pending)
@@ -52,9 +65,9 @@ export class PendingAcks {
     pending.ready = true
     let sent = 0
     while (sent < this.#queue.length && this.#queue[sent]!.ready) {
-      const { type, messageId, payloadBytes } = this.#queue[sent++]!
+      const { type, messageId, payloadBytes, code, text } = this.#queue[sent++]!
       this.#bytes -= payloadBytes
-      this.#connection.sendAck(type, messageId)
+      this.#connection.sendAck(type, messageId, code, text)
     }
     if (sent === 0) return
     this.#queue.splice(0, sent)

@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer'
 import type { BrokerCounters } from '../counters.ts'
 import type { Decision } from '../hooks/decision.ts'
 import type { InterceptedPublish } from '../hooks/interceptor.ts'
-import { RefuseReason, type PublishRequest, type QoS } from '../hooks/types.ts'
+import { RefuseReason, type MessageProperties, type PublishRequest, type QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
 import { parseStatusTopic } from '../tunnel/protocol/names.ts'
@@ -12,13 +13,16 @@ import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { ending, type Dispatcher, type DispatchDone } from './dispatch.ts'
 import { keptProperties, Message } from './message.ts'
+import { expiresAt, messageProperties, rewrittenFault } from './message-properties.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
-import { malformed } from './packets/fault.ts'
+import { malformed, PacketFault } from './packets/fault.ts'
 import type { PublishInput } from './packets/publish.ts'
+import { ReasonCode } from './packets/reason.ts'
 import { PacketType } from './packets/types.ts'
 import type { PendingAck } from './pending-acks.ts'
 import { TokenBucket } from './rate.ts'
+import { refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import { reservedNamespace, topicNameFault, TUNNEL_ROOT, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
@@ -32,12 +36,24 @@ export interface PublishingOptions {
   readonly bytesPerSecond: number
   /** 0: never. */
   readonly messageExpiryMs: number
+  /** Of a message that says it is UTF-8. */
+  readonly checkPayloadFormat: boolean
 }
 
 /** As handlers see it, and may have changed it. */
 interface ReceivedPublish extends PublishRequest {
   /** What the client has asked for, and is acknowledged by. */
   readonly packetQos: QoS
+  readonly packetProperties: MessageProperties | undefined
+}
+
+/** Why a message goes nowhere: for the log, and for a client of MQTT 5. */
+interface RefusedPublish {
+  readonly reason: string
+  readonly code: ReasonCode
+  readonly text?: string | undefined
+  /** Undefined: a rule of ours. */
+  readonly by?: Decision
 }
 
 /** What a handler has made of it; nothing that is no QoS, and never more than the client's. */
@@ -86,6 +102,7 @@ export class Publishing {
     const { topic, qos, messageId } = fields
     this.#counters.messagesIn[qos]++
     connection.messagesIn++
+    if (connection.terms !== undefined && qos > 0 && !this.#countUnsettled(connection, qos, messageId)) return
     const isTunnel = topic.startsWith(TUNNEL_ROOT) && this.#tunnels !== undefined
     const statusOf = isTunnel ? parseStatusTopic(topic) : undefined
     if (isTunnel && statusOf === undefined) {
@@ -101,15 +118,18 @@ export class Publishing {
         return
       }
       const open = session.stored !== undefined ? session.stored.incomingIds.size : session.incomingIds.size
-      if (open >= this.#options.maxInflightIncoming) {
-        connection.close({ kind: 'limit', detail: `${open} messages at QoS 2 await PUBREL` })
+      if (open >= this.#mostOpen(connection)) {
+        const reasonCode = ReasonCode.receiveMaximumExceeded
+        connection.close({ kind: 'limit', detail: `${open} messages at QoS 2 await PUBREL`, reasonCode })
         return
       }
     }
     if (topic !== connection.checkedTopic) {
-      this.#checkTopic(topic)
+      this.#checkTopic(connection, topic)
       connection.checkedTopic = topic
     }
+    const { terms } = connection
+    const properties = terms === undefined ? undefined : messageProperties(fields.properties)
     const request: ReceivedPublish = {
       topic,
       payload: fields.payload,
@@ -118,6 +138,17 @@ export class Publishing {
       packetQos: qos,
       dup: fields.dup,
       isWill: false,
+      properties,
+      packetProperties: properties,
+      messageExpirySeconds: terms === undefined ? undefined : fields.properties.messageExpiryInterval,
+    }
+    if (
+      properties?.payloadFormatIndicator === 1 &&
+      this.#options.checkPayloadFormat &&
+      !isUtf8(fields.payload)
+    ) {
+      this.#refuse(connection, request, messageId, NOT_UTF8)
+      return
     }
     if (statusOf !== undefined) {
       this.#status(connection, request, messageId, statusOf)
@@ -125,7 +156,7 @@ export class Publishing {
     }
     if (topic.charCodeAt(0) === DOLLAR && reservedNamespace(topic) !== undefined) {
       // Before any handler: nobody publishes to `$SYS/`, ever.
-      this.#refuse(connection, request, messageId, 'reserved topic')
+      this.#refuse(connection, request, messageId, RESERVED_TOPIC)
       return
     }
     const span = this.#tracing?.samples() === true ? beginSpan(this.#tracing, connection, request) : undefined
@@ -157,15 +188,36 @@ export class Publishing {
     })
   }
 
+  /** False: these are more than the CONNACK has said. [MQTT-3.3.4-7] */
+  #countUnsettled(connection: Connection, qos: QoS, messageId: number): boolean {
+    if (qos === 2 && connection.clientSession!.hasIncoming(messageId)) return true
+    const { maxInflightIncoming: most } = this.#options
+    if (connection.unsettled < most) {
+      connection.unsettled++
+      return true
+    }
+    const detail = `more than ${most} messages without an acknowledgement`
+    connection.close({ kind: 'limit', detail, reasonCode: ReasonCode.receiveMaximumExceeded })
+    return false
+  }
+
+  /** Identifiers at QoS 2. Those of its connections before are not in a count of MQTT 5: they may be on their way out. */
+  #mostOpen({ terms }: Connection): number {
+    const { maxInflightIncoming: most } = this.#options
+    return terms === undefined ? most : 2 * most
+  }
+
   /** Past the store, the handlers for topics and their rates: the router has rules of its own, and asks once a stream. */
   #frame(connection: Connection, fields: PublishInput, tunnels: TunnelRouter): void {
     const { topic, qos, retain, messageId, payload } = fields
     if (topic !== connection.checkedTopic) {
-      this.#checkTopic(topic)
+      this.#checkTopic(connection, topic)
       connection.checkedTopic = topic
     }
     const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
     tunnels.receive(end, topic, payload, qos === 0 && !retain ? fields.packet : undefined)
+    // Its PUBREL is expected to be for something.
+    if (qos === 2 && connection.terms !== undefined) connection.clientSession!.incomingIds.add(messageId)
     // Whatever its QoS: the protocol above it does not rely on that (docs/tunnel-protocol.md 9.9).
     if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
     else connection.sideChannel?.published(0, undefined)
@@ -176,12 +228,16 @@ export class Publishing {
     const end = (connection.tunnelEnd ??= new ConnectionEnd(connection))
     const refusal = this.#tunnels!.takeStatus(end, agent, request.payload)
     if (refusal === undefined) this.#accept(connection, { ...request, retain: true }, messageId)
-    else this.#refuse(connection, request, messageId, refusal)
+    else this.#refuse(connection, request, messageId, { reason: refusal, code: ReasonCode.notAuthorized })
   }
 
-  #checkTopic(topic: string): void {
+  /** @throws PacketFault */
+  #checkTopic(connection: Connection, topic: string): void {
     const fault = topicNameFault(topic, this.#options.topics)
-    if (fault !== undefined) throw malformed(fault)
+    if (fault === undefined) return
+    // Too long, or of too many levels: legal, and yet not for us.
+    const isOurLimit = connection.terms !== undefined && topicNameFault(topic, NO_LIMITS) === undefined
+    throw isOurLimit ? new PacketFault(ReasonCode.topicNameInvalid, fault) : malformed(fault)
   }
 
   #decided(
@@ -194,7 +250,9 @@ export class Publishing {
     span?.set({ 'tunnelmq.handler': decision.handler })
     if (!decision.allowed) {
       const reason = decision.reason ?? 'refused'
-      this.#refuse(connection, request, messageId, reason, decision)
+      const { clientText: text } = decision
+      const code = refusalCode('puback', decision)
+      this.#refuse(connection, request, messageId, { reason, code, text, by: decision })
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
@@ -203,7 +261,21 @@ export class Publishing {
       !this.#rewrittenTopicIsLegal(connection, request, decision)
     ) {
       const reason = 'the handler rewrote the topic to one that is not allowed'
-      this.#refuse(connection, request, messageId, reason, decision)
+      this.#refuse(connection, request, messageId, {
+        reason,
+        code: ReasonCode.unspecifiedError,
+        by: decision,
+      })
+      if (span !== undefined) endRefused(span, reason, decision.handler)
+      return
+    }
+    if (!this.#rewrittenPropertiesAreLegal(connection, request, decision)) {
+      const reason = 'the handler rewrote the properties to what they cannot be'
+      this.#refuse(connection, request, messageId, {
+        reason,
+        code: ReasonCode.unspecifiedError,
+        by: decision,
+      })
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
@@ -248,8 +320,10 @@ export class Publishing {
 
   /** An interceptor has dropped it before anybody else has seen it. */
   dropped(connection: Connection, packet: PublishInput, by: string): void {
-    this.#counters.messagesIn[packet.qos]++
+    const { qos, messageId } = packet
+    this.#counters.messagesIn[qos]++
     connection.messagesIn++
+    if (connection.terms !== undefined && qos > 0 && !this.#countUnsettled(connection, qos, messageId)) return
     this.#throttle(connection, packet.topic.length + packet.payload.length)
     this.#drop(connection, packet, by)
   }
@@ -259,10 +333,10 @@ export class Publishing {
     { topic, qos, messageId }: Pick<PublishInput, 'topic' | 'qos' | 'messageId'>,
     handler: string,
   ): void {
-    this.#counters.dropped.refused++
+    this.#countRefused(ReasonCode.notAuthorized)
     this.#refusals.note({ point: 'publish', ...whoOf(connection), topic, handler, reason: DROPPED })
     connection.sideChannel?.published(messageId, RefuseReason.notAuthorized)
-    if (qos > 0) this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId)
+    this.#acknowledgeRefused(connection, qos, messageId, ReasonCode.notAuthorized)
   }
 
   #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {
@@ -273,6 +347,22 @@ export class Publishing {
     this.#log.error(
       { handler: decision.handler, client: connection.clientId, topic: request.topic, fault },
       'handler rewrote a topic to an illegal one',
+    )
+    return false
+  }
+
+  #rewrittenPropertiesAreLegal(
+    connection: Connection,
+    { properties, packetProperties, messageExpirySeconds }: ReceivedPublish,
+    decision: Decision,
+  ): boolean {
+    const isNew = properties !== packetProperties
+    if (!isNew && messageExpirySeconds === undefined) return true
+    const fault = rewrittenFault(isNew ? properties : undefined, messageExpirySeconds)
+    if (fault === undefined) return true
+    this.#log.error(
+      { handler: decision.handler, client: connection.clientId, fault },
+      'handler rewrote properties to illegal ones',
     )
     return false
   }
@@ -288,8 +378,8 @@ export class Publishing {
       false,
       session.id,
       nowMs,
-      this.#options.messageExpiryMs === 0 ? 0 : nowMs + this.#options.messageExpiryMs,
-      keptProperties(request.retain && this.#dispatcher.keepsRetain),
+      expiresAt(nowMs, request.messageExpirySeconds, this.#options.messageExpiryMs),
+      keptProperties(request.retain && this.#dispatcher.keepsRetain, request.properties),
     )
     if (qos === 0) {
       const stored: DispatchDone = (error) => {
@@ -319,26 +409,46 @@ export class Publishing {
       span === undefined
         ? this.#dispatcher.dispatch(message, options, stored)
         : this.#dispatcher.dispatch(message, { ...options, span }, ending(span, stored))
+    const code = this.#dispatcher.matchedNobody ? ReasonCode.noMatchingSubscribers : ReasonCode.success
     if (safe) {
-      this.#acknowledge(connection, ackType, messageId)
+      this.#acknowledge(connection, ackType, messageId, code)
       span?.end()
       connection.profile.guard.publish(connection.session!, request)
       return
     }
     // `dispatch` never calls back before it has returned, so this is in its place.
-    pending = connection.acks.later(ackType, messageId, message.payload.length)
+    pending = connection.acks.later(ackType, messageId, message.payload.length, code)
     this.#holdIfMany(connection)
   }
 
   /** Nothing of the message has to be stored; but acknowledgements before this one may wait for the store. */
-  #acknowledge(connection: Connection, type: PacketType, messageId: number): void {
-    connection.acks.now(type, messageId)
+  #acknowledge(
+    connection: Connection,
+    type: PacketType,
+    messageId: number,
+    code?: ReasonCode,
+    text?: string,
+  ): void {
+    connection.acks.now(type, messageId, code, text)
     this.#holdIfMany(connection)
+  }
+
+  #acknowledgeRefused(
+    connection: Connection,
+    qos: QoS,
+    messageId: number,
+    code: ReasonCode,
+    text?: string,
+  ): void {
+    if (qos === 0) return
+    this.#acknowledge(connection, qos === 1 ? PacketType.puback : PacketType.pubrec, messageId, code, text)
   }
 
   #holdIfMany(connection: Connection): void {
     const { acks } = connection
-    const isFull = acks.size >= this.#options.maxInflightIncoming || acks.bytes >= MAX_UNACKNOWLEDGED_BYTES
+    // With MQTT 5 more than that many are refused, and not left unread.
+    const isMany = connection.terms === undefined && acks.size >= this.#options.maxInflightIncoming
+    const isFull = isMany || acks.bytes >= MAX_UNACKNOWLEDGED_BYTES
     if (!isFull || connection.heldForStore) return
     connection.heldForStore = true
     connection.hold()
@@ -347,7 +457,8 @@ export class Publishing {
   #easeUp(connection: Connection): void {
     if (!connection.heldForStore) return
     const { acks } = connection
-    if (acks.size > this.#options.maxInflightIncoming / 2 || acks.bytes > MAX_UNACKNOWLEDGED_BYTES / 2) return
+    const isMany = connection.terms === undefined && acks.size > this.#options.maxInflightIncoming / 2
+    if (isMany || acks.bytes > MAX_UNACKNOWLEDGED_BYTES / 2) return
     connection.heldForStore = false
     connection.release()
   }
@@ -355,38 +466,48 @@ export class Publishing {
   /** Never an acknowledgement that is not true: the client will come again with what it has not been thanked for. */
   #notStored(connection: Connection, error: Error): void {
     this.#counters.dropped['store-failed']++
-    connection.close({ kind: 'error', detail: error.message })
+    connection.close({ kind: 'error', detail: error.message, reasonCode: ReasonCode.serverBusy })
   }
 
   #refuse(
     connection: Connection,
     request: ReceivedPublish,
     messageId: number,
-    reason: string,
-    by?: Decision,
+    { reason, code, text, by }: RefusedPublish,
   ): void {
     const handler = by?.handler
     connection.sideChannel?.published(messageId, by?.refuse ?? RefuseReason.notAuthorized)
-    this.#counters.dropped.refused++
+    this.#countRefused(code)
     this.#refusals.note({ point: 'publish', ...whoOf(connection), topic: request.topic, handler, reason })
     if (this.#log.isLevelEnabled('trace')) {
       this.#log.trace({ client: connection.clientId, topic: request.topic, reason }, 'publish refused')
     }
-    if (request.packetQos > 0 && isAnswerless(by) && connection.sideChannel === undefined) {
+    const { packetQos: qos } = request
+    if (qos > 0 && isAnswerless(by) && connection.sideChannel === undefined) {
       // Whether it may is not known: it comes again with what it has not been thanked for. Doors have been told.
-      connection.close({ kind: 'error', detail: `nobody could say whether it may publish: ${reason}` })
+      const detail = `nobody could say whether it may publish: ${reason}`
+      connection.close({ kind: 'error', detail, reasonCode: ReasonCode.serverBusy })
     } else if (this.#options.onRefusedPublish === 'disconnect') {
-      connection.close({ kind: 'kicked', detail: `publish refused: ${reason}` })
-    } else if (request.packetQos === 1) this.#acknowledge(connection, PacketType.puback, messageId)
-    else if (request.packetQos === 2) this.#acknowledge(connection, PacketType.pubrec, messageId)
+      const detail = `publish refused: ${reason}`
+      const told = text === undefined ? {} : { clientText: text }
+      connection.close({ kind: 'kicked', detail, reasonCode: code, ...told })
+    } else this.#acknowledgeRefused(connection, qos, messageId, code, text)
+  }
+
+  #countRefused(code: ReasonCode): void {
+    const { dropped, refusedPublishes } = this.#counters
+    dropped.refused++
+    refusedPublishes[code] = (refusedPublishes[code] ?? 0) + 1
   }
 
   /** PUBREL: the identifier may be used again when that is safe. [MQTT-4.3.3-2] */
   release(connection: Connection, messageId: number): void {
     const session = connection.clientSession!
     if (session.stored === undefined || !session.stored.incomingIds.has(messageId)) {
-      session.incomingIds.delete(messageId)
-      connection.sendAck(PacketType.pubcomp, messageId)
+      const isKnown = session.incomingIds.delete(messageId)
+      // Not an error where it was sent again because PUBCOMP was lost (MQTT 5, 4.3.3).
+      const code = isKnown ? ReasonCode.success : ReasonCode.packetIdentifierNotFound
+      connection.sendAck(PacketType.pubcomp, messageId, code)
       return
     }
     this.#store.releaseIncoming(session.stored, messageId, (error) => {
@@ -431,6 +552,18 @@ function endRefused(span: Span, reason: string, handler: string): void {
   span.set(refusalAttributes('refused', handler))
   span.end(reason)
 }
+
+const RESERVED_TOPIC: RefusedPublish = {
+  reason: 'reserved topic',
+  code: ReasonCode.topicNameInvalid,
+  text: 'reserved topic',
+}
+const NOT_UTF8: RefusedPublish = {
+  reason: 'not the UTF-8 that it says it is',
+  code: ReasonCode.payloadFormatInvalid,
+  text: 'not the UTF-8 that it says it is',
+}
+const NO_LIMITS: TopicLimits = { maxBytes: Infinity, maxLevels: Infinity }
 
 const DROPPED = 'dropped by an interceptor'
 

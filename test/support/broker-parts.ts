@@ -264,6 +264,7 @@ const generousTerms: Terms = {
   maximumPacketSize: Infinity,
   topicAliasMaximum: 0,
   wantsProblems: true,
+  wantsResponseInformation: false,
   incomingTopicAliases: 0,
   sessionExpirySeconds: 0,
   connack: {},

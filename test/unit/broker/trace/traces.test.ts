@@ -256,7 +256,7 @@ describe('a trace of a client of MQTT 5', () => {
       'in CONNECT (MQTT 5, clean start 1, keep alive 0 s, no username, no password, session expiry 60 s, receive maximum 9, os="linux")',
       'in SUBSCRIBE #1 (a QoS 1 no local retain as published retain handling 2, subscription identifier 7)',
       'in DISCONNECT (disconnect with will (0x04), "bye")',
-      'in CLOSED (client)',
+      'in CLOSED (client: bye)',
     ])
     expect(lines).toContainEqual(expect.stringMatching(/^out CONNACK \(accepted/))
     expect(lines).toContainEqual(expect.stringMatching(/^out SUBACK #1 \(QoS 1/))
