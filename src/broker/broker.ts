@@ -41,6 +41,7 @@ import { Refusals } from './refusals.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing, type RetainedRead } from './subscribing.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { Unsubscribing } from './unsubscribing.ts'
 import { parseTunnelStatus, TUNNEL_ROOT } from './topics.ts'
 import type { Tap } from './trace/tap.ts'
 import { Wills } from './wills.ts'
@@ -85,6 +86,7 @@ export class Broker implements InterceptedBroker {
   readonly #dispatcher: Dispatcher
   readonly #publishing: Publishing
   readonly #subscribing: Subscribing
+  readonly #unsubscribing: Unsubscribing
   readonly #authenticating: Authenticating
   readonly #connecting: Connecting
   readonly #wills: Wills
@@ -169,6 +171,10 @@ export class Broker implements InterceptedBroker {
         log,
       },
       { topics: this.#topics, maxSubscriptionsPerClient: limits.maxSubscriptionsPerClient },
+    )
+    this.#unsubscribing = new Unsubscribing(
+      { store, subscriptions: this.subscriptions, tunnels },
+      this.#topics,
     )
     this.#authenticating = new Authenticating({
       maxRounds: auth.maxRounds,
@@ -435,7 +441,7 @@ export class Broker implements InterceptedBroker {
   }
 
   unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-    this.#subscribing.unsubscribe(connection, packet)
+    this.#unsubscribing.unsubscribe(connection, packet)
   }
 
   /** The retained message of one topic, for a client that is not subscribed. */

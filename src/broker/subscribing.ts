@@ -25,11 +25,12 @@ import type { Message } from './message.ts'
 import { Dropped, Ended } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
 import type { Properties } from './packets/properties.ts'
-import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
+import type { RequestedSubscription, SubscribePacket } from './packets/subscribe.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { Subscriptions } from './subscriptions.ts'
+import { failed } from './unsubscribing.ts'
 import { hasWildcard, reservedNamespace, topicFilterFault, type TopicLimits } from './topics.ts'
 import { ConnectionEnd } from './tunnel-end.ts'
 
@@ -48,7 +49,7 @@ interface FilterRefusal {
   readonly by?: Decision | undefined
 }
 
-/** SUBSCRIBE and UNSUBSCRIBE, from the packet to its acknowledgement. */
+/** SUBSCRIBE, from the packet to its acknowledgement. */
 export class Subscribing {
   readonly #store: Store
   readonly #cluster: Cluster
@@ -102,7 +103,7 @@ export class Subscribing {
     void this.#subscribe(connection, packet.messageId, asked, span)
       .catch((error: unknown) => {
         span?.end(error instanceof Error ? error.message : String(error))
-        this.#failed(connection, error)
+        failed(connection, error)
       })
       .finally(() => {
         span?.end(connection.phase === 'open' ? undefined : 'the connection is gone')
@@ -336,56 +337,12 @@ export class Subscribing {
     }
   }
 
-  /** True when the connection had frames of tunnels under this filter. */
-  #detachTunnel({ clientId, tunnelEnd }: Connection, filter: string): boolean {
-    const tunnels = this.#tunnels
-    if (tunnels === undefined || tunnelEnd === undefined) return false
-    const role = tunnels.roleOf(clientId, filter)
-    if (role === undefined || tunnels.endOf(tunnelEnd.mountpoint, tunnelEnd.name, role) !== tunnelEnd)
-      return false
-    tunnels.detach(tunnelEnd, role)
-    return true
-  }
-
   #rewriteIsLegal({ filter, request }: FilterRequest): boolean {
     const fault = topicFilterFault(request.topic, this.#options.topics)
     const wanders = request.topic !== filter && reservedNamespace(request.topic) === 'tunnel'
     if (fault === undefined && !wanders) return true
     this.#log.error({ filter, rewritten: request.topic, fault }, 'handler rewrote a filter to an illegal one')
     return false
-  }
-
-  unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-    const tooLarge = new Set<string>()
-    for (const filter of packet.filters) {
-      const { excess } = parseFilter(filter, this.#options.topics, connection.version)
-      if (excess !== undefined) tooLarge.add(filter)
-    }
-    connection.hold()
-    void this.#unsubscribe(connection, packet, tooLarge)
-      .catch((error: unknown) => this.#failed(connection, error))
-      .finally(() => connection.release())
-  }
-
-  async #unsubscribe(
-    connection: Connection,
-    packet: UnsubscribePacket,
-    tooLarge: ReadonlySet<string>,
-  ): Promise<void> {
-    const session = connection.clientSession!
-    const { stored } = session
-    const codes: number[] = []
-    if (stored !== undefined) {
-      const known = packet.filters.filter((filter) => stored.subscriptions.has(filter))
-      await this.#store.removeSubscriptions(stored, known)
-    }
-    for (const filter of packet.filters) {
-      const existed = this.#subscriptions.remove(session, filter) || this.#detachTunnel(connection, filter)
-      const absent = tooLarge.has(filter) ? ReasonCode.topicFilterInvalid : ReasonCode.noSubscriptionExisted
-      codes.push(existed ? ReasonCode.success : absent)
-    }
-    connection.sendUnsuback(packet.messageId, codesAsNamed(packet, codes)) // [MQTT-3.10.4-4]
-    connection.profile.guard.unsubscribe(connection.session!, packet.filters)
   }
 
   /**
@@ -407,11 +364,6 @@ export class Subscribing {
     return subscriptions
       .filter((_, index) => !decision.allowed || requests[index]!.refused)
       .map(({ filter }) => filter)
-  }
-
-  #failed(connection: Connection, error: unknown): void {
-    const detail = error instanceof Error ? error.message : String(error)
-    connection.close({ kind: 'error', detail })
   }
 }
 
@@ -435,16 +387,6 @@ const NO_OPTIONS: SubscriptionOptions = Object.freeze({})
 
 function plainRequest(topic: string, kind: FilterRequest['kind']): FilterRequest {
   return { filter: topic, options: NO_OPTIONS, request: { topic, qos: 0 }, kind }
-}
-
-/** UNSUBACK has one for each filter of the client's packet, whatever an interceptor has made of that. [MQTT-3.11.3-1] */
-function codesAsNamed({ filters, named }: UnsubscribePacket, codes: readonly number[]): readonly number[] {
-  if (named === undefined) return codes
-  return named.map((filter, index) => {
-    const place = filters.indexOf(filter)
-    if (place >= 0) return codes[place]!
-    return filters.length === named.length ? codes[index]! : ReasonCode.notAuthorized
-  })
 }
 
 /** The SUBACK is written. */
