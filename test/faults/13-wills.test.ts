@@ -15,6 +15,15 @@ beforeEach(async () => {
 
 afterEach(() => broker.remove())
 
+/** Of MQTT 5: its will waits for that long. */
+async function patient(clientId: string, payload: string, willDelayInterval: number): Promise<LoadClient> {
+  const will = { topic: `will/${clientId}`, payload, qos: 2, properties: { willDelayInterval } }
+  const options = { port: broker.port, clientId, will, version: 5, sessionExpirySeconds: 600 } as const
+  const client = new LoadClient({ ...options, clean: false })
+  expect((await client.connect()).code).toBe(0)
+  return client
+}
+
 async function mortal(clientId: string, payload: string, qos: 0 | 1 | 2 = 2): Promise<LoadClient> {
   const will = { topic: `will/${clientId}`, payload, qos, retain: qos === 1 }
   const client = new LoadClient({ port: broker.port, clientId, will })
@@ -60,6 +69,34 @@ it('after a kill, wills of clients that stay away are published once, and none o
   await late.ping()
   expect(texts(late.received)).toEqual(['retained 1'])
   report('13 (killed)', 3, `${watcher.received.length} wills delivered; 2 not due, and not published`)
+})
+
+it('after a kill, the delay of a will goes on, or begins, and ends with the return of its client', async () => {
+  await patient('connected', 'connected 1', 3)
+  const returning = await patient('returning', 'returning 1', 3)
+  const waiting = await patient('waiting', 'waiting 1', 4)
+  const undone = await patient('undone', 'undone 1', 4)
+  const cleaned = await patient('cleaned', 'cleaned 1', 600)
+  for (const client of [waiting, undone, cleaned]) await client.vanish()
+  await patient('returned', 'returned 1', 1).then((client) => client.vanish())
+  const returned = await patient('returned', 'returned 2', 600)
+  // Its end has no answer: what is certain is what the disk has.
+  await eventually(async () => (await broker.metric('tunnelmq_store_pending_writes')) === 0)
+  await broker.kill()
+  await Promise.all([returning.closed, returned.closed])
+  await restart()
+  await patient('returning', 'returning 2', 600)
+  await patient('undone', 'undone 2', 600)
+  await returned.connect()
+  // A clean start ends the session.
+  await new LoadClient({ port: broker.port, clientId: 'cleaned', version: 5 }).connect()
+  const due = ['cleaned 1', 'connected 1', 'waiting 1']
+  expect(await willsThatCame(...due)).toEqual(due)
+  report(
+    '13 (delayed, killed)',
+    3,
+    `${watcher.received.length} wills delivered; 4 not due, and not published`,
+  )
 })
 
 it('after a stop in order no will is lost, and none published of a client that is back', async () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { LoadClient } from '../support/load-client.ts'
+import { LoadClient, type LoadClientOptions } from '../support/load-client.ts'
 import { type Pods, startPods, startReady } from '../support/pods.ts'
 import { eventually, missing, report, texts } from './ledger.ts'
 
@@ -9,8 +9,18 @@ const WIPED_WITHIN_MS = 10_000
 
 const start = (count: number): Promise<Pods> => startPods(count, { config: { session: { expiryMs } } })
 
-async function enter(port: number, clientId: string): Promise<LoadClient> {
-  const client = new LoadClient({ port, clientId, clean: false })
+/** Of MQTT 5, with a time away of its own. */
+const mqtt5 = (sessionExpirySeconds: number): Partial<LoadClientOptions> => ({
+  version: 5,
+  sessionExpirySeconds,
+})
+
+async function enter(
+  port: number,
+  clientId: string,
+  options: Partial<LoadClientOptions> = {},
+): Promise<LoadClient> {
+  const client = new LoadClient({ port, clientId, clean: false, ...options })
   await client.connect()
   await client.subscribe([`to/${clientId}`, 1], ['to/all', 1])
   return client
@@ -29,26 +39,30 @@ it('removes sessions whose clients stay away, and never one that is connected or
   const pods = await start(2)
   const [first = 0, second = 0] = pods.ports
   const stayer = await enter(first, 'stayer')
-  const commuter = await enter(second, 'commuter')
+  const commuters = [await enter(second, 'commuter'), await enter(second, 'commuter-5', mqtt5(2))]
   const publisher = new LoadClient({ port: second, clientId: 'publisher' })
   await publisher.connect()
   for (let round = 0; round < 4; round++) {
-    const brief = await enter(pods.ports[round % 2]!, `brief-${round}`)
-    await brief.disconnect()
+    const [here = 0, there = 0] = [pods.ports[round % 2], pods.ports[(round + 1) % 2]]
+    const briefs = [await enter(here, `brief-${round}`), await enter(here, `brief-5-${round}`, mqtt5(1))]
+    for (const brief of briefs) await brief.disconnect()
     // Its time away begins anew each time, and ends at another pod than the one that began it.
-    await commuter.vanish()
+    for (const commuter of commuters) await commuter.vanish()
     await publisher.publish({ topic: 'to/all', payload: `all ${round}`, qos: 1 })
-    expect((await commuter.connect(pods.ports[round % 2])).sessionPresent).toBe(true)
-    await storedEverywhere(pods, 2)
-    expect((await brief.connect(pods.ports[(round + 1) % 2])).sessionPresent).toBe(false)
-    await brief.ping()
-    expect(brief.received).toEqual([])
-    await brief.disconnect()
-    await storedEverywhere(pods, 2)
+    for (const commuter of commuters) expect((await commuter.connect(here)).sessionPresent).toBe(true)
+    await storedEverywhere(pods, 3)
+    for (const brief of briefs) {
+      expect((await brief.connect(there)).sessionPresent).toBe(false)
+      await brief.ping()
+      expect(brief.received).toEqual([])
+      await brief.disconnect()
+    }
+    await storedEverywhere(pods, 3)
   }
-  await eventually(() => commuter.received.length >= 4 && stayer.received.length >= 4)
-  expect(missing(publisher.acknowledged, texts(stayer.received))).toEqual([])
-  expect(missing(publisher.acknowledged, texts(commuter.received))).toEqual([])
+  for (const client of [stayer, ...commuters]) {
+    await eventually(() => client.received.length >= 4)
+    expect(missing(publisher.acknowledged, texts(client.received))).toEqual([])
+  }
   report(
     '12 (pods, away)',
     publisher.acknowledged.size,
@@ -65,11 +79,11 @@ it('either keeps a session whole or removes it whole when its client is back, at
   let deliveredCount = 0
   const returnAt = async (i: number): Promise<void> => {
     const clientId = `edge-${i}`
-    const client = await enter(pods.ports[i % 2]!, clientId)
+    const client = await enter(pods.ports[i % 2]!, clientId, i % 4 < 2 ? {} : mqtt5(expiryMs / 1_000))
     await client.disconnect()
     await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
-    // Around the moment of expiry and of the sweeps behind it, from a little before on.
-    await new Promise((resolve) => setTimeout(resolve, expiryMs * 0.8 + i * 40))
+    // Around the moment of expiry and of the sweeps behind it, from long enough before on for a busy machine.
+    await new Promise((resolve) => setTimeout(resolve, expiryMs * 0.4 + i * 50))
     const { sessionPresent } = await client.connect(pods.ports[(i + 1) % 2])
     outcomes[sessionPresent ? 'kept' : 'removed']++
     if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
@@ -99,12 +113,17 @@ it('sessions of a pod that died end in time, but those of clients that are back 
   const pods = await start(3)
   const lost = await enter(pods.ports[0]!, 'lost')
   const back = await enter(pods.ports[0]!, 'back')
+  const ownTime = await enter(pods.ports[0]!, 'own-5', mqtt5(1))
+  // It goes on with what is there, and that ends with its connection.
+  const before = await enter(pods.ports[1]!, 'brief-5', mqtt5(2))
+  const brief = await enter(pods.ports[0]!, 'brief-5', mqtt5(0))
+  await before.closed
   const stayer = await enter(pods.ports[1]!, 'stayer')
   const publisher = new LoadClient({ port: pods.ports[1]!, clientId: 'publisher' })
   await publisher.connect()
   await publisher.publish({ topic: 'to/all', payload: 'p 1', qos: 1 })
   await pods.all[0]!.kill()
-  await Promise.all([lost.closed, back.closed])
+  await Promise.all([lost.closed, back.closed, ownTime.closed, brief.closed])
   expect((await back.connect(pods.ports[2])).sessionPresent).toBe(true)
   await storedEverywhere(pods, 2)
   await startReady(pods.all[0]!)
