@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { WebhookConfig } from '../../config/webhook-schema.ts'
 import type { WebhookCounters } from '../../counters.ts'
-import type { Session } from '../types.ts'
+import type { Session, SubscribeRequest } from '../types.ts'
 import type { Answer, Question } from './format.ts'
 
 /** Answers that may be given again. */
@@ -113,7 +113,7 @@ function partsOf(session: Session, question: Question): unknown[] {
       return [...client, topic, qos, retain, isWill]
     }
     case 'authSubscribe':
-      return [...client, question.subscriptions.map(({ topic, qos, shareGroup }) => [topic, qos, shareGroup])]
+      return [...client, question.subscriptions.map(partsOfSubscription)]
     case 'authTunnel': {
       const { action, agent, service } = question.tunnel
       return [...client, action, agent, service]
@@ -121,6 +121,13 @@ function partsOf(session: Session, question: Question): unknown[] {
     default:
       return question satisfies never
   }
+}
+
+function partsOfSubscription(subscription: Readonly<SubscribeRequest>): unknown[] {
+  const { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling } = subscription
+  const { subscriptionIdentifier, userProperties } = subscription
+  const options = [noLocal, retainAsPublished, retainHandling, subscriptionIdentifier, userProperties]
+  return noLocal === undefined ? [topic, qos, shareGroup] : [topic, qos, shareGroup, ...options]
 }
 
 /** RFC 9111 5.2.2, as far as it is about us; undefined: the header says nothing. */

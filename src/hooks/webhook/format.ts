@@ -30,6 +30,8 @@ export interface SubscriptionAnswer {
   readonly qos: QoS
   /** Why this filter is refused. */
   readonly refused?: string
+  /** As `refusedCode` of a SubscribeRequest. */
+  readonly refusedCode?: number
 }
 
 /** A yes, with what the service has changed. */

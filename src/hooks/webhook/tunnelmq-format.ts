@@ -99,8 +99,12 @@ function facts(session: Session, asked: Question | Notice, options: FormatOption
   }
 }
 
-function subscriptionFacts({ topic, qos, shareGroup }: Readonly<SubscribeRequest>): object {
-  return { topic, qos, ...(shareGroup !== undefined && { shareGroup }) }
+/** JSON leaves out what is undefined: all but these two, for most clients before MQTT 5. */
+function subscriptionFacts(subscription: Readonly<SubscribeRequest>): object {
+  const { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling } = subscription
+  const { subscriptionIdentifier, userProperties } = subscription
+  const options = { noLocal, retainAsPublished, retainHandling, subscriptionIdentifier, userProperties }
+  return { topic, qos, shareGroup, ...options }
 }
 
 function readAnswer(answer: Record<string, unknown>, question: Question, options: FormatOptions): Answer {
@@ -180,9 +184,11 @@ function readSubscribe(
       const refused = entry['refused']
       const wantedQos = optional(entry, 'qos', 'number') ?? qos
       if (!isQoS(wantedQos)) throw new Error('qos is none of 0, 1 and 2')
+      const refusedCode = optional(entry, 'refusedCode', 'number')
       return {
         topic: optional(entry, 'topic', 'string') ?? topic,
         qos: wantedQos,
+        ...(refusedCode !== undefined && { refusedCode }),
         ...(refused !== undefined &&
           refused !== false &&
           refused !== null && { refused: typeof refused === 'string' ? refused : 'the service says no' }),

@@ -200,9 +200,10 @@ function rewrite(message: PublishRequest, { topic, payload, retain, qos }: Allow
 }
 
 function narrow(subscriptions: readonly SubscribeRequest[], answer: Allowed): void {
-  for (const [index, { topic, qos, refused }] of (answer.subscriptions ?? []).entries()) {
+  for (const [index, { topic, qos, refused, refusedCode }] of (answer.subscriptions ?? []).entries()) {
     const subscription = subscriptions[index]!
     if (refused !== undefined) subscription.refused = refused
+    if (refusedCode !== undefined) subscription.refusedCode = refusedCode
     subscription.topic = topic
     if (qos < subscription.qos) subscription.qos = qos
   }

@@ -5,7 +5,7 @@ import { webhookSchema } from '../../../../src/config/webhook-schema.ts'
 import { createBrokerCounters } from '../../../../src/counters.ts'
 import { createChain } from '../../../../src/hooks/chain.ts'
 import type { Decision, PendingDecision } from '../../../../src/hooks/decision.ts'
-import type { Session } from '../../../../src/hooks/types.ts'
+import type { Session, SubscribeRequest } from '../../../../src/hooks/types.ts'
 import type { PeerCertificate } from '../../../../src/peer.ts'
 import { createService } from '../../../../src/hooks/webhook/service.ts'
 import { createWebhookHandler } from '../../../../src/hooks/webhook/webhook.ts'
@@ -118,6 +118,34 @@ describe('a service', () => {
       { topic: 'x', qos: 0 },
       { topic: 'd', qos: 1 },
       { topic: 'z', qos: 1, refused: 'no' },
+    ])
+  })
+
+  it('is shown the options of a subscription of MQTT 5, and what is remembered is of these; it may choose the code', async () => {
+    const service = await startHttpService(() => ({
+      headers: { 'Cache-Control': 'max-age=100' },
+      body: { result: 'allow', subscriptions: [{ refused: true, refusedCode: 0x97 }] },
+    }))
+    const { chain } = await open([service])
+    const session = fakeSession()
+    const options = { noLocal: true, retainAsPublished: false, retainHandling: 1 } as const
+    const more = { subscriptionIdentifier: 7, userProperties: [['a', 'b']] } as const
+    const ask = async (subscription: SubscribeRequest): Promise<SubscribeRequest> => {
+      await made(chain.authSubscribe(session, [subscription]))
+      return subscription
+    }
+    const refused = { refused: 'the service says no', refusedCode: 0x97 }
+    expect(await ask({ topic: 'a', qos: 1, ...options, ...more })).toMatchObject(refused)
+    expect(await ask({ topic: 'a', qos: 1, ...options, ...more })).toMatchObject(refused)
+    await ask({ topic: 'a', qos: 1, ...options })
+    await ask({ topic: 'a', qos: 1 })
+    const asked = service.calls.map(
+      ({ body }) => (JSON.parse(body) as { subscriptions: unknown }).subscriptions,
+    )
+    expect(asked).toEqual([
+      [{ topic: 'a', qos: 1, ...options, ...more }],
+      [{ topic: 'a', qos: 1, ...options }],
+      [{ topic: 'a', qos: 1 }],
     ])
   })
 
