@@ -238,7 +238,7 @@ export class Connecting {
     connection: Connection,
     session: Session,
   ): Promise<ReasonCode | undefined> {
-    const { id: clientId, username, will, clean, keepalive, protocolVersion } = session
+    const { id: clientId, username, will, clean, keepalive, protocolVersion, properties } = session
     const made = await interceptors.ask(
       'after',
       session,
@@ -251,6 +251,7 @@ export class Connecting {
         clean,
         keepalive,
         protocolVersion,
+        ...(properties !== undefined && { properties }),
       }),
       'up',
     )

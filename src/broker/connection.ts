@@ -60,7 +60,12 @@ export interface PacketHandler {
   /** DISCONNECT of MQTT 5, before it goes on. A PacketFault may be thrown. */
   disconnecting(connection: Connection, packet: ReasonPacket): void
   /** Of what goes on to Aedes; `go` sends it there. Without it, it goes at once. */
-  control?(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void
+  control?(
+    connection: Connection,
+    cmd: 'pingreq' | 'disconnect',
+    go: () => void,
+    reasonCode: number | undefined,
+  ): void
   refused(connection: Connection, reason: string, detail: string): void
   gone(connection: Connection, reason: DisconnectReason): void
   /** Something of ours threw: a bug, which costs this connection and no other. */
@@ -426,7 +431,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
       else this.#feedEngine(Buffer.of(type << 4, 0))
     }
     if (this.#handler.control === undefined) go()
-    else this.#handler.control(this, isDisconnect ? 'disconnect' : 'pingreq', go)
+    else this.#handler.control(this, isDisconnect ? 'disconnect' : 'pingreq', go, reason.reasonCode)
   }
 
   #connect(packet: Buffer, bodyStart: number): void {

@@ -16,7 +16,9 @@ import { keptProperties, Message } from './message.ts'
 import { expiresAt, messageProperties, rewrittenFault } from './message-properties.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
+import { shownFacts } from './interceptors/shown.ts'
 import { malformed, PacketFault } from './packets/fault.ts'
+import { NO_PROPERTIES } from './packets/properties.ts'
 import type { PublishInput } from './packets/publish.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { PacketType } from './packets/types.ts'
@@ -128,8 +130,9 @@ export class Publishing {
       this.#checkTopic(connection, topic)
       connection.checkedTopic = topic
     }
-    const { terms } = connection
-    const properties = terms === undefined ? undefined : messageProperties(fields.properties)
+    // Before MQTT 5 an interceptor may have given it some.
+    const given = fields.properties === NO_PROPERTIES ? undefined : fields.properties
+    const properties = given && messageProperties(given)
     const request: ReceivedPublish = {
       topic,
       payload: fields.payload,
@@ -140,7 +143,7 @@ export class Publishing {
       isWill: false,
       properties,
       packetProperties: properties,
-      messageExpirySeconds: terms === undefined ? undefined : fields.properties.messageExpiryInterval,
+      messageExpirySeconds: given?.messageExpiryInterval,
     }
     if (
       properties?.payloadFormatIndicator === 1 &&
@@ -294,7 +297,10 @@ export class Publishing {
   ): void {
     const { topic, payload, packetQos, retain, dup } = request
     const qos = lowered(request.qos, packetQos)
-    const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
+    const shown: InterceptedPublish = {
+      ...{ cmd: 'publish', topic, payload, qos, retain, dup, messageId },
+      ...shownFacts(request.properties, request.messageExpirySeconds),
+    }
     const take = (made: Outcome<InterceptedPublish>): void => {
       if (connection.phase !== 'open' || made instanceof Ended) {
         span?.end('the connection has ended')
@@ -306,6 +312,8 @@ export class Publishing {
         request.topic = made.topic
         request.payload = made.payload
         request.retain = made.retain
+        request.properties = made.properties
+        request.messageExpirySeconds = made.messageExpirySeconds
         this.#accept(connection, request, messageId, span)
       }
     }

@@ -1,4 +1,12 @@
-import type { Awaitable, QoS, Session, SubscriptionOptions, Will } from './types.ts'
+import type {
+  Awaitable,
+  ConnectProperties,
+  MessageProperties,
+  QoS,
+  Session,
+  SubscriptionOptions,
+  Will,
+} from './types.ts'
 
 /** `up`: from the client. `down`: to it. */
 export type Direction = 'up' | 'down'
@@ -13,8 +21,10 @@ export interface InterceptedConnect {
   readonly clean: boolean
   /** Seconds. */
   readonly keepalive: number
-  /** 3: MQTT 3.1, 4: MQTT 3.1.1. */
+  /** 3: MQTT 3.1, 4: MQTT 3.1.1, 5: MQTT 5. */
   readonly protocolVersion: number
+  /** Of MQTT 5; they cannot be changed. What authenticates is for the handler alone. */
+  readonly properties?: ConnectProperties | undefined
 }
 
 export interface InterceptedPublish {
@@ -28,6 +38,10 @@ export interface InterceptedPublish {
   readonly dup: boolean
   /** 0 at QoS 0. */
   readonly messageId: number
+  /** Of MQTT 5, also where the client speaks 3.1.1 and is not told; undefined: it has none. */
+  readonly properties?: MessageProperties | undefined
+  /** Seconds for which the message is worth having; down: those that are left. Undefined: no bound of its own. */
+  readonly messageExpirySeconds?: number | undefined
 }
 
 export interface InterceptedSubscribe {
@@ -43,17 +57,21 @@ export interface InterceptedUnsubscribe {
   readonly unsubscriptions: readonly string[]
 }
 
-/** To be looked at: these can be neither changed nor dropped. */
+/** To be looked at: these can be neither changed nor dropped. Reason codes are those of MQTT 5, and not there before it. */
 export type InterceptedControl =
+  /** Of MQTT 5 the return code is a reason code. */
   | { readonly cmd: 'connack'; readonly sessionPresent: boolean; readonly returnCode: number }
   | { readonly cmd: 'suback'; readonly messageId: number; readonly granted: readonly number[] }
+  | { readonly cmd: 'unsuback'; readonly messageId: number; readonly reasonCodes?: readonly number[] }
   | {
-      readonly cmd: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp' | 'unsuback'
+      readonly cmd: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp'
       readonly messageId: number
+      readonly reasonCode?: number
     }
   /** MQTT 5. What is exchanged is for the handler alone. */
   | { readonly cmd: 'auth'; readonly reasonCode: number; readonly method: string }
-  | { readonly cmd: 'pingreq' | 'pingresp' | 'disconnect' }
+  | { readonly cmd: 'disconnect'; readonly reasonCode?: number }
+  | { readonly cmd: 'pingreq' | 'pingresp' }
 
 export type InterceptedPacket =
   | InterceptedConnect

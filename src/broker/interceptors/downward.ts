@@ -1,13 +1,17 @@
 import type { InterceptedControl, InterceptedPublish } from '../../hooks/interceptor.ts'
 import { countedBytes } from '../../store/counted-bytes.ts'
-import type { QoS } from '../../hooks/types.ts'
+import type { MessageProperties, QoS } from '../../hooks/types.ts'
+import type { StoredProperties } from '../../store/contract.ts'
 import { addMountpoint, stripMountpoint, type ClientSession, type Subscription } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
+import { expiresAt } from '../message-properties.ts'
 import { Message } from '../message.ts'
-import { ConnackCode, PacketType } from '../packets/types.ts'
+import { ConnackCode } from '../packets/types.ts'
 import { TUNNEL_ROOT } from '../topics.ts'
+import { controlOf } from './control-facts.ts'
 import { endConnection } from './ending.ts'
 import { Dropped, Ended, isPacket, type Interceptors, type Outcome } from './interceptors.ts'
+import { shownFacts } from './shown.ts'
 
 /** A message on its way to one client. */
 export interface Delivering {
@@ -79,9 +83,9 @@ export class Downward {
     if (shown.topic.startsWith(TUNNEL_ROOT)) return session.mayReceive(message, 0) ? message : undefined
     const before = await this.#interceptors.ask('before', connection.session!, shown, 'down')
     if (!this.#isSent(session, before)) return undefined
-    if (!session.mayReceive(this.#messageOf(message, before), 0, message.topic)) return undefined
+    if (!session.mayReceive(this.#messageOf(message, before, shown), 0, message.topic)) return undefined
     const after = await this.#interceptors.ask('after', connection.session!, before, 'down')
-    return this.#isSent(session, after) ? this.#messageOf(message, after) : undefined
+    return this.#isSent(session, after) ? this.#messageOf(message, after, shown) : undefined
   }
 
   #add(job: Job, bytes: number): void {
@@ -126,7 +130,7 @@ export class Downward {
 
   #control(packet: Buffer): Promise<void> | undefined {
     const { session } = this.#connection
-    const facts = session && controlOf(packet)
+    const facts = session && controlOf(packet, this.#connection.version)
     if (facts === undefined) {
       this.#connection.writeControl(packet)
       return undefined
@@ -177,7 +181,10 @@ export class Downward {
     const { isBridge, profile } = this.#connection
     const topic = stripMountpoint(message.topic, profile.mountpoint)
     const retain = message.retain || (isBridge && message.wasRetained)
-    return Object.freeze({ cmd: 'publish', topic, payload: message.payload, qos, retain, dup, messageId })
+    const { payload, properties, expiresAtMs } = message
+    const seconds = expiresAtMs === 0 ? undefined : Math.max(1, Math.ceil((expiresAtMs - Date.now()) / 1_000))
+    const facts = shownFacts(properties, seconds)
+    return Object.freeze({ cmd: 'publish', topic, payload, qos, retain, dup, messageId, ...facts })
   }
 
   #between(
@@ -187,7 +194,7 @@ export class Downward {
     made: Outcome<InterceptedPublish>,
   ): Promise<void> | undefined {
     if (!this.#goesOn(session, delivering, made)) return undefined
-    const changed = made === shown ? delivering.message : this.#messageOf(delivering.message, made)
+    const changed = made === shown ? delivering.message : this.#messageOf(delivering.message, made, shown)
     if (!session.mayReceive(changed, delivering.seq, delivering.message.topic)) {
       delivering.withheld()
       return undefined
@@ -208,7 +215,7 @@ export class Downward {
     this.#transmit(
       session,
       delivering,
-      made === shown ? delivering.message : this.#messageOf(delivering.message, made),
+      made === shown ? delivering.message : this.#messageOf(delivering.message, made, shown),
     )
   }
 
@@ -243,9 +250,14 @@ export class Downward {
     else delivering.withheld()
   }
 
-  #messageOf(message: Message, { topic, payload, retain }: InterceptedPublish): Message {
-    const { qos, publisher, publishedAtMs, expiresAtMs, properties } = message
+  #messageOf(message: Message, made: InterceptedPublish, shown: InterceptedPublish): Message {
+    const { topic, payload, retain } = made
+    const { qos, publisher, publishedAtMs } = message
     const full = addMountpoint(topic, this.#connection.profile.mountpoint)
+    const isLater = made.messageExpirySeconds !== shown.messageExpirySeconds
+    const expiresAtMs = isLater ? expiresAt(Date.now(), made.messageExpirySeconds, 0) : message.expiresAtMs
+    const isSame = made.properties === shown.properties
+    const properties = isSame ? message.properties : withProperties(message.properties, made.properties)
     return new Message(full, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, properties)
   }
 
@@ -257,40 +269,15 @@ export class Downward {
   }
 }
 
-/** What of a packet that is no PUBLISH can be shown. */
-function controlOf(packet: Buffer): InterceptedControl | undefined {
-  const type = (packet[0]! >> 4) as PacketType
-  const body = bodyAt(packet)
-  const messageId = packet.length >= body + 2 ? packet.readUInt16BE(body) : 0
-  switch (type) {
-    case PacketType.connack:
-      return {
-        cmd: 'connack',
-        sessionPresent: packet[body] === 1,
-        returnCode: packet[body + 1] ?? ConnackCode.accepted,
-      }
-    case PacketType.suback:
-      return { cmd: 'suback', messageId, granted: Object.freeze([...packet.subarray(body + 2)]) }
-    case PacketType.puback:
-      return { cmd: 'puback', messageId }
-    case PacketType.pubrec:
-      return { cmd: 'pubrec', messageId }
-    case PacketType.pubrel:
-      return { cmd: 'pubrel', messageId }
-    case PacketType.pubcomp:
-      return { cmd: 'pubcomp', messageId }
-    case PacketType.unsuback:
-      return { cmd: 'unsuback', messageId }
-    case PacketType.pingresp:
-      return { cmd: 'pingresp' }
-    default:
-      return undefined
+/** Of a stored message, what no packet of its publisher says stays. */
+function withProperties(
+  stored: StoredProperties | undefined,
+  properties: MessageProperties | undefined,
+): StoredProperties {
+  const { retain, subscriptionIdentifiers } = stored ?? {}
+  return {
+    ...properties,
+    ...(retain !== undefined && { retain }),
+    ...(subscriptionIdentifiers !== undefined && { subscriptionIdentifiers }),
   }
-}
-
-/** Behind the fixed header, whose length has one byte or more: a packet of MQTT 5 may carry properties. */
-function bodyAt(packet: Buffer): number {
-  let at = 1
-  while (packet[at]! & 0x80) at++
-  return at + 1
 }

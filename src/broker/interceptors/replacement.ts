@@ -6,6 +6,8 @@ import type {
   InterceptedUnsubscribe,
   InterceptorPlace,
 } from '../../hooks/interceptor.ts'
+import type { MessageProperties } from '../../hooks/types.ts'
+import { rewrittenFault } from '../message-properties.ts'
 import {
   parseShare,
   reservedNamespace,
@@ -55,7 +57,7 @@ export function replace<P extends InterceptedPacket>(
 
 function replaceConnect(
   packet: InterceptedConnect,
-  { clientId, username, password, will, clean, keepalive, protocolVersion }: InterceptedConnect,
+  { clientId, username, password, will, clean, keepalive, protocolVersion, properties }: InterceptedConnect,
   { topics }: ReplacementLimits,
 ): InterceptedConnect {
   mustBe('clientId', isText(clientId), 'a string')
@@ -66,19 +68,21 @@ function replaceConnect(
   mustStay('clean', clean, packet.clean)
   mustStay('keepalive', keepalive, packet.keepalive)
   mustStay('protocolVersion', protocolVersion, packet.protocolVersion)
+  mustStay('properties', properties, packet.properties)
   if (will !== undefined && will !== packet.will) {
     mustBe('will', typeof will === 'object' && will !== null && Buffer.isBuffer(will.payload), 'a will')
     mustBe('will.qos', will.qos === 0 || will.qos === 1 || will.qos === 2, '0, 1 or 2')
     mustBe('will.retain', typeof will.retain === 'boolean', 'a boolean')
     mustBe('will.payload', will.payload.length <= MAX_FIELD_BYTES, `of ${MAX_FIELD_BYTES} bytes at most`)
     mustBeTopic(will.topic, topics)
+    mustBeProperties('will.', will.properties, will.messageExpirySeconds)
   }
   return { ...packet, clientId, username, password, will: will && Object.freeze({ ...will }) }
 }
 
 function replacePublish(
   packet: InterceptedPublish,
-  { topic, payload, qos, retain, messageId }: InterceptedPublish,
+  { topic, payload, qos, retain, messageId, properties, messageExpirySeconds }: InterceptedPublish,
   { topics, maxPacketBytes }: ReplacementLimits,
 ): InterceptedPublish {
   mustStay('qos', qos, packet.qos)
@@ -88,7 +92,14 @@ function replacePublish(
   if (topic !== packet.topic) mustBeTopic(topic, topics)
   if (HEAD_BYTES + 2 + Buffer.byteLength(topic) + payload.length > maxPacketBytes)
     throw new TypeError(`the packet has become larger than limits.maxPacketBytes (${maxPacketBytes})`)
-  return { ...packet, topic, payload, retain }
+  mustBeProperties('', properties, messageExpirySeconds)
+  const { properties: _before, messageExpirySeconds: _seconds, ...rest } = packet
+  return {
+    ...rest,
+    ...{ topic, payload, retain },
+    ...(properties !== undefined && { properties }),
+    ...(messageExpirySeconds !== undefined && { messageExpirySeconds }),
+  }
 }
 
 function replaceSubscribe(
@@ -124,6 +135,15 @@ function replaceUnsubscribe(
   for (const filter of unsubscriptions)
     if (!packet.unsubscriptions.includes(filter)) mustBeFilter(filter, topics, 'before')
   return { ...packet, unsubscriptions: Object.freeze([...unsubscriptions]) }
+}
+
+function mustBeProperties(
+  prefix: string,
+  properties: MessageProperties | undefined,
+  messageExpirySeconds: number | undefined,
+): void {
+  const fault = rewrittenFault(properties, messageExpirySeconds)
+  if (fault !== undefined) throw new TypeError(`${prefix}${fault} was made into what it cannot be`)
 }
 
 /** Nobody is led into the broker's own namespaces: frames of tunnels and `$SYS` values would be forged there. */

@@ -10,6 +10,7 @@ import type { Connection, PacketHandler } from '../connection.ts'
 import type { ConnectPacket } from '../packets/connect.ts'
 import type { ReasonPacket } from '../packets/ending.ts'
 import { optionsOf } from '../filter-request.ts'
+import { NO_PROPERTIES, type Properties } from '../packets/properties.ts'
 import type { PublishInput } from '../packets/publish.ts'
 import { ReasonCode } from '../packets/reason.ts'
 import type { RequestedSubscription, SubscribePacket, UnsubscribePacket } from '../packets/subscribe.ts'
@@ -17,8 +18,9 @@ import { PacketType } from '../packets/types.ts'
 import { reasonCodeOf, refusalCode } from '../reason-of.ts'
 import { whoOf, type Refusals } from '../refusals.ts'
 import { reservedNamespace, TUNNEL_ROOT } from '../topics.ts'
+import { ACKS } from './control-facts.ts'
 import { endConnection } from './ending.ts'
-import { shownSubscribe } from './shown.ts'
+import { shownFacts, shownSubscribe } from './shown.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors.ts'
 
 /** The broker, and what becomes of a PUBLISH that goes no further. */
@@ -45,8 +47,10 @@ export class InterceptedPackets implements PacketHandler {
     const { peer } = connection.transport
     connection.session = new ConnectionSession(packet.clientId, packet, peer, connection.acceptedAtMs)
     const { clientId, username, password, will, clean, protocolVersion, keepaliveSeconds: keepalive } = packet
+    const { properties } = connection.session
     const shown: InterceptedConnect = Object.freeze({
       ...{ cmd: 'connect' as const, clientId, username, password, will, clean, keepalive, protocolVersion },
+      ...(properties !== undefined && { properties }),
     })
     this.#ask(connection, this.#interceptors.ask('before', connection.session, shown, 'up'), {
       go: (made) => {
@@ -64,9 +68,19 @@ export class InterceptedPackets implements PacketHandler {
       this.#broker.publish(connection, fields)
       return
     }
-    const shown: InterceptedPublish = { cmd: 'publish', topic, payload, qos, retain, dup, messageId }
-    this.#ask(connection, this.#before(connection, Object.freeze(shown)), {
-      go: (made) => this.#broker.publish(connection, { ...made, properties, packet: NO_FRAME }),
+    const shown: InterceptedPublish = Object.freeze({
+      ...{ cmd: 'publish' as const, topic, payload, qos, retain, dup, messageId },
+      ...shownFacts(properties, properties.messageExpiryInterval),
+    })
+    this.#ask(connection, this.#before(connection, shown), {
+      go: (made) => {
+        const isSame = made === shown
+        this.#broker.publish(connection, {
+          ...made,
+          properties: isSame ? properties : publishProperties(made),
+          packet: NO_FRAME,
+        })
+      },
       dropped: (by) =>
         this.#broker.publishDropped(connection, { ...shown, properties, packet: NO_FRAME }, by),
     })
@@ -121,7 +135,8 @@ export class InterceptedPackets implements PacketHandler {
   }
 
   acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void {
-    this.#show(connection, { cmd: ACKS[type]!, messageId }, () =>
+    const shown = { cmd: ACKS[type as keyof typeof ACKS], messageId }
+    this.#show(connection, connection.version < 5 ? shown : { ...shown, reasonCode }, () =>
       this.#broker.acknowledge(connection, type, messageId, reasonCode),
     )
   }
@@ -142,8 +157,13 @@ export class InterceptedPackets implements PacketHandler {
     this.#broker.disconnecting(connection, packet)
   }
 
-  control(connection: Connection, cmd: 'pingreq' | 'disconnect', go: () => void): void {
-    this.#show(connection, { cmd }, go)
+  control(
+    connection: Connection,
+    cmd: 'pingreq' | 'disconnect',
+    go: () => void,
+    reasonCode: number | undefined,
+  ): void {
+    this.#show(connection, { cmd, ...(reasonCode !== undefined && { reasonCode }) }, go)
   }
 
   refused(connection: Connection, reason: string, detail: string): void {
@@ -224,10 +244,12 @@ function rewrittenFilter(asked: RequestedSubscription, filter: string, qos: QoS)
 
 const NO_FRAME = Buffer.alloc(0)
 
-const ACKS: Partial<Record<PacketType, 'puback' | 'pubrec' | 'pubcomp'>> = {
-  [PacketType.puback]: 'puback',
-  [PacketType.pubrec]: 'pubrec',
-  [PacketType.pubcomp]: 'pubcomp',
+function publishProperties({ properties, messageExpirySeconds }: InterceptedPublish): Readonly<Properties> {
+  if (properties === undefined && messageExpirySeconds === undefined) return NO_PROPERTIES
+  return {
+    ...properties,
+    ...(messageExpirySeconds !== undefined && { messageExpiryInterval: messageExpirySeconds }),
+  }
 }
 
 function rewritten(
