@@ -22,6 +22,10 @@ export const refusals = [
 ] as const
 export type Refusal = (typeof refusals)[number]
 
+/** Of MQTT, as people know them: a label of tunnelmq_clients. */
+export const mqttVersions = ['3.1', '3.1.1', '5'] as const
+export type MqttVersion = (typeof mqttVersions)[number]
+
 /** Why a message did not go to somebody: a label of tunnelmq_messages_dropped_total. */
 export const dropReasons = [
   'queue-full',
@@ -157,6 +161,8 @@ export interface BrokerCounters {
   /** As {@link listener}. */
   httpListener(listener: string): HttpCounters
   readonly refused: Record<Refusal, number>
+  /** Whose CONNECT was accepted. */
+  readonly accepted: Record<MqttVersion, number>
   readonly disconnects: Record<DisconnectReason['kind'], number>
   /** PUBLISH received and sent, by QoS 0, 1, 2. */
   readonly messagesIn: [number, number, number]
@@ -210,6 +216,7 @@ export function createBrokerCounters(): BrokerCounters {
     },
     httpListener: (listener) => obtain(http, listener, () => createHttpCounters(listener)),
     refused: zeros(refusals),
+    accepted: zeros(mqttVersions),
     disconnects: zeros(disconnectKinds),
     messagesIn: [0, 0, 0],
     messagesOut: [0, 0, 0],

@@ -80,6 +80,20 @@ const connectionMetrics: readonly NumberMetric[] = [
     read: (model) => byKey('reason', model.counters.refused),
   },
   {
+    name: 'tunnelmq_clients',
+    type: 'gauge',
+    help: 'Clients that are connected, by version of MQTT.',
+    labels: ['version'],
+    read: (model) => byKey('version', model.clientsByVersion()),
+  },
+  {
+    name: 'tunnelmq_clients_accepted_total',
+    type: 'counter',
+    help: 'Clients whose CONNECT was accepted, by version of MQTT.',
+    labels: ['version'],
+    read: (model) => byKey('version', model.counters.accepted),
+  },
+  {
     name: 'tunnelmq_disconnects_total',
     type: 'counter',
     help: 'Connections that ended, by how: client is a DISCONNECT, lost is the network, the others were closed here.',
@@ -158,6 +172,17 @@ const messageMetrics: readonly NumberMetric[] = [
     help: `Messages that did not go to somebody, by reason: ${dropReasons.join(', ')}.`,
     labels: ['reason'],
     read: (model) => byKey('reason', dropped(model)),
+  },
+  {
+    name: 'tunnelmq_publish_refused_total',
+    type: 'counter',
+    help: 'Messages of clients that were refused, by reason code of MQTT 5, such as 0x87 (not authorized). Those of clients before MQTT 5 are among them.',
+    labels: ['code'],
+    read: ({ counters }) =>
+      Object.entries(counters.refusedPublishes).map(([code, value]) => ({
+        labels: { code: `0x${Number(code).toString(16)}` },
+        value,
+      })),
   },
   {
     name: 'tunnelmq_messages_inflight',

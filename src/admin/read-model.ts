@@ -85,6 +85,8 @@ export interface BrokerReadModel {
   notReadyReasons(): readonly string[]
   readonly counters: BrokerCounters
   sessions(): SessionCounts
+  /** Clients that are connected, by version of MQTT. Looks at each. */
+  clientsByVersion(): Readonly<Record<string, number>>
   /** Filters of all connected and stored sessions. */
   subscriptionCount(): number
   /** QoS 1 and 2 messages that are on their way to clients. */

@@ -54,6 +54,9 @@ function willFormatIsWrong({ will, willProperties }: ConnectPacket): boolean {
   return will !== undefined && willProperties.payloadFormatIndicator === 1 && !isUtf8(will.payload)
 }
 
+/** What every broker takes [MQTT-3.1.3-5]. */
+const LEAST_CLIENT_ID_BYTES = 23
+
 /** A keep alive is two bytes (MQTT 5, 3.1.2.10). */
 const MAX_KEEPALIVE_SECONDS = 65_535
 
@@ -101,7 +104,7 @@ export class Connecting {
       return false
     }
     const { profile } = connection
-    const id = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId // [MQTT-3.1.3-6]
+    const id = packet.clientId === '' ? this.#newClientId() : packet.clientId // [MQTT-3.1.3-6]
     if (this.#isBanned(connection)) return refuse(ReasonCode.banned, 'banned', BANNED_SINCE)
     if (!profile.protocolVersions.has(packet.protocolVersion)) {
       const detail = `MQTT ${VERSION_NAMES[packet.protocolVersion]} is not served on this listener`
@@ -148,6 +151,11 @@ export class Connecting {
       Object.assign(session, { id, username, password, will })
     }
     return true
+  }
+
+  /** One that it can come back with. */
+  #newClientId(): string {
+    return `auto-${randomUUID()}`.slice(0, Math.max(LEAST_CLIENT_ID_BYTES, this.#options.maxClientIdBytes))
   }
 
   /** 0: any. */

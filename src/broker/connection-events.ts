@@ -7,6 +7,7 @@ import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
 import type { Attributes } from '../tracing/contract.ts'
 import type { Connection } from './connection.ts'
+import { VERSION_NAMES } from './packets/types.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 
 export interface ConnectionEventsContext {
@@ -29,6 +30,7 @@ export class ConnectionEvents {
 
   connected(connection: Connection): void {
     connection.traffic.accepted++
+    this.#context.counters.accepted[VERSION_NAMES[connection.version]!]++
     const session = connection.session!
     const { address, port, listener } = connection.transport.peer
     const { username, clean } = session

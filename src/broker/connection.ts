@@ -646,7 +646,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   fault(error: unknown): void {
     if (!(error instanceof PeerError)) {
       this.#handler.failed(this, error)
-      this.close({ kind: 'error', detail: 'internal error' })
+      this.close({ kind: 'error', detail: 'internal error', reasonCode: ReasonCode.unspecifiedError })
       return
     }
     const kind = error.code === 'TMQ_LIMIT' ? 'limit' : 'protocol'

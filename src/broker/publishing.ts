@@ -474,7 +474,7 @@ export class Publishing {
   /** Never an acknowledgement that is not true: the client will come again with what it has not been thanked for. */
   #notStored(connection: Connection, error: Error): void {
     this.#counters.dropped['store-failed']++
-    connection.close({ kind: 'error', detail: error.message, reasonCode: ReasonCode.serverBusy })
+    connection.close({ kind: 'error', detail: error.message })
   }
 
   #refuse(
@@ -494,7 +494,7 @@ export class Publishing {
     if (qos > 0 && isAnswerless(by) && connection.sideChannel === undefined) {
       // Whether it may is not known: it comes again with what it has not been thanked for. Doors have been told.
       const detail = `nobody could say whether it may publish: ${reason}`
-      connection.close({ kind: 'error', detail, reasonCode: ReasonCode.serverBusy })
+      connection.close({ kind: 'error', detail })
     } else if (this.#options.onRefusedPublish === 'disconnect') {
       const detail = `publish refused: ${reason}`
       const told = text === undefined ? {} : { clientText: text }

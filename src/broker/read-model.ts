@@ -8,13 +8,14 @@ import type {
 } from '../admin/read-model.ts'
 import type { Cluster } from '../cluster/contract.ts'
 import type { Config } from '../config/schema.ts'
-import type { BrokerCounters } from '../counters.ts'
+import type { BrokerCounters, MqttVersion } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Store } from '../store/contract.ts'
 import type { Tracing } from '../tracing/contract.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { version } from '../version.ts'
 import type { Broker } from './broker.ts'
+import { VERSION_NAMES } from './packets/types.ts'
 
 export interface ReadModelParts {
   readonly config: Config
@@ -48,6 +49,7 @@ export function createReadModel(parts: ReadModelParts): BrokerReadModel {
       connected: parts.broker()?.sessions.connectedCount ?? 0,
       stored: store.sessions.size,
     }),
+    clientsByVersion: () => clientsByVersion(parts.broker()),
     subscriptionCount: () => parts.broker()?.subscriptions.count ?? 0,
     inflightCount: () => inflightCount(parts.broker()),
     storeStats: () => store.stats(),
@@ -94,6 +96,15 @@ function certificateOf({
   certificateEndsAtMs,
 }: ReadModelParts['listeners'][number]): CertificateFigures[] {
   return certificateEndsAtMs === undefined ? [] : [{ listener: name, endsAtMs: certificateEndsAtMs }]
+}
+
+function clientsByVersion(broker: Broker | undefined): Record<MqttVersion, number> {
+  const counts: Record<MqttVersion, number> = { '3.1': 0, '3.1.1': 0, '5': 0 }
+  for (const { connection } of broker?.sessions.connected() ?? []) {
+    const name = VERSION_NAMES[connection?.version ?? 0]
+    if (name !== undefined) counts[name]++
+  }
+  return counts
 }
 
 function inflightCount(broker: Broker | undefined): number {

@@ -28,7 +28,8 @@ const CODES: Readonly<Record<Exclude<DisconnectReason['kind'], 'client' | 'lost'
   limit: ReasonCode.quotaExceeded,
   kicked: ReasonCode.administrativeAction,
   shutdown: ReasonCode.serverShuttingDown,
-  error: ReasonCode.unspecifiedError,
+  // The store, a handler, other pods: it has done nothing wrong, and may come again.
+  error: ReasonCode.serverBusy,
 }
 
 /** A refusal of a CONNECT, as clients before MQTT 5 know it (MQTT 3.1.1, 3.2.2.3). */

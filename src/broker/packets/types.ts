@@ -1,8 +1,10 @@
+import type { MqttVersion } from '../../counters.ts'
+
 /** Protocol levels (MQTT 3.1.1 and MQTT 5, 3.1.2.2): 3 is MQTT 3.1, 4 is 3.1.1. */
 export type ProtocolVersion = 3 | 4 | 5
 
 /** As people know them. */
-export const VERSION_NAMES: Readonly<Record<number, string>> = { 3: '3.1', 4: '3.1.1', 5: '5' }
+export const VERSION_NAMES: Readonly<Record<number, MqttVersion>> = { 3: '3.1', 4: '3.1.1', 5: '5' }
 
 /** Control packet types: the high nibble of the first byte (MQTT 3.1.1, 2.2.1). */
 export const PacketType = {

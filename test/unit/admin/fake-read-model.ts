@@ -27,6 +27,7 @@ export function fakeReadModel(changes: Partial<BrokerReadModel> = {}): BrokerRea
     startedAtMs: Date.now(),
     notReadyReasons: () => [],
     counters: createBrokerCounters(),
+    clientsByVersion: () => ({ '3.1': 0, '3.1.1': 1, '5': 2 }),
     sessions: () => ({ connected: 0, stored: 0 }),
     subscriptionCount: () => 0,
     inflightCount: () => 0,
