@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { DoorMessage } from '../../broker/door/contract.ts'
 import { parseShare, topicMatches } from '../../broker/topics.ts'
 import type { QoS } from '../../hooks/types.ts'
+import { contentFormatOption } from './content-format.ts'
 import type { CoapOption } from './message.ts'
 import { OptionNumber } from './options.ts'
 import type { Body } from './transfers.ts'
@@ -102,8 +103,11 @@ export class Observation {
 const ETAG_BYTES = 4
 
 export function bodyOf(message: DoorMessage): Body {
-  const hash = createHash('sha256').update(message.topic).update('\0').update(message.payload).digest()
-  return { bytes: message.payload, eTag: hash.subarray(0, ETAG_BYTES) }
+  const { contentType } = message.properties ?? {}
+  const hash = createHash('sha256').update(message.topic).update('\0').update(message.payload)
+  if (contentType !== undefined) hash.update('\0').update(contentType)
+  const format = contentFormatOption(contentType)
+  return { bytes: message.payload, eTag: hash.digest().subarray(0, ETAG_BYTES), format }
 }
 
 /** Of which topic it is, for who observes several. */

@@ -1,8 +1,11 @@
 import { isUtf8 } from 'node:buffer'
 import type { DoorCredentials } from '../../broker/door/contract.ts'
+import type { MessageDescription } from '../../broker/door/packet-properties.ts'
 import type { QoS } from '../../hooks/types.ts'
+import { EXPIRY_FAULT, parseExpiry } from '../expiry.ts'
 import { CoapRefusal } from './answer.ts'
 import { parseBlock, type Block } from './block.ts'
+import { contentTypeOf } from './content-format.ts'
 import { Code, MessageType, type CoapMessage } from './message.ts'
 import { OptionNumber, readUint, sortOptions } from './options.ts'
 
@@ -14,6 +17,7 @@ export interface CoapRequest {
   /** As asked for by `?qos=`; else 1 for what is published by a confirmable message, and 0 for the rest. */
   readonly qos: QoS
   readonly retain: boolean
+  readonly description: MessageDescription
   readonly credentials: DoorCredentials
   readonly payload: Buffer
   readonly block1: Block | undefined
@@ -30,7 +34,7 @@ const OBSERVE_DEREGISTER = 1
 const DISCOVERY_PATH = '.well-known/core'
 
 /**
- * Reads a request: `<prefix>/<topic>?qos=&retain=&clientid=&username=&password=` or `?auth=<password>`.
+ * Reads a request: `<prefix>/<topic>?qos=&retain=&expiry=&clientid=&username=&password=` or `?auth=<password>`.
  * @throws {CoapRefusal} 4.00, 4.02, 4.05 or 5.05, which say what is wrong with it.
  */
 export function readRequest(message: CoapMessage, pathPrefix: string): CoapRequest {
@@ -47,6 +51,7 @@ export function readRequest(message: CoapMessage, pathPrefix: string): CoapReque
     topic: method === 'discover' ? '' : topicOf(path, pathPrefix),
     qos: query.has('qos') ? qosOf(query.get('qos')!) : isSafe && method !== 'observe' ? 1 : 0,
     retain: query.has('retain') && booleanOf('retain', query.get('retain')!),
+    description: descriptionOf(query.get('expiry'), first(OptionNumber.contentFormat)),
     credentials: credentialsOf(query, first(OptionNumber.username), first(OptionNumber.password)),
     payload: message.payload,
     block1: blockOf(first(OptionNumber.block1)),
@@ -89,7 +94,7 @@ function topicOf(path: string, pathPrefix: string): string {
   throw new CoapRefusal(Code.notFound, `paths are ${pathPrefix}/<topic>`)
 }
 
-const QUERY_KEYS = new Set(['qos', 'retain', 'clientid', 'username', 'password', 'auth'])
+const QUERY_KEYS = new Set(['qos', 'retain', 'expiry', 'clientid', 'username', 'password', 'auth'])
 
 /** Each Uri-Query is one `key=value`. A key that nobody reads is an error: a mistyped `retain` must not be ignored. */
 function readQuery(values: readonly Buffer[]): ReadonlyMap<string, string> {
@@ -125,6 +130,17 @@ function credentialsOf(
     ...(clientId === undefined ? {} : { clientId }),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
+  }
+}
+
+function descriptionOf(expiry: string | undefined, format: Buffer | undefined): MessageDescription {
+  const contentType = format && contentTypeOf(readUint(format))
+  const expirySeconds = expiry === undefined ? undefined : parseExpiry(expiry)
+  if (expiry !== undefined && expirySeconds === undefined)
+    throw new CoapRefusal(Code.badRequest, EXPIRY_FAULT)
+  return {
+    ...(contentType !== undefined && { properties: { contentType } }),
+    ...(expirySeconds !== undefined && { expirySeconds }),
   }
 }
 

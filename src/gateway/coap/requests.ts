@@ -83,7 +83,7 @@ export class Requests {
     const { topic, qos, retain, block1 } = request
     const payload = block1 === undefined ? request.payload : this.#assemble(session, request, block1)
     if (payload === undefined) return plainAnswer(Code.continue, [blockOption(OptionNumber.block1, block1!)])
-    await session.client.publish({ topic, payload, qos, retain })
+    await session.client.publish({ topic, payload, qos, retain, ...request.description })
     return plainAnswer(Code.changed, block1 && [blockOption(OptionNumber.block1, block1)])
   }
 
@@ -106,8 +106,8 @@ export class Requests {
     if (body === undefined) throw new CoapRefusal(Code.notFound, 'nothing is retained here')
 
     const eTag: CoapOption = { number: OptionNumber.eTag, value: body.eTag }
-    // Nobody knows how long a retained message will stay.
-    const options = [eTag, uintOption(OptionNumber.maxAge, 0)]
+    // Nobody knows how long a retained message will stay: another one may take its place before it expires.
+    const options = [eTag, ...body.format, uintOption(OptionNumber.maxAge, 0)]
     if (eTags.some((known) => known.equals(body.eTag))) return plainAnswer(Code.valid, options)
     if (request.block2 === undefined && body.bytes.length <= MAX_BLOCK_BYTES)
       return { code: Code.content, options, payload: body.bytes }

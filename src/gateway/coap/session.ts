@@ -279,7 +279,7 @@ export class Session {
     const options: CoapOption[] = [uintOption(OptionNumber.observe, observation.nextSequence())]
     if (message === undefined) return { code: Code.content, token, options, payload: Buffer.alloc(0) }
     const body = bodyOf(message)
-    options.push({ number: OptionNumber.eTag, value: body.eTag })
+    options.push({ number: OptionNumber.eTag, value: body.eTag }, ...body.format)
     if (hasWildcard(filter)) options.push(...locationOf(message.topic))
     if (body.bytes.length <= blockBytes) return { code: Code.content, token, options, payload: body.bytes }
     // The rest is fetched by the client, in requests of its own (RFC 7959, 2.6).

@@ -1,6 +1,6 @@
 import { later, CoapRefusal } from './answer.ts'
 import type { Block } from './block.ts'
-import { Code } from './message.ts'
+import { Code, type CoapOption } from './message.ts'
 import { OptionNumber, uintOption } from './options.ts'
 
 export interface TransferLimits {
@@ -105,6 +105,8 @@ export function tooLarge(maxPayloadBytes: number): CoapRefusal {
 export interface Body {
   readonly bytes: Buffer
   readonly eTag: Buffer
+  /** The option that says what it is, if that is known. */
+  readonly format: readonly CoapOption[]
 }
 
 /** Bodies that are fetched in blocks (RFC 7959, 2.4), as they were at the first one. Pure: the time is given. */

@@ -11,7 +11,7 @@ import { credentialsOf, Fingerprint } from './credentials.ts'
 import { EventStream } from './event-stream.ts'
 import { ALLOW, HttpProblem, problemBody, problemHeaders, problemOf, setSafetyHeaders } from './problem.ts'
 import { isBelow, METHODS, parseRequest, type HttpAsk } from './request.ts'
-import { contentTypeOf } from './retained-answer.ts'
+import { contentTypeOf, describedBy } from './retained-answer.ts'
 
 export interface HttpContext {
   readonly path: string
@@ -222,7 +222,8 @@ export class HttpConnection {
         // Only now: nobody's body is read before he is let in.
         if (request.headers.expect !== undefined) response.writeContinue()
         const payload = await readBody(request, this.#context.body)
-        await client.publish({ topic, payload, qos, retain })
+        const description = describedBy(request, ask.description)
+        await client.publish({ topic, payload, qos, retain, ...description })
         this.#head(response, 204).end()
         return
       }
@@ -233,7 +234,10 @@ export class HttpConnection {
       case 'read': {
         const found = await client.read(topic)
         if (found === undefined) throw new HttpProblem(404, 'no retained message')
-        response.setHeader('Content-Type', contentTypeOf(found.payload, request.headers.accept))
+        response.setHeader(
+          'Content-Type',
+          contentTypeOf(found.payload, request.headers.accept, found.properties?.contentType),
+        )
         response.setHeader('Content-Length', found.payload.length)
         response.appendHeader('Vary', 'Accept')
         this.#head(response, 200).end(found.payload)

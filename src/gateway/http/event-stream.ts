@@ -89,9 +89,12 @@ export class EventStream {
 }
 
 /** One line: JSON has no line breaks of its own. */
-function eventData({ topic, qos, retain, payload }: DoorMessage): string {
+function eventData({ topic, qos, retain, payload, properties, expirySeconds }: DoorMessage): string {
   const content = isUtf8(payload)
     ? { payload: payload.toString() }
     : { payloadBase64: payload.toString('base64') }
-  return JSON.stringify({ topic, qos, retain, ...content })
+  const { contentType, responseTopic, correlationData, userProperties } = properties ?? {}
+  const correlationDataBase64 = correlationData?.toString('base64')
+  const described = { contentType, responseTopic, correlationDataBase64, userProperties, expirySeconds }
+  return JSON.stringify({ topic, qos, retain, ...content, ...described })
 }

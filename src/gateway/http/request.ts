@@ -1,4 +1,6 @@
+import type { MessageDescription } from '../../broker/door/packet-properties.ts'
 import type { QoS } from '../../hooks/types.ts'
+import { EXPIRY_FAULT, parseExpiry } from '../expiry.ts'
 import { HttpProblem } from './problem.ts'
 
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'] as const
@@ -12,6 +14,8 @@ export interface HttpAsk {
   readonly qos: QoS
   readonly retain: boolean
   readonly clientId: string | undefined
+  /** Of what is published: expiry, response topic, correlation data. */
+  readonly description: MessageDescription
 }
 
 interface RequestLine {
@@ -24,7 +28,7 @@ interface RequestLine {
 }
 
 const PARAMETERS: Record<HttpAsk['kind'], readonly string[]> = {
-  publish: ['qos', 'retain', 'clientid'],
+  publish: ['qos', 'retain', 'expiry', 'response', 'correlation', 'clientid'],
   read: ['clientid'],
   delete: ['qos', 'clientid'],
   stream: ['topic', 'qos', 'clientid'],
@@ -48,6 +52,7 @@ export function parseRequest({ method, target, path, accept }: RequestLine): Htt
     qos: qosOf(only(query, 'qos'), kind),
     retain: kind === 'delete' || isSet(only(query, 'retain')),
     clientId: clientIdOf(only(query, 'clientid')),
+    description: descriptionOf(only(query, 'expiry'), only(query, 'response'), only(query, 'correlation')),
   }
 }
 
@@ -102,6 +107,23 @@ function only(query: readonly [string, string][], name: string): string | undefi
   const values = query.filter(([found]) => found === name)
   if (values.length > 1) throw new HttpProblem(400, `${name} is given more than once`)
   return values[0]?.[1]
+}
+
+function descriptionOf(
+  expiry: string | undefined,
+  responseTopic: string | undefined,
+  correlation: string | undefined,
+): MessageDescription {
+  const expirySeconds = expiry === undefined ? undefined : parseExpiry(expiry)
+  if (expiry !== undefined && expirySeconds === undefined) throw new HttpProblem(400, EXPIRY_FAULT)
+  const properties = {
+    ...(responseTopic !== undefined && { responseTopic }),
+    ...(correlation !== undefined && { correlationData: Buffer.from(correlation) }),
+  }
+  return {
+    ...(Object.keys(properties).length > 0 && { properties }),
+    ...(expirySeconds !== undefined && { expirySeconds }),
+  }
 }
 
 function qosOf(text: string | undefined, kind: HttpAsk['kind']): QoS {

@@ -81,6 +81,20 @@ describe('the type of a payload', () => {
     expect(contentTypeOf(Buffer.from(payload), accept)).toBe(type)
   })
 
+  it.each([
+    ['{"a":1}', undefined, 'application/json; charset=utf-8', 'application/json'],
+    ['{"a":1}', '*/*', 'application/json', 'application/json'],
+    ['x', 'image/png, */*', 'Text/Plain', 'text/plain; charset=utf-8'],
+    ['x', 'application/octet-stream', 'text/plain', 'application/octet-stream'],
+    ['x', '*/*', 'application/senml+json', 'application/senml+json'],
+    ['<script>', '*/*', 'text/html', 'application/octet-stream'],
+    ['<svg>', 'image/svg+xml', 'image/svg+xml', 'application/octet-stream'],
+    ['<script>', '*/*', 'application/json\r\nX: y', 'application/octet-stream'],
+    ['<x/>', '*/*', 'application/xhtml+xml', 'application/octet-stream'],
+  ])('%s for %s that was published as %j is %s', (payload, accept, published, type) => {
+    expect(contentTypeOf(Buffer.from(payload), accept, published)).toBe(type)
+  })
+
   it('is never text for what is no text', () => {
     expect(contentTypeOf(Buffer.of(0xff), 'text/plain, application/json')).toBe('application/octet-stream')
   })
