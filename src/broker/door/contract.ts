@@ -4,6 +4,8 @@ import type { EndIdentity, TunnelEnd } from '../../tunnel/router/end.ts'
 import type { ListenerProfile } from '../listener-profile.ts'
 import type { MessageDescription } from './packet-properties.ts'
 
+export type { MessageDescription } from './packet-properties.ts'
+
 /** Who comes through a door that does not speak MQTT: what its CONNECT is made of. */
 export interface DoorCredentials {
   /** Default: the door's name and random letters. */

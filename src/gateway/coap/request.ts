@@ -1,6 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import type { DoorCredentials } from '../../broker/door/contract.ts'
-import type { MessageDescription } from '../../broker/door/packet-properties.ts'
+import type { DoorCredentials, MessageDescription } from '../../broker/door/contract.ts'
 import type { QoS } from '../../hooks/types.ts'
 import { EXPIRY_FAULT, parseExpiry } from '../expiry.ts'
 import { CoapRefusal } from './answer.ts'

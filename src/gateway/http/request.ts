@@ -1,4 +1,4 @@
-import type { MessageDescription } from '../../broker/door/packet-properties.ts'
+import type { MessageDescription } from '../../broker/door/contract.ts'
 import type { QoS } from '../../hooks/types.ts'
 import { EXPIRY_FAULT, parseExpiry } from '../expiry.ts'
 import { HttpProblem } from './problem.ts'

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
-import type { MessageDescription } from '../../broker/door/packet-properties.ts'
+import type { MessageDescription } from '../../broker/door/contract.ts'
 
 /**
  * The type that a payload is given: bytes, unless its publisher has named one that a browser only shows; or the client asks

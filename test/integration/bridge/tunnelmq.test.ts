@@ -3,11 +3,19 @@ import { writeFile } from 'node:fs/promises'
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream'
+import type { IPublishPacket, MqttClient } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { AuthError, RefuseReason } from '../../../src/hooks/types.ts'
 import { bridgeTo, listenAt, openBridged, shown } from '../../support/bridge-world.ts'
 import { startTestBroker } from '../../support/broker.ts'
-import { eventOf, eventsOf, openBroker, portOf, temporaryFolder } from '../../support/broker-world.ts'
+import {
+  connectMqtt,
+  eventOf,
+  eventsOf,
+  openBroker,
+  portOf,
+  temporaryFolder,
+} from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
 import { freePort } from '../../support/mosquitto.ts'
 import { createCa } from '../listeners/certificates.ts'
@@ -70,6 +78,38 @@ describe('a bridge to another TunnelMQ', () => {
       await eventually(() => late.received.map(shown)).toEqual(['a=here 1 1 retained'])
     },
   )
+
+  it('carries what MQTT 5 says about a message both ways, also when it has waited', async () => {
+    const port = await freePort()
+    const broker = await openBroker({ bridges: [bridgeTo(port, { topics: both })] })
+    const here = await connectMqtt(broker.url, { protocolVersion: 5 })
+    const properties = {
+      payloadFormatIndicator: true,
+      messageExpiryInterval: 1_000,
+      contentType: 'text/plain',
+      responseTopic: 'answers/1',
+      correlationData: Buffer.of(0, 255),
+      userProperties: { b: ['2', '1'], a: 'x', ['__proto__']: 'y' },
+    }
+    await here.publishAsync('out', 'waits', { qos: 1, properties })
+    const other = await openBroker({ listeners: [{ type: 'tcp', port, allowAnonymous: true }] })
+    const there = await connectMqtt(other.url, { protocolVersion: 5 })
+    const gotten = (client: MqttClient): Promise<IPublishPacket> =>
+      new Promise((resolve) => client.once('message', (_topic, _payload, packet) => resolve(packet)))
+    const out = gotten(there)
+    await there.subscribeAsync('#', { qos: 1, nl: true } as const)
+    await here.subscribeAsync('#', { qos: 1, nl: true } as const)
+    await eventOf(broker, 'bridge connected')
+    const came = (await out).properties
+    expect(came).toMatchObject({ ...properties, messageExpiryInterval: expect.any(Number) })
+    expect(came?.messageExpiryInterval).toBeLessThanOrEqual(1_000)
+    const back = gotten(here)
+    await there.publishAsync('in', 'back', { qos: 2, properties })
+    expect((await back).properties).toMatchObject({
+      ...properties,
+      messageExpiryInterval: expect.any(Number),
+    })
+  })
 
   it('keeps what is published while it is away, in order, within the bounds of its queue; QoS 0 it counts', async () => {
     const port = await freePort()

@@ -106,6 +106,30 @@ describe('a message by curl', () => {
     ])
   })
 
+  it('says what MQTT 5 says: content type, expiry, and where an answer is wanted', async () => {
+    const url = `${base}/typed/1`
+    const query = 'retain=true&expiry=60&response=answers%2F1&correlation=c-1'
+    const json = ['-H', 'Content-Type: application/json']
+    expect(await curl('-u', 'ann:pw', ...json, '-d', '{"a":1}', `${url}?${query}`)).toMatchObject({
+      status: 204,
+    })
+    const read = await curl('-u', 'ann:pw', url)
+    expect(read).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } })
+    const shown = await broker.operations.retainedMessage('home/typed/1')
+    expect(shown).toMatchObject({
+      properties: { contentType: 'application/json', responseTopic: 'answers/1', userProperties: [] },
+    })
+    expect(Buffer.from(shown!.properties!.correlationData!, 'base64').toString()).toBe('c-1')
+    expect(Date.parse(shown!.expiresAt!) - Date.now()).toBeLessThanOrEqual(60_000)
+    // What curl says by itself is no content type that anybody has meant.
+    await curl('-u', 'ann:pw', '-d', 'x', `${url}?retain=true`)
+    expect(await broker.operations.retainedMessage('home/typed/1')).toMatchObject({ properties: null })
+    for (const wrong of ['expiry=0', 'expiry=1h', 'expiry=4294967296', 'response=a%2F%2B', 'response=']) {
+      expect(await curl('-u', 'ann:pw', '-d', 'x', `${url}?${wrong}`)).toMatchObject({ status: 400 })
+    }
+    await curl('-u', 'ann:pw', '-X', 'DELETE', url)
+  })
+
   it('is published as a handler has rewritten it', async () => {
     await curl('-u', 'ann:pw', '-d', 'soup', `${base}/raw`)
     expect(heard).toEqual(['home/cooked=SOUP'])

@@ -6,7 +6,7 @@ import {
   type CoapMessage,
   type CoapOption,
 } from '../../../../src/gateway/coap/message.ts'
-import { OptionNumber } from '../../../../src/gateway/coap/options.ts'
+import { OptionNumber, uintOption } from '../../../../src/gateway/coap/options.ts'
 import { block1, CoapPeer, observe, optionOf, uri, type Asked } from '../../../support/coap-peer.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { startCoapWorld, startOwnCoapWorld, type CoapWorld } from './world.ts'
@@ -152,6 +152,27 @@ describe('requests', () => {
     const peer = await CoapPeer.open(world.port)
     const options = ['.well-known', 'core'].map((level) => option(OptionNumber.uriPath, level))
     expect(said(await peer.ask({ options }))).toBe('2.05 </mqtt/>;rt="tunnelmq.topics"')
+  })
+
+  it('say of what format a payload is, and for how long it is worth having', async () => {
+    const peer = await CoapPeer.open(world.port)
+    const options = uri('typed', ...alice)
+    const format = uintOption(OptionNumber.contentFormat, 60)
+    const put60 = [...uri('typed', ...alice, 'retain=true', 'expiry=60'), format]
+    expect(said(await peer.ask({ code: put, options: put60, payload: 'x' }))).toBe('2.04')
+    const shown = await world.broker.operations.retainedMessage('typed')
+    expect(shown).toMatchObject({ properties: { contentType: 'application/cbor' } })
+    expect(shown?.expiresAt).not.toBeNull()
+    const read = await peer.ask({ options })
+    expect(optionOf(read, OptionNumber.contentFormat)).toEqual(format.value)
+    const plain = await peer.ask({ code: put, options: [...options, ...retain], payload: 'x' })
+    expect(said(plain)).toBe('2.04')
+    const again = await peer.ask({
+      options: [...options, option(OptionNumber.eTag, optionOf(read, OptionNumber.eTag)!)],
+    })
+    expect([said(again), optionOf(again, OptionNumber.contentFormat)]).toEqual(['2.05 x', undefined])
+    const wrong = await peer.ask({ code: put, options: uri('typed', ...alice, 'expiry=x'), payload: 'x' })
+    expect(said(wrong)).toMatch(/^4\.00 expiry/)
   })
 
   it('validate what a client has already', async () => {

@@ -97,7 +97,7 @@ describe('Uploads', () => {
 describe('Downloads', () => {
   it('are bounded, the oldest goes, and none stays for long', () => {
     const downloads = new Downloads({ maxPayloadBytes: 1, maxTransfers: 2, timeoutMs: 100 })
-    const body = { bytes: Buffer.from('x'), eTag: Buffer.from('e') }
+    const body = { bytes: Buffer.from('x'), eTag: Buffer.from('e'), format: [] }
     for (const key of ['a', 'b', 'c']) downloads.keep(key, body, 0)
     expect(downloads.size).toBe(2)
     expect(downloads.get('a', 1)).toBeUndefined()

@@ -12,7 +12,14 @@ describe('a request', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), (topic) => {
         const target = `/mqtt/${encodeURIComponent(topic)}?qos=2&retain`
-        const ask = { kind: 'publish', topics: [topic], qos: 2, retain: true, clientId: undefined }
+        const ask = {
+          kind: 'publish',
+          topics: [topic],
+          qos: 2,
+          retain: true,
+          clientId: undefined,
+          description: {},
+        }
         expect(parse(target)).toEqual(ask)
       }),
     )
