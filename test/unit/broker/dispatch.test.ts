@@ -199,7 +199,12 @@ describe('deliveries', () => {
   const filter = fc.constantFrom('a', 'a/b', 'a/+', '+/b', '#', 'a/#')
   const world = fc.record({
     subscriptions: fc.array(
-      fc.record({ client: fc.nat(3), filter, qos: fc.constantFrom(0 as const, 1 as const, 2 as const) }),
+      fc.record({
+        client: fc.nat(3),
+        filter,
+        qos: fc.constantFrom(0 as const, 1 as const, 2 as const),
+        noLocal: fc.boolean(),
+      }),
       { maxLength: 12, size: 'max' },
     ),
     messages: fc.array(
@@ -209,24 +214,29 @@ describe('deliveries', () => {
       }),
       { maxLength: 10, size: 'max' },
     ),
+    /** Whether the one who publishes has a stored session. */
+    isStored: fc.boolean(),
   })
 
   it('are those of the obvious twin, for clean and stored sessions mixed', async () => {
     await fc.assert(
-      fc.asyncProperty(world, async ({ subscriptions, messages }) => {
+      fc.asyncProperty(world, async ({ subscriptions, messages, isStored }) => {
         const parts = await BrokerParts.open({ maxInflight: 100 })
         const clients = []
-        for (let i = 0; i < 4; i++) clients.push(await parts.connect(`c${i}`, i % 2 === 0))
-        const granted = clients.map(() => new Map<string, QoS>())
-        for (const one of subscriptions) {
-          await clients[one.client]!.subscribe(one.filter, one.qos)
-          granted[one.client]!.set(one.filter, one.qos)
+        for (let i = 0; i < 4; i++)
+          clients.push(await parts.connect(i === 0 ? 'publisher' : `c${i}`, (i % 2 === 0) !== isStored))
+        const granted = clients.map(() => new Map<string, { qos: QoS; noLocal: boolean }>())
+        for (const { client, filter: one, qos, noLocal } of subscriptions) {
+          await clients[client]!.subscribe(one, qos, { noLocal })
+          granted[client]!.set(one, { qos, noLocal })
         }
         for (const { topic, qos } of messages) {
           await parts.publish(topic, 'x', qos)
           const got = clients.map((client) => client.received().map((line) => line.replace(/ #.*/, '')))
-          const expected = granted.map((filters) => {
-            const matching = [...filters].filter(([one]) => topicMatches(one, topic)).map(([, max]) => max)
+          const expected = granted.map((filters, client) => {
+            const matching = [...filters]
+              .filter(([one, { noLocal }]) => topicMatches(one, topic) && !(client === 0 && noLocal))
+              .map(([, granting]) => granting.qos)
             return matching.length === 0
               ? []
               : [`publish ${topic}=x qos${Math.min(qos, Math.max(...matching))}`]
