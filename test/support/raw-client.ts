@@ -78,6 +78,11 @@ export class RawClient {
     return new RawClient(socket, options)
   }
 
+  /** PUBLISH packets that came with an alias in place of their topic. */
+  get aliasedCount(): number {
+    return this.#decoder.aliasedCount
+  }
+
   // --- bytes
 
   /** Exactly these bytes. */
@@ -175,10 +180,15 @@ export class RawClient {
     await this.untilClosed()
   }
 
+  /** As this client would send it: in its version. */
+  publishPacket(fields: PublishPacket): Buffer {
+    return publishPacket({ ...this.#version, ...fields })
+  }
+
   /** The whole exchange that the QoS asks for. Without `messageId`, the next of this connection is used. */
   async publish(fields: PublishPacket): Promise<void> {
     const { qos = 0, messageId = this.#id() } = fields
-    this.send(publishPacket({ ...this.#version, ...fields, messageId }))
+    this.send(this.publishPacket({ ...fields, messageId }))
     if (qos === 1) await this.nextAck('puback', messageId)
     if (qos !== 2) return
     const { reasonCode = 0 } = await this.nextAck('pubrec', messageId)

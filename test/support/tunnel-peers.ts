@@ -9,7 +9,7 @@ import type { TestBroker } from './broker.ts'
 import { connectRaw, openBroker, temporaryFolder } from './broker-world.ts'
 import type { RawClient } from './raw-client.ts'
 import { brief, frames, seen, type SeenFrame } from './tunnel-frames.ts'
-import { publishPacket, type ConnectFields } from './wire.ts'
+import type { ConnectFields } from './wire.ts'
 
 export const UP = '$tunnel/pi7/ssh/laptop/up'
 export const DOWN = '$tunnel/pi7/ssh/laptop/down'
@@ -34,7 +34,7 @@ export class Peer {
 
   /** At QoS 0, in one write. */
   send(topic: string, ...all: readonly Buffer[]): void {
-    this.raw.send(...all.map((payload) => publishPacket({ topic, payload })))
+    this.raw.send(...all.map((payload) => this.raw.publishPacket({ topic, payload })))
   }
 
   /** The next frame on whichever tunnel topic. */
