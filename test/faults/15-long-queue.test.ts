@@ -6,11 +6,14 @@ let broker: BrokerProcess
 
 afterEach(() => broker.remove())
 
-it.each([50_000, 200_000])(
-  'delivers %i queued messages after one reconnect, all, in order, in bounded memory',
-  async (messageCount) => {
+it.each([
+  { messageCount: 50_000, name: 'MQTT 5', version: 5 as const },
+  { messageCount: 200_000, name: 'MQTT 3.1.1' },
+])(
+  'delivers $messageCount queued messages after one reconnect, all, in order, in bounded memory ($name)',
+  async ({ messageCount, version }) => {
     broker = await startBrokerProcess({ config: { session: { queueMaxMessages: 300_000 } } })
-    await longQueue(`15 (${messageCount})`, messageCount, [broker, broker])
+    await longQueue(`15 (${messageCount})`, messageCount, [broker, broker], version)
   },
   120_000,
 )

@@ -2,6 +2,7 @@ import { afterEach, expect, it } from 'vitest'
 import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { eventually, report, texts } from './ledger.ts'
+import { fault5, propertyBytes5, session5, windowFault5, with5 } from './sessions5.ts'
 
 const bound = 1_000
 const sentCount = 1_600
@@ -13,13 +14,23 @@ afterEach(() => broker.remove())
 
 const payloads = Array.from({ length: sentCount }, (_, number) => `p ${number} `.padEnd(payloadBytes, 'x'))
 
-async function publishAll(qos: 1 | 2, retainOn?: (number: number) => string): Promise<number> {
-  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher', window: 100 })
+async function publishAll(
+  qos: 1 | 2,
+  { retainOn, version }: { retainOn?: (number: number) => string; version?: 5 | undefined } = {},
+): Promise<number> {
+  const publisher = new LoadClient({
+    port: broker.port,
+    clientId: 'publisher',
+    window: 100,
+    ...(version && { version }),
+  })
   await publisher.connect()
   await Promise.all(
-    payloads.map((payload, number) =>
-      publisher.publish({ topic: retainOn?.(number) ?? 'q', payload, qos, retain: retainOn !== undefined }),
-    ),
+    payloads.map((payload, number) => {
+      const retain = retainOn !== undefined
+      const message = { topic: retainOn?.(number) ?? 'q', payload, qos, retain }
+      return publisher.publish(version === 5 ? with5(message, number) : message)
+    }),
   )
   await publisher.disconnect()
   return publisher.acknowledged.size
@@ -32,24 +43,39 @@ function droppedCount(reason: string): Promise<number> {
 it.each([
   { what: 'messages', session: { queueMaxMessages: bound }, kept: bound },
   { what: 'bytes', session: { queueMaxBytes: 700 * payloadBytes + 50 }, kept: 700 },
+  {
+    what: 'bytes, MQTT 5',
+    session: { queueMaxBytes: 700 * (payloadBytes + propertyBytes5) + 50 },
+    kept: 700,
+    version: 5 as const,
+  },
 ])(
   'drops the newest at the bound by $what of a stored queue, and counts each',
-  async ({ what, session, kept }) => {
+  async ({ what, session, kept, version }) => {
     broker = await startBrokerProcess({ config: { session } })
-    const away = new LoadClient({ port: broker.port, clientId: 'away', clean: false })
+    const away = new LoadClient({
+      port: broker.port,
+      clientId: 'away',
+      clean: false,
+      ...(version && session5),
+    })
     await away.connect()
     await away.subscribe(['q', 2])
     await away.disconnect()
-    const acknowledgedCount = await publishAll(2)
+    const acknowledgedCount = await publishAll(2, { version })
     expect(acknowledgedCount).toBe(sentCount)
     const dropped = await droppedCount('queue-full')
     await away.connect()
     await eventually(() => away.received.length >= kept)
     await away.ping()
     expect(texts(away.received)).toEqual(payloads.slice(0, kept))
+    if (version === 5) {
+      expect(away.received.flatMap((delivery, number) => fault5(delivery, number) ?? [])).toEqual([])
+      expect(windowFault5(away)).toBeUndefined()
+    }
     expect(dropped).toBe(sentCount - kept)
     // There is room again.
-    await publishAll(1)
+    await publishAll(1, { version })
     await eventually(async () => (await broker.metric('tunnelmq_queued_messages')) === 0)
     expect(away.received.length + (await droppedCount('queue-full'))).toBe(2 * sentCount)
     report(`16 (${what})`, acknowledgedCount, `${kept} delivered, ${dropped} dropped and counted`)
@@ -59,15 +85,26 @@ it.each([
 it.each([
   { what: 'messages', session: { queueMaxMessages: bound }, kept: bound + 20 },
   { what: 'bytes', session: { cleanQueueMaxBytes: 700 * payloadBytes + 50 }, kept: 720 },
+  {
+    what: 'bytes, MQTT 5',
+    session: { cleanQueueMaxBytes: 700 * (payloadBytes + propertyBytes5) + 50 },
+    kept: 705,
+    version: 5 as const,
+  },
 ])('drops the newest at the bound by $what for a clean session that acknowledges nothing', async (bounds) => {
-  const { what, session, kept } = bounds
+  const { what, session, kept, version } = bounds
   broker = await startBrokerProcess({ config: { session } })
-  const slow = new LoadClient({ port: broker.port, clientId: 'slow', acknowledges: false })
+  const slow = new LoadClient({
+    port: broker.port,
+    clientId: 'slow',
+    acknowledges: false,
+    ...(version && session5),
+  })
   await slow.connect()
   await slow.subscribe(['q', 1])
-  const acknowledgedCount = await publishAll(1)
+  const acknowledgedCount = await publishAll(1, { version })
   const dropped = await droppedCount('queue-full')
-  expect(slow.received.length).toBeLessThanOrEqual(20)
+  expect(slow.received.length).toBeLessThanOrEqual(version === 5 ? 5 : 20)
   slow.settle()
   await eventually(() => slow.received.length >= kept)
   await slow.ping()
@@ -78,7 +115,7 @@ it.each([
 
 it('retains no new topic beyond the bound, and counts each', async () => {
   broker = await startBrokerProcess({ config: { retained: { maxMessages: bound } } })
-  const acknowledgedCount = await publishAll(1, (number) => `kept/${number}`)
+  const acknowledgedCount = await publishAll(1, { retainOn: (number) => `kept/${number}` })
   expect(await droppedCount('retained-full')).toBe(sentCount - bound)
   const reader = new LoadClient({ port: broker.port, clientId: 'reader' })
   await reader.connect()

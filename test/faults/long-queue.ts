@@ -1,7 +1,8 @@
 import { expect } from 'vitest'
 import type { BrokerProcess } from '../support/broker-process.ts'
-import { LoadClient } from '../support/load-client.ts'
+import { type Delivery, LoadClient } from '../support/load-client.ts'
 import { eventually, report } from './ledger.ts'
+import { fault5, session5, windowFault5, with5 } from './sessions5.ts'
 
 const allowedBytes = 100 * 1024 * 1024
 const filler = 'x'.repeat(90)
@@ -12,16 +13,19 @@ class Receiver {
   count = 0
   firstWrong: string | undefined
 
-  constructor(port: number) {
+  constructor(port: number, version: 5 | undefined) {
     this.client = new LoadClient({
       port,
       clientId: 'receiver',
       clean: false,
-      onDelivery: ({ payload }) => this.#take(payload.toString()),
+      ...(version === 5 && session5),
+      onDelivery: (delivery) => this.#take(delivery),
     })
   }
 
-  #take(text: string): void {
+  #take(delivery: Delivery): void {
+    const text = delivery.payload.toString()
+    if (this.client.options.version === 5) this.firstWrong ??= fault5(delivery, this.count)
     if (text !== `${this.count} ${filler}`) this.firstWrong ??= `${text} in place of ${this.count}`
     this.count++
   }
@@ -29,23 +33,33 @@ class Receiver {
 
 /**
  * So many messages are queued at one broker, and delivered by the other (or the same), which is started anew before:
- * what publishing has left in memory is not in the figure.
+ * what publishing has left in memory is not in the figure. With MQTT 5 they have properties and expire, and the
+ * session takes little at once.
  */
 export async function longQueue(
   test: string,
   messageCount: number,
   [taking, giving]: readonly [BrokerProcess, BrokerProcess],
+  version?: 5,
 ): Promise<void> {
-  const receiver = new Receiver(taking.port)
+  const receiver = new Receiver(taking.port, version)
   await receiver.client.connect()
   await receiver.client.subscribe(['queue', 1])
   await receiver.client.disconnect()
-  const publisher = new LoadClient({ port: taking.port, clientId: 'publisher', window: 1_000 })
+  const publisher = new LoadClient({
+    port: taking.port,
+    clientId: 'publisher',
+    window: 1_000,
+    ...(version && { version }),
+  })
   await publisher.connect()
   for (let from = 0; from < messageCount; from += 5_000) {
     const numbers = Array.from({ length: 5_000 }, (_, i) => from + i)
     await Promise.all(
-      numbers.map((number) => publisher.publish({ topic: 'queue', payload: `${number} ${filler}`, qos: 1 })),
+      numbers.map((number) => {
+        const message = { topic: 'queue', payload: `${number} ${filler}`, qos: 1 } as const
+        return publisher.publish(version === 5 ? with5(message, number) : message)
+      }),
     )
   }
   expect(publisher.acknowledged.size).toBe(messageCount)
@@ -60,6 +74,7 @@ export async function longQueue(
   await receiver.client.ping()
   const moreBytes = giving.peakResidentBytes() - beforeBytes
   expect(receiver.firstWrong).toBeUndefined()
+  if (version === 5) expect(windowFault5(receiver.client)).toBeUndefined()
   expect(receiver.count).toBe(messageCount)
   await eventually(async () => (await giving.metric('tunnelmq_queued_messages')) === 0)
   expect(moreBytes).toBeLessThan(allowedBytes)

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods } from '../support/pods.ts'
 import { eventually, report, texts } from './ledger.ts'
+import { fault5, propertyBytes5, session5, windowFault5, with5 } from './sessions5.ts'
 
 const bound = 1_000
 const sentCount = 1_600
@@ -13,12 +14,20 @@ async function publishAll(
   pods: Pods,
   qos: 1 | 2,
   topicOf: (number: number) => string,
-  retain = false,
+  { retain = false, version }: { retain?: boolean; version?: 5 | undefined } = {},
 ): Promise<number> {
-  const publisher = new LoadClient({ port: pods.ports[0]!, clientId: 'publisher', window: 100 })
+  const publisher = new LoadClient({
+    port: pods.ports[0]!,
+    clientId: 'publisher',
+    window: 100,
+    ...(version && { version }),
+  })
   await publisher.connect()
   await Promise.all(
-    payloads.map((payload, number) => publisher.publish({ topic: topicOf(number), payload, qos, retain })),
+    payloads.map((payload, number) => {
+      const message = { topic: topicOf(number), payload, qos, retain }
+      return publisher.publish(version === 5 ? with5(message, number) : message)
+    }),
   )
   await publisher.disconnect()
   return publisher.acknowledged.size
@@ -27,20 +36,39 @@ async function publishAll(
 const droppedCount = (pods: Pods, reason: string): Promise<number> =>
   pods.metric('tunnelmq_messages_dropped_total', `reason="${reason}"`)
 
-const bounds = [
+interface Bounds {
+  readonly what: string
+  readonly session: { readonly queueMaxMessages?: number; readonly queueMaxBytes?: number }
+  readonly kept: number
+  readonly version?: 5
+}
+
+const bounds: readonly Bounds[] = [
   { what: 'messages', session: { queueMaxMessages: bound }, kept: bound },
   { what: 'bytes', session: { queueMaxBytes: 700 * payloadBytes + 50 }, kept: 700 },
 ]
 
-it.each(bounds)(
+const bounds5: Bounds = {
+  what: 'bytes, MQTT 5',
+  session: { queueMaxBytes: 700 * (payloadBytes + propertyBytes5) + 50 },
+  kept: 700,
+  version: 5,
+}
+
+it.each([...bounds, bounds5])(
   'drops the newest at the bound by $what of a queue that another pod fills, and counts each',
-  async ({ what, session, kept }) => {
+  async ({ what, session, kept, version }: Bounds) => {
     const pods = await startPods(2, { config: { session } })
-    const away = new LoadClient({ port: pods.ports[1]!, clientId: 'away', clean: false })
+    const away = new LoadClient({
+      port: pods.ports[1]!,
+      clientId: 'away',
+      clean: false,
+      ...(version && session5),
+    })
     await away.connect()
     await away.subscribe(['q', 2])
     await away.disconnect()
-    const acknowledgedCount = await publishAll(pods, 2, () => 'q')
+    const acknowledgedCount = await publishAll(pods, 2, () => 'q', { version })
     expect(acknowledgedCount).toBe(sentCount)
     const dropped = await droppedCount(pods, 'queue-full')
     expect(dropped).toBe(sentCount - kept)
@@ -48,8 +76,12 @@ it.each(bounds)(
     await eventually(() => away.received.length >= kept)
     await away.ping()
     expect(texts(away.received)).toEqual(payloads.slice(0, kept))
+    if (version === 5) {
+      expect(away.received.flatMap((delivery, number) => fault5(delivery, number) ?? [])).toEqual([])
+      expect(windowFault5(away)).toBeUndefined()
+    }
     // There is room again, and what finds none is counted once.
-    await publishAll(pods, 1, () => 'q')
+    await publishAll(pods, 1, () => 'q', { version })
     await eventually(
       async () => away.received.length + (await droppedCount(pods, 'queue-full')) === 2 * sentCount,
     )
@@ -96,7 +128,7 @@ it('drops the newest at the bound of a clean session at another pod that acknowl
 
 it('retains no new topic beyond the bound, whichever pod sets it, and counts each', async () => {
   const pods = await startPods(2, { config: { retained: { maxMessages: bound } } })
-  const acknowledgedCount = await publishAll(pods, 1, (number) => `kept/${number}`, true)
+  const acknowledgedCount = await publishAll(pods, 1, (number) => `kept/${number}`, { retain: true })
   expect(await droppedCount(pods, 'retained-full')).toBe(sentCount - bound)
   const reader = new LoadClient({ port: pods.ports[1]!, clientId: 'reader' })
   await reader.connect()
