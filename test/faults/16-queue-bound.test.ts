@@ -98,7 +98,7 @@ it.each([
     port: broker.port,
     clientId: 'slow',
     acknowledges: false,
-    ...(version && session5),
+    ...(version && { ...session5, sessionExpirySeconds: 0 }),
   })
   await slow.connect()
   await slow.subscribe(['q', 1])

@@ -69,7 +69,8 @@ export async function longQueue(
   expect(await giving.stop()).toBe(0)
   await giving.start()
   const beforeBytes = giving.residentBytes()
-  expect(await receiver.client.connect(giving.port)).toEqual({ code: 0, sessionPresent: true })
+  const { code, sessionPresent } = await receiver.client.connect(giving.port)
+  expect({ code, sessionPresent }).toEqual({ code: 0, sessionPresent: true })
   await eventually(() => receiver.count >= messageCount, 60_000)
   await receiver.client.ping()
   const moreBytes = giving.peakResidentBytes() - beforeBytes

@@ -41,7 +41,7 @@ export function fault5({ properties = {} }: Delivery, number: number): string | 
   return isCounted ? wrong : `expiry ${messageExpiryInterval}`
 }
 
-/** More than the client has allowed came at once, or never as much. */
+/** More than the client has allowed came at once. */
 export function windowFault5({ mostUnsettledCount }: LoadClient): string | undefined {
-  return mostUnsettledCount === receiveMaximum ? undefined : `${mostUnsettledCount} at once`
+  return mostUnsettledCount <= receiveMaximum ? undefined : `${mostUnsettledCount} at once`
 }

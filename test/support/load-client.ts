@@ -69,8 +69,8 @@ interface Inflight {
 export interface Connack {
   readonly code: number
   readonly sessionPresent: boolean
-  /** Empty before MQTT 5. */
-  readonly properties: Readonly<Properties>
+  /** MQTT 5. */
+  readonly properties?: Readonly<Properties>
 }
 
 /** A request that dies with its connection. */
@@ -170,7 +170,7 @@ export class LoadClient {
     const maximum = this.options.usesTopicAliases === true ? (properties.topicAliasMaximum ?? 0) : 0
     this.#aliases = { given: new Map(), maximum }
     if (code === 0) this.#resume(sessionPresent)
-    return { code, sessionPresent, properties }
+    return { code, sessionPresent, ...(this.#isMqtt5 && { properties }) }
   }
 
   get #isMqtt5(): boolean {

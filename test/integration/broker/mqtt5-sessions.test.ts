@@ -67,7 +67,7 @@ describe('the session expiry interval', () => {
   it('is what the client asks for, or what the configuration allows, and then it is told', async () => {
     const granted = async (seconds: number | undefined): Promise<number | undefined> => {
       const client = newClient(seconds === undefined ? {} : { sessionExpirySeconds: seconds })
-      return (await client.connect()).properties.sessionExpiryInterval
+      return (await client.connect()).properties!.sessionExpiryInterval
     }
     expect(await Promise.all([undefined, 0, 10, 60, 61, NEVER].map(granted))).toEqual([
       undefined,
