@@ -41,7 +41,9 @@ export function fault5({ properties = {} }: Delivery, number: number): string | 
   return isCounted ? wrong : `expiry ${messageExpiryInterval}`
 }
 
-/** More than the client has allowed came at once. */
-export function windowFault5({ mostUnsettledCount }: LoadClient): string | undefined {
-  return mostUnsettledCount <= receiveMaximum ? undefined : `${mostUnsettledCount} at once`
+/** What is wrong with what has come in order: with properties, or more at once than the client takes. Before MQTT 5: nothing. */
+export function faults5({ options, received, mostUnsettledCount }: LoadClient): string[] {
+  if (options.version !== 5) return []
+  const faults = received.flatMap((delivery, number) => fault5(delivery, number) ?? [])
+  return mostUnsettledCount <= receiveMaximum ? faults : [...faults, `${mostUnsettledCount} at once`]
 }
