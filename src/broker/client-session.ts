@@ -200,7 +200,7 @@ export class ClientSession {
     const topic = stripMountpoint(message.topic, connection.profile.mountpoint)
     const delivery = { message, topic, withId: qos > 0, identifiers }
     const bytes = writePublish5(connection, delivery, firstByte(qos, dup, retain), messageId)
-    this.#sent(connection, message, { qos, messageId, dup, retain, bytes })
+    this.#sent(connection, message, { qos, messageId, dup, retain, bytes, identifiers })
   }
 
   #sent(connection: Connection, message: Message, how: Delivery): void {

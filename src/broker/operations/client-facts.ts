@@ -116,12 +116,13 @@ function willOf(session: ClientSession, store: Store): ClientDetail['will'] {
     const properties = shownProperties(will.properties)
     return { topic, qos, retain, bytes: payload.length, delaySeconds, properties }
   }
-  const kept = session.connection === undefined ? store.wills.get(session.id)?.message : undefined
+  const stored = session.connection === undefined ? store.wills.get(session.id) : undefined
+  const kept = stored?.message
   if (kept === undefined) return null
   const topic = stripMountpoint(kept.topic, refOf(session).mountpoint)
   const { qos, retain, payload } = kept
   const properties = shownProperties(kept.properties)
-  return { topic, qos, retain, bytes: payload.length, delaySeconds: 0, properties }
+  return { topic, qos, retain, bytes: payload.length, delaySeconds: stored?.delaySeconds ?? 0, properties }
 }
 
 function certificateOf(peer: Peer | undefined): ClientDetail['certificate'] {

@@ -4,6 +4,8 @@ import { stripMountpoint } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
 import type { Message } from '../message.ts'
 import { decodeConnect } from '../packets/connect.ts'
+import { ANY_PROPERTY, decodeProperties, encodeVarint, type Properties } from '../packets/properties.ts'
+import { FieldReader } from '../packets/strings.ts'
 import { decodeSubscribe } from '../packets/subscribe.ts'
 import { PacketType } from '../packets/types.ts'
 import { filtersOverlap, parseShare, topicMatches } from '../topics.ts'
@@ -137,10 +139,11 @@ export class TapHub implements Tap {
             ? trace.connections.has(connection)
             : isIn(connection, trace) && topicMatches(filter, topic)
         if (!isMeant) continue
-        const { bytes, ...flags } = how
+        const { bytes, identifiers, ...flags } = how
+        const properties = connection.version === 5 ? deliveredProperties(message, identifiers) : undefined
         take(trace, connection, 'out', () => ({
           ...factsOf('PUBLISH', bytes),
-          ...publishFacts({ topic, payload: message.payload, ...flags }, withPayload),
+          ...publishFacts({ topic, payload: message.payload, ...flags }, withPayload, properties),
         }))
       }
     })
@@ -224,4 +227,21 @@ function asksFor(filter: string, { bytes, bodyStart, end, version }: PacketPlace
 function bodyStartOf(packet: Buffer): number | undefined {
   for (let at = 1; at < Math.min(packet.length, 5); at++) if (packet[at]! < 0x80) return at + 1
   return undefined
+}
+
+/** What a PUBLISH to a client of MQTT 5 says about its message; topic aliases are not shown. */
+function deliveredProperties(message: Message, identifiers: Buffer | undefined): Readonly<Properties> {
+  const { expiresAtMs, properties } = message
+  const { subscriptionIdentifiers: _ofRetained, ...described } = properties ?? {}
+  const leftSeconds = Math.max(0, Math.ceil((expiresAtMs - Date.now()) / 1_000))
+  return {
+    ...described,
+    ...(expiresAtMs > 0 && { messageExpiryInterval: leftSeconds }),
+    ...(identifiers !== undefined && identifiers.length > 0 && identifiersIn(identifiers)),
+  }
+}
+
+function identifiersIn(encoded: Buffer): Readonly<Properties> {
+  const bytes = Buffer.concat([encodeVarint(encoded.length), encoded])
+  return decodeProperties(new FieldReader(bytes, 0, bytes.length), ANY_PROPERTY, 'PUBLISH')
 }

@@ -28,4 +28,6 @@ export interface Delivery {
   readonly retain: boolean
   /** Of the whole packet. */
   readonly bytes: number
+  /** To a client of MQTT 5: subscription identifiers, as encoded properties. */
+  readonly identifiers?: Buffer
 }

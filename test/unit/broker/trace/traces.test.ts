@@ -219,7 +219,7 @@ describe('a trace of a client of MQTT 5', () => {
   const packet5 = (packet: MqttPacket): Buffer => mqttPacket.generate(packet, { protocolVersion: 5 })
 
   it('shows properties and reasons in words, the topics of aliases, and no authentication data', async () => {
-    const { trace, shown, open } = await openWorld()
+    const { trace, shown, open, connect } = await openWorld()
     const id = trace({ client: 'c5' })
     const c5 = open()
     c5.send(
@@ -243,6 +243,11 @@ describe('a trace of a client of MQTT 5', () => {
       }),
     )
     await c5.answer()
+    const a = { cmd: 'publish', topic: 'a', payload: 'x', qos: 0, retain: false, dup: false } as const
+    const other = await connect({ clientId: 'other' })
+    other.send(publishPacket({ topic: 'a', payload: 'y' }))
+    await c5.answer()
+    c5.send(packet5({ ...a, properties: { contentType: 'text/plain' } }))
     c5.send(
       packet5({
         cmd: 'disconnect',
@@ -255,9 +260,11 @@ describe('a trace of a client of MQTT 5', () => {
     expect(lines.filter((text) => text.startsWith('in '))).toEqual([
       'in CONNECT (MQTT 5, clean start 1, keep alive 0 s, no username, no password, session expiry 60 s, receive maximum 9, os="linux")',
       'in SUBSCRIBE #1 (a QoS 1 no local retain as published retain handling 2, subscription identifier 7)',
+      'in PUBLISH a QoS 0 (1 bytes of payload, content type text/plain)',
       'in DISCONNECT (disconnect with will (0x04), "bye")',
       'in CLOSED (client: bye)',
     ])
+    expect(lines).toContain('out PUBLISH a QoS 0 (1 bytes of payload, subscription identifier 7)')
     expect(lines).toContainEqual(expect.stringMatching(/^out CONNACK \(accepted/))
     expect(lines).toContainEqual(expect.stringMatching(/^out SUBACK #1 \(QoS 1/))
   })
