@@ -1,3 +1,4 @@
+import type { Decision } from '../hooks/decision.ts'
 import type { DisconnectReason } from '../hooks/types.ts'
 import {
   encodeAck,
@@ -137,4 +138,15 @@ function fitting(
   const { responseInformation: _topic, ...needed } = rest
   const smaller = encode(Object.keys(needed).length === 0 ? undefined : needed)
   return smaller.length <= terms.maximumPacketSize ? smaller : undefined
+}
+
+/** What a client of MQTT 5 is told beside a reason code; details are for the log. */
+export type Told = Pick<Decision, 'clientText' | 'userProperties'>
+
+export function toldProperties({ clientText, userProperties }: Told = {}): Properties | undefined {
+  if (clientText === undefined && userProperties === undefined) return undefined
+  return {
+    ...(clientText !== undefined && { reasonString: clientText }),
+    ...(userProperties !== undefined && { userProperties }),
+  }
 }

@@ -1,7 +1,6 @@
 import type { Claim } from '../cluster/contract.ts'
 import type { ListenerCounters } from '../counters.ts'
 import { PeerError } from '../errors.ts'
-import type { Decision } from '../hooks/decision.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { SideChannel, Transport, TransportReceiver } from '../listeners/transport.ts'
 import { sessionIdOf } from '../store/session-id.ts'
@@ -12,29 +11,24 @@ import {
   connackPacket,
   disconnectPacket,
   subackPacket,
+  toldProperties,
   unsubackPacket,
   type Asker,
+  type Told,
 } from './answers.ts'
-import { checkMethod, type ReAuthentication } from './authenticating.ts'
+import type { ReAuthentication } from './authenticating.ts'
 import type { ClientSession } from './client-session.ts'
-import { cutText } from './cut-text.ts'
-import { decodeAcknowledgement, decodeMessageId } from './packets/acknowledgement.ts'
-import { decodeConnect, saysMqtt5, type ConnectPacket } from './packets/connect.ts'
-import { decodeAuth, decodeDisconnect, type ReasonPacket } from './packets/ending.ts'
-import { malformed, PacketFault, protocolError } from './packets/fault.ts'
+import type { ConnectPacket } from './packets/connect.ts'
+import type { ReasonPacket } from './packets/ending.ts'
+import { malformed, PacketFault } from './packets/fault.ts'
 import { Framer, type PacketSink } from './packets/framer.ts'
-import { PublishFields, type PublishInput } from './packets/publish.ts'
-import {
-  decodeSubscribe,
-  decodeUnsubscribe,
-  type SubscribePacket,
-  type UnsubscribePacket,
-} from './packets/subscribe.ts'
 import type { Properties, PropertyBounds } from './packets/properties.ts'
 import { isFailure, ReasonCode } from './packets/reason.ts'
 import { PacketType, type ProtocolVersion } from './packets/types.ts'
+import { IncomingPackets } from './incoming-packets.ts'
 import { Outbound } from './outbound.ts'
 import { OutgoingAliases } from './outgoing-aliases.ts'
+import type { PacketHandler } from './packet-handler.ts'
 import { PendingAcks } from './pending-acks.ts'
 import { askedTerms, type Terms } from './terms.ts'
 import type { Span } from '../tracing/contract.ts'
@@ -42,35 +36,9 @@ import type { TokenBucket } from './rate.ts'
 import type { EngineStream, StreamOwner } from './engine-stream.ts'
 import type { Downward } from './interceptors/downward.ts'
 import type { ListenerProfile } from './listener-profile.ts'
+import { notConnect } from './strangers.ts'
 import type { Tap } from './trace/tap.ts'
 import type { TunnelEnd } from '../tunnel/router/end.ts'
-
-/** Where packets go. CONNECT, PINGREQ and DISCONNECT go on to Aedes; the message path is ours (docs/decisions/0002). */
-export interface PacketHandler {
-  connect(connection: Connection, packet: ConnectPacket): void
-  /** `fields` is valid during the call only. */
-  publish(connection: Connection, fields: PublishInput): void
-  /** PUBACK, PUBREC or PUBCOMP. */
-  acknowledge(connection: Connection, type: PacketType, messageId: number, reasonCode: number): void
-  release(connection: Connection, messageId: number): void
-  subscribe(connection: Connection, packet: SubscribePacket): void
-  unsubscribe(connection: Connection, packet: UnsubscribePacket): void
-  /** AUTH. A PacketFault may be thrown. */
-  authenticate(connection: Connection, packet: ReasonPacket): void
-  /** DISCONNECT of MQTT 5, before it goes on. A PacketFault may be thrown. */
-  disconnecting(connection: Connection, packet: ReasonPacket): void
-  /** Of what goes on to Aedes; `go` sends it there. Without it, it goes at once. */
-  control?(
-    connection: Connection,
-    cmd: 'pingreq' | 'disconnect',
-    go: () => void,
-    reasonCode: number | undefined,
-  ): void
-  refused(connection: Connection, reason: string, detail: string): void
-  gone(connection: Connection, reason: DisconnectReason): void
-  /** Something of ours threw: a bug, which costs this connection and no other. */
-  failed(connection: Connection, error: unknown): void
-}
 
 export interface ConnectionLimits {
   readonly connectTimeoutMs: number
@@ -168,9 +136,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
 
   readonly #handler: PacketHandler
   readonly #limits: ConnectionLimits
-  readonly #bounds: PropertyBounds | undefined
+  readonly #incoming: IncomingPackets
   readonly #framer: Framer
-  #publish: PublishFields | undefined
   #aliases: OutgoingAliases | undefined
   /** Before the CONNACK: AUTH is taken, and who waits for it. */
   #expectsAuth = false
@@ -209,7 +176,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     this.acceptedAtMs = this.#receivedAtMs = context.nowMs
     this.#handler = context.handler
     this.#limits = context.limits
-    this.#bounds = context.bounds
+    this.#incoming = new IncomingPackets(this, context.handler, context.bounds)
     this.traffic = context.traffic
     this.#framer = new Framer(this)
     this.acks = new PendingAcks(this)
@@ -234,7 +201,7 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
 
   /** What an alias of the client stands for now, for whoever looks at its packets. */
   topicOfAlias(alias: number): string | undefined {
-    return this.#publish?.aliased(alias)
+    return this.#incoming.topicOfAlias(alias)
   }
 
   // --- from the transport
@@ -300,93 +267,16 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     const type = (bytes[packetStart]! >> 4) as PacketType
     if (this.phase !== 'open') {
       if (this.#expectsAuth) {
-        this.#authPacket(type, bytes, bodyStart, end)
+        this.#expectsAuth = false
+        this.#incoming.takeAuth(type, bytes, bodyStart, end)
         return
       }
       if (type !== PacketType.connect || this.phase !== 'connect')
         throw malformed('first packet is not CONNECT') // [MQTT-3.1.0-1]
-      this.#connect(bytes.subarray(packetStart, end), bodyStart - packetStart)
+      this.#incoming.takeConnect(bytes.subarray(packetStart, end), bodyStart - packetStart)
       return
     }
-    switch (type) {
-      case PacketType.publish: {
-        const fields = (this.#publish ??= new PublishFields(
-          this.version === 5,
-          this.terms?.incomingTopicAliases,
-          this.#bounds,
-        ))
-        fields.decode(bytes, packetStart, bodyStart, end)
-        this.#handler.publish(this, fields)
-        return
-      }
-      case PacketType.puback:
-      case PacketType.pubrec:
-      case PacketType.pubcomp:
-        if (this.version < 5 || end - bodyStart === 2) {
-          const messageId = decodeMessageId(bytes, bodyStart, end)
-          this.#handler.acknowledge(this, type, messageId, ReasonCode.success)
-        } else {
-          const { messageId, reasonCode } = decodeAcknowledgement(type, bytes, bodyStart, end, this.#bounds)
-          this.#handler.acknowledge(this, type, messageId, reasonCode)
-        }
-        return
-      case PacketType.pubrel:
-        if (this.version < 5) this.#handler.release(this, decodeMessageId(bytes, bodyStart, end))
-        else
-          this.#handler.release(
-            this,
-            decodeAcknowledgement(type, bytes, bodyStart, end, this.#bounds).messageId,
-          )
-        return
-      case PacketType.subscribe:
-        this.#handler.subscribe(this, decodeSubscribe(bytes, bodyStart, end, this.version, this.#bounds))
-        return
-      case PacketType.unsubscribe:
-        this.#handler.unsubscribe(this, decodeUnsubscribe(bytes, bodyStart, end, this.version, this.#bounds))
-        return
-      case PacketType.disconnect:
-        if (this.version === 5) {
-          this.#disconnect(decodeDisconnect(bytes, bodyStart, end, this.#bounds))
-          return
-        }
-        if (end !== bodyStart) throw malformed('bytes where none are allowed')
-        this.#control(type)
-        return
-      case PacketType.pingreq:
-        if (end !== bodyStart) throw malformed('bytes where none are allowed')
-        this.#control(type)
-        return
-      case PacketType.auth:
-        if (this.version < 5) throw malformed('AUTH before MQTT 5')
-        this.#handler.authenticate(this, decodeAuth(bytes, bodyStart, end))
-        return
-      case PacketType.connect:
-        throw protocolError('second CONNECT') // [MQTT-3.1.0-2]
-      default:
-        throw malformed(`packet type ${type} does not come from a client`)
-    }
-  }
-
-  /** Between CONNECT and CONNACK, while a round of authentication waits for the client. [MQTT-3.1.2-30] */
-  #authPacket(type: PacketType, bytes: Buffer, bodyStart: number, end: number): void {
-    this.#expectsAuth = false
-    try {
-      if (type === PacketType.disconnect) {
-        const { reasonCode } = decodeDisconnect(bytes, bodyStart, end)
-        this.close({ kind: 'client', reasonCode })
-        return
-      }
-      if (type !== PacketType.auth)
-        throw protocolError('a packet before the CONNACK that is neither AUTH nor DISCONNECT')
-      const packet = decodeAuth(bytes, bodyStart, end)
-      checkMethod(this, packet.properties.authenticationMethod)
-      if (packet.reasonCode !== ReasonCode.continueAuthentication)
-        throw protocolError('AUTH before the CONNACK that does not continue')
-      this.#handler.authenticate(this, packet)
-    } catch (error) {
-      if (!(error instanceof PacketFault)) throw error
-      this.refuse(error.reasonCode, 'protocol', error.message, error.message)
-    }
+    this.#incoming.take(type, bytes, packetStart, bodyStart, end)
   }
 
   /** AUTH before the CONNACK; resolves to the client's answer, undefined: the connection has ended. */
@@ -407,57 +297,21 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     answered?.(packet)
   }
 
-  /** A DISCONNECT without a reason but 0 discards the will. [MQTT-3.14.4-3] */
-  #disconnect(packet: ReasonPacket): void {
-    this.#handler.disconnecting(this, packet)
-    const { reasonCode, properties } = packet
-    const { reasonString: detail } = properties
-    this.#control(PacketType.disconnect, {
-      kind: 'client',
-      ...(reasonCode !== ReasonCode.success && { reasonCode }),
-      ...(detail !== undefined && { detail: cutText(detail) }),
-    })
-  }
-
-  #control(
-    type: typeof PacketType.pingreq | typeof PacketType.disconnect,
-    reason: DisconnectReason = { kind: 'client' },
-  ): void {
-    const isDisconnect = type === PacketType.disconnect
-    const go = (): void => {
-      if (isDisconnect) this.#setReason(reason)
-      // Aedes would discard the will.
-      if (isDisconnect && (reason.reasonCode ?? 0) !== 0) this.close(reason)
-      else this.#feedEngine(Buffer.of(type << 4, 0))
-    }
-    if (this.#handler.control === undefined) go()
-    else this.#handler.control(this, isDisconnect ? 'disconnect' : 'pingreq', go, reason.reasonCode)
-  }
-
-  #connect(packet: Buffer, bodyStart: number): void {
-    // It is answered in that version, whatever is wrong.
-    if (saysMqtt5(packet, bodyStart)) this.version = 5
-    const connect = decodeConnect(packet, bodyStart, packet.length, this.#bounds)
-    if ('unsupportedVersion' in connect) {
-      // Of a version to come the answer of MQTT 5 is nearer. [MQTT-3.1.2-2]
-      if (connect.unsupportedVersion > 5) this.version = 5
-      const detail = `protocol level ${connect.unsupportedVersion}; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5`
-      this.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail, detail)
-      return
-    }
-    this.phase = 'connecting'
-    this.version = connect.protocolVersion
-    if (this.version === 5) this.terms = askedTerms(connect)
-    this.isBridge = connect.isBridge
-    this.#heldSinceMs = Date.now()
-    this.#handler.connect(this, connect)
-  }
-
   /** Decoding goes on when Aedes has dealt with the packet; after CONNECT, when it is {@link opened}. */
-  #feedEngine(packet: Buffer): void {
+  toEngine(packet: Buffer): void {
     this.#hold('engine')
     this.#fed = true
     this.engineStream?.feed(packet)
+  }
+
+  /** Its CONNECT has come. */
+  began(packet: ConnectPacket): void {
+    this.phase = 'connecting'
+    this.version = packet.protocolVersion
+    if (this.version === 5) this.terms = askedTerms(packet)
+    this.isBridge = packet.isBridge
+    this.#heldSinceMs = Date.now()
+    this.#handler.connect(this, packet)
   }
 
   /** CONNACK 0 is on its way: packets are taken now. */
@@ -749,17 +603,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     const packet =
       code === 0
         ? connackPacket(this, ReasonCode.success, this.terms!.connack, sessionPresent === 1)
-        : connackPacket(this, this.refusal ?? ReasonCode.unspecifiedError, this.#refusalProperties())
+        : connackPacket(this, this.refusal ?? ReasonCode.unspecifiedError, toldProperties(this.refusalTold))
     this.#answer(packet)
-  }
-
-  #refusalProperties(): Properties | undefined {
-    const { clientText, userProperties } = this.refusalTold ?? {}
-    if (clientText === undefined && userProperties === undefined) return undefined
-    return {
-      ...(clientText !== undefined && { reasonString: clientText }),
-      ...(userProperties !== undefined && { userProperties }),
-    }
   }
 
   engineDestroyed(error: Error | undefined): void {
@@ -767,9 +612,6 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     this.#end()
   }
 }
-
-/** What a client of MQTT 5 is told beside a reason code; details are for the log. */
-type Told = Pick<Decision, 'clientText' | 'userProperties'>
 
 /** What decoding waits for. */
 interface Holds {
@@ -794,20 +636,3 @@ const CLOSE_GRACE_MS = 5_000
 const NO_ROOM = 'the answer is larger than the packets that the client takes'
 
 const LATE_AUTH = 'authentication not complete in time'
-
-/** What a stranger speaks instead: nearly always two configurations that do not agree. */
-function notConnect(chunk: Buffer): string {
-  const said = STRANGERS.find(({ begins }) => chunk.subarray(0, begins.length).equals(begins))
-  if (said !== undefined) return said.detail
-  return chunk[0]! >> 4 === PacketType.connect ? 'reserved flags are not 0' : 'first packet is not CONNECT'
-}
-
-const STRANGERS: readonly { readonly begins: Buffer; readonly detail: string }[] = [
-  { begins: Buffer.of(0x16, 0x03), detail: 'a TLS handshake, on a listener without TLS' }, // RFC 8446, 5.1
-  { begins: Buffer.from('GET '), detail: 'an HTTP request, on a listener for MQTT without WebSocket' },
-  { begins: Buffer.from('PROXY '), detail: 'a PROXY header, from an address that is not to send one' },
-  {
-    begins: Buffer.from('0d0a0d0a000d0a515549540a', 'hex'),
-    detail: 'a PROXY header, from an address that is not to send one',
-  },
-]

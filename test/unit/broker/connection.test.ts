@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { Connection, type PacketHandler } from '../../../src/broker/connection.ts'
+import { Connection } from '../../../src/broker/connection.ts'
+import type { PacketHandler } from '../../../src/broker/packet-handler.ts'
 import { PacketType } from '../../../src/broker/packets/types.ts'
 import { createBrokerCounters } from '../../../src/counters.ts'
 import { connectionLimits, openProfile } from '../../support/broker-parts.ts'
