@@ -4,7 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config'
 /** Without processes, servers and files of others. */
 const units = ['test/unit/**/*.test.ts']
 /** Brokers and servers in the process of the test; what is loaded for them is most of the time of a file. */
-const integration = ['test/integration/**/*.test.ts', 'test/defects/**/*.test.ts']
+const integration = ['integration', 'defects', 'conformance'].map((folder) => `test/${folder}/**/*.test.ts`)
 /** They need helm, for which `.ci/run` waits last. */
 const chart = ['test/deploy/helm*.test.ts']
 
