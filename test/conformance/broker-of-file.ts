@@ -2,7 +2,7 @@ import { afterAll, beforeAll } from 'vitest'
 import { AuthError, RefuseReason, type Handler } from '../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../support/broker.ts'
 
-/** Lets in, publish and subscribe, but for those named `refused` and topics under `no/`. */
+/** Lets in, publish and subscribe, but for those named `refused` and topics under `no/`; has an error with those under `broken/`. */
 const rules: Handler = {
   name: 'rules',
   authConnect({ username }) {
@@ -10,6 +10,7 @@ const rules: Handler = {
   },
   authPublish(_session, { topic }) {
     if (topic.startsWith('no/')) throw new AuthError('not this topic')
+    if (topic.startsWith('broken/')) throw new Error('the handler is broken')
   },
   authSubscribe(_session, subscriptions) {
     for (const one of subscriptions) if (one.topic.startsWith('no/')) one.refused = 'not this filter'
