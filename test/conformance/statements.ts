@@ -91,7 +91,6 @@ export const mqtt5: Standard = {
     'MQTT-3.2.2-12': 'of brokers without QoS 1 or 2; this one has both',
     'MQTT-3.2.2-13': 'of brokers without retained messages; this one has them',
     'MQTT-3.2.2-14': CLIENT + 'and of brokers without retained messages; this one has them',
-    'MQTT-3.2.2-20': NEVER_SENT + 'user properties in CONNACK',
     'MQTT-3.2.2-21': CLIENT + 'uses the server keep alive',
     'MQTT-3.3.2-10': CLIENT + 'takes all aliases up to the maximum that it has announced',
     'MQTT-3.3.4-5':
@@ -106,7 +105,6 @@ export const mqtt5: Standard = {
     'MQTT-3.9.2-2': NEVER_SENT + 'user properties in SUBACK',
     'MQTT-3.11.2-1': NEVER_SENT + 'reason strings in UNSUBACK',
     'MQTT-3.11.2-2': NEVER_SENT + 'user properties in UNSUBACK',
-    'MQTT-3.14.2-4': NEVER_SENT + 'user properties in DISCONNECT',
     'MQTT-3.15.2-2': NEVER_SENT + 'reason strings in AUTH',
     'MQTT-3.15.2-3': NEVER_SENT + 'user properties in AUTH',
     'MQTT-4.2.0-1':

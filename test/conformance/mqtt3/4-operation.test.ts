@@ -257,7 +257,7 @@ describe('errors', () => {
   it('[MQTT-4.8.0-2] a packet that the broker cannot deal with now ends the connection it came on', async () => {
     const bystander = await connect()
     const client = await connect()
-    client.send(publishPacket({ topic: 'broken/topic', qos: 1 }))
+    client.send(publishPacket({ topic: 'undecided/topic', qos: 1 }))
     await client.untilClosed()
     expect(client.received.map(({ type }) => type)).toEqual(['connack'])
     await bystander.ping()

@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest'
 import { connect5, Mqtt5Client, type ConnectInput } from '../../support/mqtt5-client.ts'
-import { field } from '../../support/wire.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
-import { connectBytes, properties, publishBytes } from './bytes.ts'
+import { publishBytes } from './bytes.ts'
 
 const world = brokerOfFile({ limits: { maxPacketBytes: 10_000 } })
 const open = (): Promise<Mqtt5Client> => Mqtt5Client.open(world.port)
@@ -108,17 +107,17 @@ it('[MQTT-3.2.2-17] an alias above the topic alias maximum of the broker ends th
   expect(await client.untilClosed()).toBe(0x94)
 })
 
-it('[MQTT-3.2.2-19] CONNACK has no reason string that makes it larger than the client takes', async () => {
-  const asked = await (await open()).connect(refused)
-  const client = await open()
-  const limit = Buffer.of(0x27, 0, 0, 0, 8)
-  client.send(
-    connectBytes({ flags: 0x82, properties: properties(limit), payload: [field(''), field('refused')] }),
-  )
-  const connack = await client.next('connack')
-  expect(connack).toMatchObject({ reasonCode: 0x86 })
-  expect(connack.bytes.length).toBeLessThanOrEqual(8)
-  expect(asked.properties?.reasonString).toBeTypeOf('string')
+it.each([
+  ['[MQTT-3.2.2-19] CONNACK has no reason string that makes it larger than the client takes', 'refused'],
+  ['[MQTT-3.2.2-20] CONNACK has no user properties that make it larger than the client takes', 'greeted'],
+])('%s', async (_, username) => {
+  const told = await (await open()).connect({ clientId: username, username })
+  expect(told.properties).toHaveProperty(username === 'refused' ? 'reasonString' : 'userProperties')
+  const limited = await (
+    await open()
+  ).connect({ clientId: username, username, properties: { maximumPacketSize: 60 } })
+  expect(limited.reasonCode).toBe(told.reasonCode)
+  expect(limited.bytes.length).toBeLessThanOrEqual(60)
 })
 
 it('[MQTT-3.2.2-22] without a server keep alive, that of the client holds', async () => {

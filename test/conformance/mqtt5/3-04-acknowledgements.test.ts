@@ -31,10 +31,10 @@ it.each([
   ['[MQTT-3.5.2-2] PUBREC has no reason string that makes it larger than the client takes', 2, 'pubrec'],
 ] as const)('%s', async (_, qos, cmd) => {
   for (const [maximumPacketSize, isTold] of [
-    [12, false],
+    [60, false],
     [1_000, true],
   ] as const) {
-    const client = await connect({ properties: { maximumPacketSize } })
+    const client = await connect({ clientId: cmd, properties: { maximumPacketSize } })
     client.send(publishPacket({ topic: 'no/topic', qos, messageId: 3 }))
     const { bytes, reasonCode, properties } = await client.next(cmd)
     expect(reasonCode).toBe(0x87)

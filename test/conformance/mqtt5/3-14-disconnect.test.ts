@@ -62,17 +62,27 @@ it('[MQTT-3.14.2-2] DISCONNECT of the broker has no session expiry interval', as
   expect(said?.sessionExpiryInterval).toBeUndefined()
 })
 
-it('[MQTT-3.14.2-3] DISCONNECT has no reason string that makes it larger than the client takes', async () => {
-  for (const [maximumPacketSize, isTold] of [
-    [12, false],
-    [1_000, true],
-  ] as const) {
-    const client = await connect({ properties: { maximumPacketSize } })
-    client.send(publishBytes('disconnect/size', properties(Buffer.of(0x0b, 1))))
+it.each([
+  [
+    '[MQTT-3.14.2-3] DISCONNECT has no reason string that makes it larger than the client takes',
+    'reasonString',
+  ],
+  [
+    '[MQTT-3.14.2-4] DISCONNECT has no user properties that make it larger than the client takes',
+    'userProperties',
+  ],
+])('%s', async (_, property) => {
+  for (const maximumPacketSize of [1_000, 60]) {
+    const client = await Mqtt5Client.open(world.port)
+    const authenticationMethod = 'rounds'
+    const good = { authenticationMethod, authenticationData: Buffer.from('good') }
+    await client.connect({ clientId: property, properties: { ...good, maximumPacketSize } })
+    const bad = { authenticationMethod, authenticationData: Buffer.from('bad') }
+    client.send({ cmd: 'auth', reasonCode: 0x19, properties: bad })
     const { bytes, reasonCode, properties: said } = await client.next('disconnect')
-    expect(reasonCode).toBe(0x82)
+    expect(reasonCode).toBe(0x87)
     expect(bytes.length).toBeLessThanOrEqual(maximumPacketSize)
-    expect(said?.reasonString !== undefined).toBe(isTold)
+    expect(said !== undefined && property in said).toBe(maximumPacketSize > 60)
   }
 })
 
