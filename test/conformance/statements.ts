@@ -115,6 +115,10 @@ export const mqtt5: Standard = {
     'MQTT-4.6.0-2': CLIENT + 'order of its PUBACK',
     'MQTT-4.6.0-3': CLIENT + 'order of its PUBREC',
     'MQTT-4.6.0-4': CLIENT + 'order of its PUBREL',
+    'MQTT-4.8.2-4':
+      'of QoS 2, which the broker does not grant to shared subscriptions: they get QoS 1 at most',
+    'MQTT-4.8.2-5':
+      'of QoS 2, which the broker does not grant to shared subscriptions: they get QoS 1 at most',
     'MQTT-6.0.0-3': CLIENT + 'offers the subprotocol `mqtt`',
   },
   notMet: {},

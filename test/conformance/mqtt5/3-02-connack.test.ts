@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest'
 import { connect5, Mqtt5Client, type ConnectInput } from '../../support/mqtt5-client.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
-import { publishBytes } from './bytes.ts'
+import { properties, publishBytes } from './bytes.ts'
 
 const world = brokerOfFile({ limits: { maxPacketBytes: 10_000 } })
+const without = brokerOfFile({ mqtt5: { maxIncomingTopicAliases: 0 } })
 const open = (): Promise<Mqtt5Client> => Mqtt5Client.open(world.port)
 const connect = (fields?: ConnectInput): Promise<Mqtt5Client> => connect5(world.port, fields)
 
@@ -104,6 +105,14 @@ it('[MQTT-3.2.2-17] an alias above the topic alias maximum of the broker ends th
     retain: false,
     properties: { topicAlias: maximum + 1 },
   })
+  expect(await client.untilClosed()).toBe(0x94)
+})
+
+it('[MQTT-3.2.2-18] where the broker takes no aliases, any ends the connection', async () => {
+  const client = await Mqtt5Client.open(without.port)
+  const { properties: told } = await client.connect()
+  expect(told?.topicAliasMaximum ?? 0).toBe(0)
+  client.send(publishBytes('connack/no-alias', properties(Buffer.of(0x23, 0, 1))))
   expect(await client.untilClosed()).toBe(0x94)
 })
 

@@ -167,14 +167,7 @@ describe('SUBACK', () => {
 
   it('[MQTT-3.9.3-2] has reason codes of its table', async () => {
     const client = await connect()
-    const topics = [
-      'suback/a',
-      'no/suback',
-      '$share/group/suback/a',
-      '$share/suback',
-      '$tunnelmq/x',
-      'a/'.repeat(500),
-    ]
+    const topics = ['suback/a', 'no/suback', '$share/group/suback/a', '$tunnel/x']
     for (const topic of topics) {
       const { granted } = await client.subscribe(topic)
       expect(SUBACK_CODES).toContain(granted[0])
