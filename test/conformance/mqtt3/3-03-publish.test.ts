@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw } from '../../support/broker-world.ts'
+import { connectRaw, openRaw } from '../../support/broker-world.ts'
 import type { RawClient } from '../../support/raw-client.ts'
 import {
   ackPacket,
+  connectPacket,
   field,
   packet,
   Packet,
@@ -39,6 +40,10 @@ describe('data', () => {
 
   it('[MQTT-1.5.3-2] U+0000 ends the connection', async () => {
     await expectEnd(publishPacket({ topic: 'data/\0' }))
+    const client = await openRaw(world.port)
+    client.send(connectPacket({ clientId: 'null', username: 'u\0' }))
+    await client.untilClosed()
+    expect(client.received).toEqual([])
   })
 
   it('[MQTT-1.5.3-3] a byte order mark is kept, and is a character like others', async () => {

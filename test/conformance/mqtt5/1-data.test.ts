@@ -14,9 +14,12 @@ describe('data representation', () => {
   })
 
   it('[MQTT-1.5.4-2] a string with U+0000 is malformed', async () => {
-    const client = await connect5(world.port)
-    client.send(publishBytes('data/a\0b'))
-    expect(await client.untilClosed()).toBe(0x81)
+    const contentType = properties(Buffer.concat([Buffer.of(0x03), field('text\0')]))
+    for (const bytes of [publishBytes('data/a\0b'), publishBytes('data/null', contentType)]) {
+      const client = await connect5(world.port)
+      client.send(bytes)
+      expect(await client.untilClosed()).toBe(0x81)
+    }
   })
 
   it('[MQTT-1.5.4-3] a byte order mark is kept, and is a character like others', async () => {
