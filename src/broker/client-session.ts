@@ -93,11 +93,12 @@ export class ClientSession {
 
   /**
    * Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses.
+   * `isAgain`: it may have been sent before, and what was sent does not expire [MQTT-4.3.3-7].
    * `subscribedTopic`: as it was published, where an interceptor has given it another.
    */
-  mayReceive(message: Message, seq: number, subscribedTopic = message.topic): boolean {
+  mayReceive(message: Message, seq: number, isAgain = false, subscribedTopic = message.topic): boolean {
     const dropped = this.#context.counters.dropped
-    if (message.expiresAtMs > 0 && message.expiresAtMs <= Date.now()) {
+    if (message.expiresAtMs > 0 && !isAgain && message.expiresAtMs <= Date.now()) {
       dropped.expired++
       return false
     }

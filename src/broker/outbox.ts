@@ -259,7 +259,7 @@ export class Outbox {
       connection.downward.deliver({ message, qos, messageId, dup, seq, via, withheld })
       return
     }
-    if (!this.#session.mayReceive(message, seq) || !this.#session.fits(message, entry.qos, via)) {
+    if (!this.#session.mayReceive(message, seq, entry.dup) || !this.#session.fits(message, entry.qos, via)) {
       this.#withhold(entry, messageId)
       return
     }

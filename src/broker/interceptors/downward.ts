@@ -83,7 +83,8 @@ export class Downward {
     if (shown.topic.startsWith(TUNNEL_ROOT)) return session.mayReceive(message, 0) ? message : undefined
     const before = await this.#interceptors.ask('before', connection.session!, shown, 'down')
     if (!this.#isSent(session, before)) return undefined
-    if (!session.mayReceive(this.#messageOf(message, before, shown), 0, message.topic)) return undefined
+    if (!session.mayReceive(this.#messageOf(message, before, shown), 0, false, message.topic))
+      return undefined
     const after = await this.#interceptors.ask('after', connection.session!, before, 'down')
     return this.#isSent(session, after) ? this.#messageOf(message, after, shown) : undefined
   }
@@ -195,7 +196,8 @@ export class Downward {
   ): Promise<void> | undefined {
     if (!this.#goesOn(session, delivering, made)) return undefined
     const changed = made === shown ? delivering.message : this.#messageOf(delivering.message, made, shown)
-    if (!session.mayReceive(changed, delivering.seq, delivering.message.topic)) {
+    const { seq, dup } = delivering
+    if (!session.mayReceive(changed, seq, dup, delivering.message.topic)) {
       delivering.withheld()
       return undefined
     }
@@ -239,8 +241,8 @@ export class Downward {
   }
 
   #exempt(session: ClientSession, delivering: Delivering): void {
-    const { message, seq } = delivering
-    if (session.mayReceive(message, seq)) this.#transmit(session, delivering, message)
+    const { message, seq, dup } = delivering
+    if (session.mayReceive(message, seq, dup)) this.#transmit(session, delivering, message)
     else delivering.withheld()
   }
 
