@@ -7,9 +7,9 @@ import { brokerOfFile } from './broker-of-file.ts'
 
 /** What both versions say of WebSocket (6), with a CONNECT of the one. */
 export interface WebSocketWorld {
-  closesOnText(): Promise<void>
-  takesPartsAndSeveral(): Promise<void>
-  answersMqtt(): Promise<void>
+  readonly closesOnText: () => Promise<void>
+  readonly takesPartsAndSeveral: () => Promise<void>
+  readonly answersMqtt: () => Promise<void>
 }
 
 export function webSocketWorld(level: 4 | 5): WebSocketWorld {

@@ -25,7 +25,7 @@ export class Mqtt5Client {
   isClosed = false
   readonly #socket: Socket
   readonly #unread: (Packet & { readonly bytes: Buffer })[] = []
-  #wake: () => void = () => {}
+  #waiting: (() => void)[] = []
   #nextId = 0
 
   private constructor(socket: Socket) {
@@ -97,12 +97,17 @@ export class Mqtt5Client {
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, deadline - Date.now())
-        this.#wake = () => {
+        this.#waiting.push(() => {
           clearTimeout(timer)
           resolve()
-        }
+        })
       })
     }
+  }
+
+  /** Who waits looks again. */
+  #wake(): void {
+    for (const look of this.#waiting.splice(0)) look()
   }
 
   /** What has come and was not consumed. */

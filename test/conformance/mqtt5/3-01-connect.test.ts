@@ -264,10 +264,10 @@ describe('CONNECT', () => {
     expect((await client.subscribe('no/told')).properties).toBeUndefined()
     expect(await client.publish({ topic: 'no/topic', qos: 1 })).toBe(0x87)
     expect(await client.publish({ topic: 'no/topic', qos: 2 })).toBe(0x87)
-    for (const packet of client.received) {
-      if (packet.cmd === 'connack' || packet.cmd === 'disconnect') continue
-      expect(packet).not.toHaveProperty('properties.reasonString')
-      expect(packet).not.toHaveProperty('properties.userProperties')
+    for (const one of client.received) {
+      if (one.cmd === 'connack' || one.cmd === 'disconnect') continue
+      expect(one).not.toHaveProperty('properties.reasonString')
+      expect(one).not.toHaveProperty('properties.userProperties')
     }
     const asking = await connect()
     const suback = await asking.subscribe('no/told')

@@ -352,7 +352,7 @@ describe('PUBLISH actions', () => {
     await client.subscribe('publish/ids/a')
     await client.publish({ topic: 'publish/ids/a', qos: 1 })
     const { properties: said } = await client.take()
-    expect([said?.subscriptionIdentifier].flat().toSorted()).toEqual([1, 300_000])
+    expect(new Set([said?.subscriptionIdentifier].flat())).toEqual(new Set([1, 300_000]))
     await client.ping()
     expect(client.waiting('publish')).toEqual([])
   })

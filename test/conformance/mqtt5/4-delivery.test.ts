@@ -17,7 +17,7 @@ const passed = (): Promise<void> => new Promise((resolve) => setTimeout(resolve,
 async function subscriber(
   clientId: string,
   topic: string,
-): Promise<{ client: Mqtt5Client; again(): Promise<Mqtt5Client> }> {
+): Promise<{ client: Mqtt5Client; again: () => Promise<Mqtt5Client> }> {
   const client = await connect({ clientId, ...stored })
   await client.subscribe(topic)
   return {
