@@ -27,7 +27,8 @@ const usage = `npm run bench:broker -- [options]
 
   --quick              one round, shorter runs (under 90 s)
   --rounds N           rounds (default ${DEFAULT_ROUNDS}); the median counts
-  --brokers A,B        of tunnelmq, aedes, mosquitto (default: all) and mirror (the generator's ceiling)
+  --brokers A,B        of tunnelmq, tunnelmq5, aedes, mosquitto (default: all), mosquitto5, aedes2 (installed in
+                       the folder AEDES_2; 5 and aedes2: clients speak MQTT 5) and mirror (the generator's ceiling)
   --scenarios A,B      of ${scenarios.map(({ name }) => name).join(', ')}
                        (what is not a name matches all that begin with it: "pairs")
   --out FOLDER         where results go (default bench/results)
@@ -137,7 +138,11 @@ async function measureOne(bench: Bench, kind: BrokerKind, { plan }: Scenario): P
   const broker = children.start({ command, core: cores?.broker, folder, logFile })
   try {
     await untilListening(broker, port, START_DEADLINE_MS)
-    const order: LoadOrder = { plan, timing, target: { port, brokerPid: broker.pid ?? 0, ...credentials } }
+    const order: LoadOrder = {
+      plan,
+      timing,
+      target: { port, brokerPid: broker.pid ?? 0, version: kind.version ?? 4, ...credentials },
+    }
     const generator = children.start({
       command: { file: process.execPath, args: [join(built, 'load/main.js'), JSON.stringify(order)] },
       core: cores?.generator,
@@ -168,7 +173,7 @@ function chooseBrokers(
   kinds: readonly BrokerKind[],
   list: string | undefined,
 ): readonly { kind: BrokerKind; version: string }[] {
-  const wanted: readonly string[] = list?.split(',') ?? ['tunnelmq', 'aedes', 'mosquitto']
+  const wanted: readonly string[] = list?.split(',') ?? ['tunnelmq', 'tunnelmq5', 'aedes', 'mosquitto']
   return wanted.flatMap((name) => {
     const kind = kinds.find((candidate) => candidate.name === name)
     if (kind === undefined) throw new Error(`no broker ${name}`)

@@ -123,7 +123,7 @@ async function measureOne(
     const order: LoadOrder = {
       plan: scenario.plan,
       timing,
-      target: { port, brokerPid, ...credentials, ...(isSpread && { otherPort }) },
+      target: { port, brokerPid, version: 4, ...credentials, ...(isSpread && { otherPort }) },
     }
     const generator = children.start({
       command: { file: process.execPath, args: [join(built, 'load/main.js'), JSON.stringify(order)] },

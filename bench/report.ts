@@ -50,7 +50,7 @@ function renderHead({ date, machine, source, command, cores, brokers, ...rest }:
 
 function renderFigures(results: Results, measured: readonly Scenario[]): string {
   const names = brokerNames(results)
-  const others = (['aedes', 'mosquitto'] as const).filter(
+  const others = (['aedes', 'mosquitto', 'tunnelmq5'] as const).filter(
     (name) => names.includes(name) && names.includes('tunnelmq'),
   )
   const rows = measured.flatMap(({ name: scenario, lines }) =>

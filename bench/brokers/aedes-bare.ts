@@ -1,8 +1,8 @@
 import { createServer } from 'node:net'
-import { Aedes } from 'aedes'
 
-/** Aedes as its README starts it, on the loopback port that its first argument names. */
+/** Aedes as its README starts it, on the loopback port that its first argument names; another Aedes is its second. */
 
+const { Aedes } = (await import(process.argv[3] ?? 'aedes')) as typeof import('aedes')
 const aedes = await Aedes.createBroker()
 const server = createServer({ noDelay: true }, (socket) => {
   aedes.handle(socket)

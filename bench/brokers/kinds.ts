@@ -7,7 +7,8 @@ import type { Command } from '../children.ts'
 
 /** The brokers that are measured side by side, and how each is set up. */
 
-export type BrokerName = 'tunnelmq' | 'aedes' | 'mosquitto' | 'mirror'
+/** With a 5: its clients speak MQTT 5. */
+export type BrokerName = 'tunnelmq' | 'tunnelmq5' | 'aedes' | 'aedes2' | 'mosquitto' | 'mosquitto5' | 'mirror'
 
 export interface Site {
   readonly port: number
@@ -19,6 +20,8 @@ export interface Site {
 
 export interface BrokerKind {
   readonly name: BrokerName
+  /** Of its clients; default 3.1.1. */
+  readonly version?: 5
   /** One line about its settings, for the report. */
   readonly settings: string
   /** Its version, or undefined where it is not installed. */
@@ -41,7 +44,16 @@ const SALT_BYTES = 12
 
 /** `root` is the checkout, `built` the folder of the compiled bench. */
 export function brokerKinds(root: string, built: string): readonly BrokerKind[] {
-  return [tunnelmq(root), aedes(built), mosquitto, mirror(built)]
+  const ours = tunnelmq(root)
+  return [
+    ours,
+    { ...ours, name: 'tunnelmq5', version: 5, settings: 'the same, its clients speak MQTT 5' },
+    aedes(built),
+    aedes2(built),
+    mosquitto,
+    { ...mosquitto, name: 'mosquitto5', version: 5, settings: 'the same, its clients speak MQTT 5' },
+    mirror(built),
+  ]
 }
 
 function tunnelmq(root: string): BrokerKind {
@@ -111,6 +123,24 @@ function aedes(built: string): BrokerKind {
     prepare: ({ port }) => ({
       file: process.execPath,
       args: [join(built, 'brokers/aedes-bare.js'), String(port)],
+    }),
+  }
+}
+
+/** Aedes 2, which speaks MQTT 5, from wherever it was installed: no part of this project. */
+function aedes2(built: string): BrokerKind {
+  const folder = process.env['AEDES_2'] ?? ''
+  return {
+    name: 'aedes2',
+    version: 5,
+    settings: 'as aedes, its clients speak MQTT 5',
+    findVersion: () => {
+      const file = join(folder, 'node_modules/aedes/package.json')
+      return folder !== '' && existsSync(file) ? versionIn(file) : undefined
+    },
+    prepare: ({ port }) => ({
+      file: process.execPath,
+      args: [join(built, 'brokers/aedes-bare.js'), String(port), join(folder, 'node_modules/aedes/aedes.js')],
     }),
   }
 }

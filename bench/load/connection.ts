@@ -1,5 +1,12 @@
 import { connect, type Socket } from 'node:net'
-import { connectPacket, type ConnectFields, PacketType, type Qos, subscribePacket } from './packets.ts'
+import {
+  connectPacket,
+  type ConnectFields,
+  PacketType,
+  type Qos,
+  subscribePacket,
+  type Version,
+} from './packets.ts'
 import { PacketScanner, type PacketSink } from './scanner.ts'
 import type { Flushable, TurnEnd } from './turn-end.ts'
 
@@ -66,9 +73,13 @@ export class Connection implements PacketSink, Flushable {
 
   /** Subscribes, and checks that the wanted QoS is granted. */
   async subscribe(filter: string, qos: Qos): Promise<void> {
-    this.write(subscribePacket(SUBSCRIBE_PACKET_ID, filter, qos))
+    this.write(subscribePacket(SUBSCRIBE_PACKET_ID, filter, qos, this.version))
     const code = await this.#answer(PacketType.suback)
     if (code >= REFUSED || code !== qos) throw new Error(`SUBSCRIBE to ${filter} answered with ${code}`)
+  }
+
+  get version(): Version {
+    return this.#options.connect.version
   }
 
   write(bytes: Buffer): void {
@@ -129,7 +140,8 @@ export class Connection implements PacketSink, Flushable {
         const waiter = this.#waiter
         if (waiter === undefined || waiter.type !== type) return this.#close(`unexpected packet type ${type}`)
         this.#waiter = undefined
-        waiter.resolve(bytes[bodyEnd - 1] ?? REFUSED) // CONNACK and SUBACK both end with their code
+        // A SUBACK ends with its code.
+        waiter.resolve(bytes[type === PacketType.connack ? bodyStart + 1 : bodyEnd - 1] ?? REFUSED)
       }
     }
   }

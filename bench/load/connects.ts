@@ -19,7 +19,7 @@ export async function measureConnects(plan: ConnectsPlan, target: Target): Promi
   const residentBefore = residentKib(target.brokerPid)
   const from = takeReading(target.brokerPid)
   const indexes = Array.from({ length: plan.connectionCount }, (_, index) => index)
-  const { username, password } = target
+  const { username, password, version } = target
   await inGroups(indexes, plan.concurrentCount, async (index) => {
     await Connection.open({
       port: index % 2 === 0 ? target.port : (target.otherPort ?? target.port),
@@ -29,6 +29,7 @@ export async function measureConnects(plan: ConnectsPlan, target: Target): Promi
         keepaliveSeconds: KEEPALIVE_SECONDS,
         username,
         password,
+        version,
       },
       role: idle,
       turnEnd,

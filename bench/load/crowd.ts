@@ -54,7 +54,8 @@ export class Crowd {
       (_, index) => new Subscriber(index, this.ledger, options.onSentMs),
     )
     this.publishers = Array.from({ length: publisherCount }, (_, index) => {
-      const message = { topic: topicOf(topology, index), qos, retain: false, payloadBytes }
+      const { version } = options.target
+      const message = { topic: topicOf(topology, index), qos, retain: false, payloadBytes, version }
       return new Publisher({ index, ledger: this.ledger, windowCount, message, onRoom })
     })
   }
@@ -110,10 +111,10 @@ export class Crowd {
 
   async #connect(clientId: string, role: Publisher | Subscriber, port: number): Promise<Connection> {
     const { target, clean } = this.#options
-    const { username, password } = target
+    const { username, password, version } = target
     return await Connection.open({
       port,
-      connect: { clientId, clean, keepaliveSeconds: KEEPALIVE_SECONDS, username, password },
+      connect: { clientId, clean, keepaliveSeconds: KEEPALIVE_SECONDS, username, password, version },
       role,
       turnEnd: this.#turnEnd,
       onDisconnect: (reason) => {

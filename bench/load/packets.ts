@@ -1,4 +1,4 @@
-/** The few MQTT 3.1.1 packets that a load generator sends, encoded by hand: no library's cost is measured. Pure. */
+/** The few packets of MQTT 3.1.1 and 5 that a load generator sends, encoded by hand: no library's cost is measured. Pure. */
 
 export const PacketType = {
   connect: 1,
@@ -15,6 +15,9 @@ export type PacketType = (typeof PacketType)[keyof typeof PacketType]
 
 export type Qos = 0 | 1 | 2
 
+/** Protocol levels. */
+export type Version = 4 | 5
+
 /** Bytes of payload that carry who sent it, its number, and when: no payload is smaller. */
 export const STAMP_BYTES = 16
 const SEQUENCE_AT = 4
@@ -24,6 +27,7 @@ const SENT_AT = 8
 const RESERVED_FLAGS = 0x02
 
 export interface ConnectFields {
+  readonly version: Version
   readonly clientId: string
   readonly clean: boolean
   readonly keepaliveSeconds: number
@@ -37,7 +41,8 @@ export function connectPacket(fields: ConnectFields): Buffer {
   const keepalive = fields.keepaliveSeconds
   return packet(PacketType.connect << 4, [
     lengthPrefixed('MQTT'),
-    Buffer.from([4, flags, keepalive >> 8, keepalive & 0xff]),
+    Buffer.from([fields.version, flags, keepalive >> 8, keepalive & 0xff]),
+    noProperties(fields.version),
     lengthPrefixed(fields.clientId),
     lengthPrefixed(fields.username),
     lengthPrefixed(fields.password),
@@ -45,9 +50,10 @@ export function connectPacket(fields: ConnectFields): Buffer {
 }
 
 /** SUBSCRIBE to one filter, section 3.8. */
-export function subscribePacket(packetId: number, filter: string, qos: Qos): Buffer {
+export function subscribePacket(packetId: number, filter: string, qos: Qos, version: Version = 4): Buffer {
   return packet((PacketType.subscribe << 4) | RESERVED_FLAGS, [
     Buffer.from([packetId >> 8, packetId & 0xff]),
+    noProperties(version),
     lengthPrefixed(filter),
     Buffer.from([qos]),
   ])
@@ -58,6 +64,8 @@ export interface PublishFields {
   readonly qos: Qos
   readonly retain: boolean
   readonly payloadBytes: number
+  /** Default: 3.1.1. */
+  readonly version?: Version
 }
 
 /** A PUBLISH whose variable parts (id, sequence, time) are written in place, message after message. */
@@ -75,9 +83,10 @@ export function publishTemplate(fields: PublishFields, publisher: number): Publi
   payload.writeUInt32BE(publisher, 0)
   const header = (PacketType.publish << 4) | (fields.qos << 1) | (fields.retain ? 1 : 0)
   const packetId = Buffer.alloc(fields.qos === 0 ? 0 : 2)
-  const bytes = packet(header, [lengthPrefixed(fields.topic), packetId, payload])
+  const properties = noProperties(fields.version ?? 4)
+  const bytes = packet(header, [lengthPrefixed(fields.topic), packetId, properties, payload])
   const payloadAt = bytes.length - payload.length
-  return { bytes, packetIdAt: payloadAt - packetId.length, payloadAt }
+  return { bytes, packetIdAt: payloadAt - properties.length - packetId.length, payloadAt }
 }
 
 /** Packet ids go round from 1 to 65,535; the windows are far smaller than the circle. [MQTT-2.3.1-1] */
@@ -119,6 +128,15 @@ export function readUint16(bytes: Buffer, at: number): number {
 // Buffer's own readers check bounds and throw; at a million messages a second that is seen in the profile.
 function readUint32(bytes: Buffer, at: number): number {
   return readUint16(bytes, at) * 0x1_0000 + readUint16(bytes, at + 2)
+}
+
+/** Bytes of properties at `at`, with their length: fewer than 128 here. MQTT 5, 2.2.2 */
+export function propertyBytes(bytes: Buffer, at: number): number {
+  return 1 + (bytes[at] ?? 0)
+}
+
+function noProperties(version: Version): Buffer {
+  return Buffer.alloc(version === 5 ? 1 : 0)
 }
 
 function lengthPrefixed(text: string): Buffer {

@@ -1,5 +1,5 @@
 import type { Faults, Topology } from './ledger.ts'
-import type { Qos } from './packets.ts'
+import type { Qos, Version } from './packets.ts'
 
 /** What the generator is told to do, and what it answers: JSON on its command line and on its standard output. */
 
@@ -9,6 +9,8 @@ export interface Target {
   readonly otherPort?: number
   /** Whose CPU time and memory are read from /proc. */
   readonly brokerPid: number
+  /** What clients speak. */
+  readonly version: Version
   readonly username: string
   readonly password: string
 }

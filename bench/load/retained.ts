@@ -3,6 +3,7 @@ import { pause } from './crowd.ts'
 import {
   packetIdOf,
   PacketType,
+  propertyBytes,
   publishTemplate,
   readSequence,
   readUint16,
@@ -33,6 +34,7 @@ export async function measureRetained(plan: RetainedPlan, target: Target): Promi
         keepaliveSeconds: KEEPALIVE_SECONDS,
         username: target.username,
         password: target.password,
+        version: target.version,
       },
       role,
       turnEnd,
@@ -99,7 +101,7 @@ class RetainedSource implements Role {
     this.#sentCount++
     const topic = `bench/retained/${sequence % 100}/${sequence}`
     const template = publishTemplate(
-      { topic, qos: 1, retain: true, payloadBytes: this.#plan.payloadBytes },
+      { topic, qos: 1, retain: true, payloadBytes: this.#plan.payloadBytes, version: connection.version },
       0,
     )
     template.bytes.writeUInt16BE(packetIdOf(sequence), template.packetIdAt)
@@ -128,6 +130,7 @@ class RetainedTally implements Role {
       connection.queueAck(PacketType.puback, readUint16(bytes, payloadAt))
       payloadAt += 2
     }
+    if (connection.version === 5) payloadAt += propertyBytes(bytes, payloadAt)
     const sequence = readSequence(bytes, payloadAt)
     // Without the flag it would be a live message. [MQTT-3.3.1-8]
     if ((header & RETAIN_FLAG) === 0 || sequence >= this.#seen.length) this.misroutedCount++

@@ -1,6 +1,6 @@
 import type { Connection, Role } from './connection.ts'
 import type { Ledger } from './ledger.ts'
-import { PacketType, readPublisher, readSentMs, readSequence, readUint16 } from './packets.ts'
+import { PacketType, propertyBytes, readPublisher, readSentMs, readSequence, readUint16 } from './packets.ts'
 
 /** Enters every message in the ledger and acknowledges it as its QoS asks. */
 export class Subscriber implements Role {
@@ -22,6 +22,7 @@ export class Subscriber implements Role {
       connection.queueAck(qos === 1 ? PacketType.puback : PacketType.pubrec, readUint16(bytes, payloadAt))
       payloadAt += 2
     }
+    if (connection.version === 5) payloadAt += propertyBytes(bytes, payloadAt)
     this.#onSentMs?.(readSentMs(bytes, payloadAt))
     this.#ledger.receive(this.#index, readPublisher(bytes, payloadAt), readSequence(bytes, payloadAt))
   }
