@@ -4,6 +4,7 @@ import type { WebhookConfig } from '../../config/webhook-schema.ts'
 import type { WebhookCounters } from '../../counters.ts'
 import type { Session, SubscribeRequest } from '../types.ts'
 import type { Answer, Question } from './format.ts'
+import { messageFacts } from './tunnelmq-format.ts'
 
 /** Answers that may be given again. */
 export interface AnswerCache {
@@ -96,11 +97,12 @@ export function createAnswerCache({ config, counters, now = Date.now }: AnswerCa
 
 /** All that is sent, but payload and port. */
 function partsOf(session: Session, question: Question): unknown[] {
-  const { id, username, clean, keepalive, protocolVersion, peer } = session
+  const { id, username, clean, keepalive, protocolVersion, properties, peer } = session
   const { address, listener, transport, certificate } = peer
   const client = [
     ...[question.hook, id, username ?? null, address, listener, transport],
     ...[certificate?.fingerprint256 ?? null, clean, keepalive, protocolVersion],
+    properties?.userProperties ?? null,
   ]
   switch (question.hook) {
     case 'authConnect': {
@@ -110,7 +112,7 @@ function partsOf(session: Session, question: Question): unknown[] {
     }
     case 'authPublish': {
       const { topic, qos, retain, isWill } = question.message
-      return [...client, topic, qos, retain, isWill]
+      return [...client, topic, qos, retain, isWill, messageFacts(question.message)]
     }
     case 'authSubscribe':
       return [...client, question.subscriptions.map(partsOfSubscription)]

@@ -2,6 +2,7 @@ import type { GrantedRights } from '../granted-rights.ts'
 import type {
   DisconnectReason,
   PublishRequest,
+  RefusalDetails,
   QoS,
   RefuseReason,
   Session,
@@ -52,7 +53,13 @@ export interface Allowed {
 
 export type Answer =
   | Allowed
-  | { readonly verdict: 'deny'; readonly reason: string; readonly refuse: RefuseReason }
+  | {
+      readonly verdict: 'deny'
+      readonly reason: string
+      readonly refuse: RefuseReason
+      /** For a client of MQTT 5. */
+      readonly details?: RefusalDetails
+    }
   | { readonly verdict: 'ignore' }
 
 /** How questions become HTTP requests, and answers come out of their bodies. */

@@ -1,5 +1,11 @@
 import { parseGrantedRights } from '../granted-rights.ts'
-import { RefuseReason, type Session, type SubscribeRequest } from '../types.ts'
+import {
+  RefuseReason,
+  type PublishRequest,
+  type RefusalDetails,
+  type Session,
+  type SubscribeRequest,
+} from '../types.ts'
 import {
   decodePayload,
   encodePayload,
@@ -32,7 +38,7 @@ export function createTunnelmqFormat(options: FormatOptions): Format {
 }
 
 function clientFacts(
-  { id, username, clean, keepalive, protocolVersion, peer }: Session,
+  { id, username, clean, keepalive, protocolVersion, properties, peer }: Session,
   { mountpoint }: FormatOptions,
 ): object {
   const { certificate } = peer
@@ -47,6 +53,7 @@ function clientFacts(
     protocolVersion,
     clean,
     keepalive,
+    ...(properties?.userProperties !== undefined && { connectUserProperties: properties.userProperties }),
     ...(certificate !== undefined && {
       certificate: {
         subject: certificate.subject,
@@ -78,6 +85,7 @@ function facts(session: Session, asked: Question | Notice, options: FormatOption
         qos,
         retain,
         isWill,
+        ...messageFacts(asked.message),
         ...(options.payload !== 'none' && { payload: encodePayload(payload, options.payload) }),
       }
     }
@@ -100,6 +108,13 @@ function facts(session: Session, asked: Question | Notice, options: FormatOption
 }
 
 /** JSON leaves out what is undefined: all but these two, for most clients before MQTT 5. */
+/** Of MQTT 5. Correlation data is the business of those who exchange it. */
+export function messageFacts({ properties, messageExpirySeconds }: Readonly<PublishRequest>): object {
+  if (properties === undefined && messageExpirySeconds === undefined) return {}
+  const { payloadFormatIndicator, contentType, responseTopic, userProperties } = properties ?? {}
+  return { payloadFormatIndicator, contentType, responseTopic, userProperties, messageExpirySeconds }
+}
+
 function subscriptionFacts(subscription: Readonly<SubscribeRequest>): object {
   const { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling } = subscription
   const { subscriptionIdentifier, userProperties } = subscription
@@ -117,7 +132,8 @@ function readAnswer(answer: Record<string, unknown>, question: Question, options
       throw new Error(`refuse is none of ${reasons.join(', ')}`)
     const otherwise =
       question.hook === 'authConnect' ? RefuseReason.badCredentials : RefuseReason.notAuthorized
-    return { verdict: 'deny', reason, refuse: refuse ?? otherwise }
+    const details = readDetails(answer)
+    return { verdict: 'deny', reason, refuse: refuse ?? otherwise, ...(details && { details }) }
   }
   if (result !== 'allow') throw new Error('result is none of allow, deny and ignore')
   switch (question.hook) {
@@ -131,6 +147,17 @@ function readAnswer(answer: Record<string, unknown>, question: Question, options
       return { verdict: 'allow' }
     default:
       return question satisfies never
+  }
+}
+
+/** For clients of MQTT 5. */
+function readDetails(answer: Record<string, unknown>): RefusalDetails | undefined {
+  const reasonCode = optional(answer, 'reasonCode', 'number')
+  const reasonString = optional(answer, 'reasonString', 'string')
+  if (reasonCode === undefined && reasonString === undefined) return undefined
+  return {
+    ...(reasonCode !== undefined && { reasonCode }),
+    ...(reasonString !== undefined && { reasonString }),
   }
 }
 

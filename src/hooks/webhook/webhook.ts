@@ -188,7 +188,7 @@ const notText = new AuthError(
 
 function settle(answer: Answer, apply: (answer: Allowed) => void): void | NoOpinion {
   if (answer.verdict === 'ignore') return noOpinion
-  if (answer.verdict === 'deny') throw new AuthError(answer.reason, answer.refuse)
+  if (answer.verdict === 'deny') throw new AuthError(answer.reason, answer.refuse, answer.details)
   apply(answer)
 }
 
