@@ -19,7 +19,7 @@ describe('our format for webhooks', () => {
       messageExpirySeconds: 5,
     }
     const body = (of: typeof message | ReturnType<typeof fakeMessage>, from = session): unknown =>
-      JSON.parse(String(format.request(from, { hook: 'authPublish', message: of }).body))
+      JSON.parse(format.request(from, { hook: 'authPublish', message: of }).body)
     expect(body(message)).toMatchObject({
       connectUserProperties: [['a', 'b']],
       contentType: 'x/y',
