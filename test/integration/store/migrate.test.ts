@@ -144,11 +144,25 @@ describe('tunnelmq store migrate', () => {
     const store = await open('old')
     const pump = await store.createSession('client', 'pump')
     await store.sessionConnected(pump)
+    // Of MQTT 5, with a time of its own, and a will that waits.
+    await store.sessionConnected(await store.createSession('client', 'own'), 60)
+    await store.putWill({ clientId: 'own', message: message('w', 'bye'), delaySeconds: 700 })
     for (let n = 1; n <= 3; n++) await publish(store, { message: message('a', `${n}`), targets: to(pump) })
     await store.close()
     const before = Date.now()
     await runStore('migrate', '--from', pathOf('old'), '--to', url)
-    const [session] = await askStore<{ expires: string; connected: boolean }[]>('sessions', '--redis', url)
+    const all = await askStore<{ id: string; expires: string; connected: boolean }[]>(
+      'sessions',
+      '--redis',
+      url,
+    )
+    const session = all.find(({ id }) => id === 'pump')
+    const own = all.find(({ id }) => id === 'own')
+    expect(Date.parse(own?.expires ?? '')).toBeGreaterThanOrEqual(before + 60_000)
+    expect(Date.parse(own?.expires ?? '')).toBeLessThan(before + 2_592_000_000)
+    expect(await redis.command('HGET', '{tunnelmq}:s:cown', 'expiry')).toBe('60')
+    const due = Number(await redis.command('ZSCORE', '{tunnelmq}:willdue', 'own'))
+    expect(due).toBeGreaterThanOrEqual(before + 700_000)
     expect(session).toMatchObject({ connected: false })
     expect(Date.parse(session?.expires ?? '')).toBeGreaterThanOrEqual(before + 2_592_000_000)
     expect(await redis.command('HGET', '{tunnelmq}:s:cpump', 'sent')).toBe('3')
