@@ -12,7 +12,7 @@ export type ConnectInput = Partial<Omit<IConnectPacket, 'cmd' | 'protocolId'>>
 export type PublishInput = Partial<Omit<Extract<Packet, { cmd: 'publish' }>, 'cmd'>> & { topic: string }
 export type SubscriptionInput = Partial<ISubscription> & { topic: string }
 
-const DEADLINE_MS = 10_000
+const DEADLINE_MS = 20_000
 
 /**
  * One connection that speaks MQTT 5, with a decoder and encoder that are not the broker's (mqtt-packet). It

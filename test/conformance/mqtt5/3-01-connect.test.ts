@@ -369,7 +369,7 @@ describe('the payload of CONNECT', () => {
       topic: 'will/delayed/a',
       payload: '',
       qos: 1 as const,
-      properties: { willDelayInterval: 1 },
+      properties: { willDelayInterval: 3 },
     }
     const first = await connect({ clientId: 'delayed', will, ...stored })
     await first.destroy()

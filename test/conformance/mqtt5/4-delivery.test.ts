@@ -11,7 +11,8 @@ import { brokerOfFile } from '../broker-of-file.ts'
 const world = brokerOfFile()
 const connect = (fields?: ConnectInput): Promise<Mqtt5Client> => connect5(world.port, fields)
 const stored = { properties: { sessionExpiryInterval: 100 } }
-const passed = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1_100))
+const passed = (seconds = 1): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, seconds * 1_000 + 100))
 
 /** A client whose session has a subscription, and the next connection of it. */
 async function subscriber(
@@ -184,9 +185,9 @@ describe('QoS 2, sent', () => {
 
   it('[MQTT-4.3.3-7] a PUBLISH that was sent does not expire', async () => {
     const { client, again } = await subscriber('qos-2-expiry', 'qos/2/expiry')
-    await client.publish({ topic: 'qos/2/expiry', qos: 2, properties: { messageExpiryInterval: 1 } })
+    await client.publish({ topic: 'qos/2/expiry', qos: 2, properties: { messageExpiryInterval: 3 } })
     const { messageId } = await client.next('publish')
-    await passed()
+    await passed(3)
     expect(await (await again()).take()).toMatchObject({ messageId, dup: true })
   })
 })
