@@ -39,7 +39,8 @@ export interface Probe {
 const TIMEOUT_MS = 5_000
 const PINGREQ = Buffer.from([0xc0, 0])
 const DISCONNECT = Buffer.from([0xe0, 0])
-const NEVER_SERVED_LEVEL = 0x7f
+/** Not one to come: that is answered in MQTT 5. */
+const NEVER_SERVED_LEVEL = 0
 const CLEAN_SESSION = 0x02
 
 /**

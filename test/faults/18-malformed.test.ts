@@ -98,7 +98,7 @@ const badConnects: readonly Case[] = [
 ]
 
 const refusedConnects: readonly (readonly [what: string, bytes: Buffer, code: number])[] = [
-  ['protocol level 6', connectPacket({ ...connect, level: 6 }), 1],
+  ['MQTT with level 3', connectPacket({ ...connect, level: 3 }), 1],
   ['protocol level 0', connectPacket({ ...connect, level: 0 }), 1],
   ['MQIsdp with level 4', connectPacket({ ...connect, protocol: 'MQIsdp', level: 4 }), 1],
   ['empty client id with clean session 0', connectPacket({ clientId: '', clean: false }), 2],

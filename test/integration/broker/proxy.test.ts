@@ -259,7 +259,7 @@ describe('a ban', () => {
   it('does not come from refusals that are no guesses', async () => {
     const broker = await openBroker({ limits: { banFailures: 1, maxClientIdBytes: 4 } })
     expect(await refusalCode(broker.port, { clientId: 'too long' })).toBe(2)
-    expect(await refusalCode(broker.port, { clientId: 'c1', level: 6 })).toBe(1)
+    expect(await refusalCode(broker.port, { clientId: 'c1', level: 6 })).toBe(0x84)
     await connectRaw(broker.port, { clientId: 'c1' })
   })
 })
