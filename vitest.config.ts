@@ -27,8 +27,8 @@ export default defineConfig({
     ],
     // A process for each file, but where it says otherwise: sockets, signals and stores do not meet those of another test.
     pool: 'forks',
-    // More than there are cores: a third of the time of these tests is waiting for others.
-    maxWorkers: Math.ceil(availableParallelism() * 1.5),
+    // More than there are cores: half of the time of these tests is waiting for others.
+    maxWorkers: availableParallelism() * 2,
     // Generous, for a machine with two busy cores: a time limit ends what hangs, and measures nothing.
     testTimeout: 30_000,
     hookTimeout: 30_000,
