@@ -9,7 +9,6 @@ import { Outbox, type OutboxContext } from './outbox.ts'
 import { PacketType } from './packets/types.ts'
 import { RetainedReplays } from './retained-replays.ts'
 import type { ShareGroup } from './share-group.ts'
-import type { Delivery } from './trace/tap.ts'
 import { reservedNamespace, topicMatches, withoutTunnelMountpoint, withTunnelMountpoint } from './topics.ts'
 
 /** With so many messages waiting, retained messages of a further subscription are not added yet. */
@@ -185,7 +184,9 @@ export class ClientSession {
     const retain = message.retain || (connection.isBridge && message.wasRetained)
     connection.outbound.writePublish(wire, firstByte(qos, dup, retain), messageId)
     const bytes = wire.bytes.length + (wire.payload?.length ?? 0)
-    this.#sent(connection, message, { qos, messageId, dup, retain, bytes })
+    this.#countSent(connection, qos, bytes)
+    if (connection.tap !== undefined)
+      connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes })
   }
 
   #transmit5(
@@ -201,14 +202,15 @@ export class ClientSession {
     const topic = stripMountpoint(message.topic, connection.profile.mountpoint)
     const delivery = { message, topic, withId: qos > 0, identifiers }
     const bytes = writePublish5(connection, delivery, firstByte(qos, dup, retain), messageId)
-    this.#sent(connection, message, { qos, messageId, dup, retain, bytes, identifiers })
+    this.#countSent(connection, qos, bytes)
+    if (connection.tap !== undefined)
+      connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes, identifiers })
   }
 
-  #sent(connection: Connection, message: Message, how: Delivery): void {
-    this.#context.counters.messagesOut[how.qos]++
+  #countSent(connection: Connection, qos: QoS, bytes: number): void {
+    this.#context.counters.messagesOut[qos]++
     connection.messagesOut++
-    connection.countSent(how.bytes)
-    if (connection.tap !== undefined) connection.tap.delivered(connection, message, how)
+    connection.countSent(bytes)
   }
 
   /** The window has room and nothing waits: shared subscriptions may lend more. */
