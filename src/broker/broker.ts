@@ -205,7 +205,10 @@ export class Broker implements InterceptedBroker {
         tunnels: tunnels !== undefined,
       },
     )
-    this.#wills = new Wills(store, this.#dispatcher, this.sessions, log)
+    this.#wills = new Wills(
+      { store, dispatcher: this.#dispatcher, sessions: this.sessions, log },
+      session.messageExpiryMs,
+    )
     this.#events = new ConnectionEvents({
       counters,
       admission,
@@ -338,6 +341,7 @@ export class Broker implements InterceptedBroker {
 
   #ready(connection: Connection): void {
     if (connection.phase !== 'connecting') return
+    this.#wills.returned(connection.sessionId)
     this.#events.connected(connection)
     connection.profile.guard.connect(connection.session!)
     connection.opened()

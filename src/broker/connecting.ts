@@ -17,6 +17,7 @@ import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
 import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
+import { rewrittenFault } from './message-properties.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { VERSION_NAMES } from './packets/types.ts'
@@ -24,6 +25,7 @@ import { agreedTerms, responseInformation, type TermLimits } from './terms.ts'
 import { reasonCodeOf, refusalCode } from './reason-of.ts'
 import { whoOf, type Refusals } from './refusals.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
+import { NEVER_EXPIRES } from '../store/session-expiry.ts'
 import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
 
 export interface ConnectingOptions extends TermLimits {
@@ -343,7 +345,8 @@ export class Connecting {
     const asked = connection.profile.guard.authPublish(connection.session!, request)
     const decision = asked instanceof Promise ? await asked : asked
     if (!decision.allowed) return refused(decision.reason ?? 'refused', decision.handler)
-    const fault = this.#willTopicFault(request.topic)
+    const fault =
+      this.#willTopicFault(request.topic) ?? rewrittenFault(request.properties, request.messageExpirySeconds)
     if (fault !== undefined) return refused(fault, decision.handler)
     return {
       topic: request.topic,
@@ -351,8 +354,8 @@ export class Connecting {
       retain: request.retain,
       qos,
       properties: request.properties,
-      messageExpirySeconds: request.messageExpirySeconds,
-      delaySeconds,
+      messageExpirySeconds: wholeSeconds(request.messageExpirySeconds),
+      delaySeconds: wholeSeconds(delaySeconds),
     }
   }
 
@@ -400,4 +403,9 @@ export class Connecting {
     if (count <= 1) this.#byUser.delete(username)
     else this.#byUser.set(username, count - 1)
   }
+}
+
+/** Handlers may have made it into anything. */
+function wholeSeconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Math.min(NEVER_EXPIRES, Math.max(0, Math.ceil(seconds) || 0))
 }

@@ -3,7 +3,7 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription, StoredWill } from '../store/contract.ts'
-import { NEVER_EXPIRES, sessionEndsAtMs, willWaitSeconds } from '../store/session-expiry.ts'
+import { sessionEndsAtMs, willWaitSeconds } from '../store/session-expiry.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { OutboxContext } from './outbox.ts'
@@ -384,12 +384,7 @@ function willOf(id: string, will: Will | undefined, mountpoint: string): StoredW
   return {
     clientId: id,
     message: properties === undefined ? message : { ...message, properties },
-    ...(delaySeconds !== undefined && { delaySeconds: wholeSeconds(delaySeconds) }),
-    ...(messageExpirySeconds !== undefined && { messageExpirySeconds: wholeSeconds(messageExpirySeconds) }),
+    ...(delaySeconds !== undefined && { delaySeconds }),
+    ...(messageExpirySeconds !== undefined && { messageExpirySeconds }),
   }
-}
-
-/** Handlers may have made it into anything. */
-function wholeSeconds(seconds: number): number {
-  return Math.min(NEVER_EXPIRES, Math.max(0, Math.ceil(seconds) || 0))
 }

@@ -4,6 +4,7 @@ import type { Store, StoredMessage, StoredWill } from '../store/contract.ts'
 import { willWaitSeconds } from '../store/session-expiry.ts'
 import { sessionIdOfWill } from '../store/session-id.ts'
 import type { Dispatcher } from './dispatch.ts'
+import { expiresAt } from './message-properties.ts'
 import { keptProperties, Message } from './message.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -21,16 +22,23 @@ export class Wills {
   readonly #store: Store
   readonly #dispatcher: Dispatcher
   readonly #sessions: Sessions
+  readonly #messageExpiryMs: number
   readonly #log: Log
   /** Those that wait for their delay, or for their clients to come back after a start; by session id. */
   readonly #waiting = new Map<string, Waiting>()
   #timer: NodeJS.Timeout | undefined
   #nextMs = Number.POSITIVE_INFINITY
 
-  constructor(store: Store, dispatcher: Dispatcher, sessions: Sessions, log: Log) {
+  /** `messageExpiryMs`: as of all messages; 0: no bound. */
+  constructor(
+    context: { store: Store; dispatcher: Dispatcher; sessions: Sessions; log: Log },
+    messageExpiryMs: number,
+  ) {
+    const { store, dispatcher, sessions, log } = context
     this.#store = store
     this.#dispatcher = dispatcher
     this.#sessions = sessions
+    this.#messageExpiryMs = messageExpiryMs
     this.#log = log
   }
 
@@ -38,7 +46,7 @@ export class Wills {
   publish(clientId: string, will: Will, willClaim?: number): Promise<void> {
     const { topic, payload, qos, retain, messageExpirySeconds } = will
     const nowMs = Date.now()
-    const expiresAtMs = messageExpirySeconds === undefined ? 0 : nowMs + messageExpirySeconds * 1_000
+    const expiresAtMs = expiresAt(nowMs, messageExpirySeconds, this.#messageExpiryMs)
     const properties = keptProperties(retain && this.#dispatcher.keepsRetain, will.properties)
     const publisher = sessionIdOfWill(clientId)
     const message = new Message(topic, payload, qos, false, publisher, nowMs, expiresAtMs, properties)
@@ -89,6 +97,11 @@ export class Wills {
     }
   }
 
+  /** Its client is back: what waited is not sent any more. */
+  returned(clientId: string): void {
+    this.#waiting.delete(clientId)
+  }
+
   #waits({ clientId, message }: StoredWill, dueAtMs: number): void {
     this.#waiting.set(clientId, { dueAtMs, message })
     if (dueAtMs < this.#nextMs) this.#wakeAt(dueAtMs)
@@ -122,6 +135,7 @@ export class Wills {
    * first. `claim`: as in {@link PublishWrite.willClaim}.
    */
   publishDue({ clientId, message, messageExpirySeconds }: StoredWill, claim?: number): void {
+    this.#waiting.delete(clientId)
     this.#log.info({ client: sessionIdOfWill(clientId) }, 'will of a client that did not come back published')
     const { topic, payload, qos, retain, properties } = message
     void this.publish(clientId, { topic, payload, qos, retain, properties, messageExpirySeconds }, claim)

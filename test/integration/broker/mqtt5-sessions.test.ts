@@ -21,8 +21,9 @@ beforeAll(async () => {
             if (session.id.startsWith('rewritten') && session.will !== undefined)
               session.will = { ...session.will, delaySeconds: 0, properties: { contentType: 'by a handler' } }
           },
-          authPublish(session, { isWill }) {
-            if (isWill && session.attributes.has('revoked')) throw new AuthError()
+          authPublish(session, message) {
+            if (message.isWill && session.attributes.has('revoked')) throw new AuthError()
+            if (session.id === 'spoilt') message.properties = { contentType: 5 as unknown as string }
           },
           authSubscribe(session) {
             session.attributes.set('revoked', true)
@@ -237,5 +238,10 @@ describe('a will', () => {
     await last.vanish()
     await came('last')
     expect(payloads()).not.toContain('revoked')
+  })
+
+  it('that handlers have made into what cannot be sent is refused', async () => {
+    const spoilt = newClient({ clientId: 'spoilt', will: { topic: 'will/x', payload: 'spoilt' } })
+    expect(await spoilt.connect()).toMatchObject({ code: 0x87 })
   })
 })

@@ -135,6 +135,16 @@ describe('a claim on the Redis store', () => {
     expect(await claim(b.store, 'brief')).toMatchObject({ present: false, previousPod: a.link.pod })
   })
 
+  it('that ends with a session without an end says so in its interval, for those who move the store', async () => {
+    const { store } = await pod()
+    for (const [id, expirySeconds] of Object.entries({ asked: 60, before: undefined })) {
+      const { claim: number } = await claim(store, id, { expirySeconds })
+      await store.releaseClaim(id, number, AT_ONCE)
+    }
+    const interval = (id: string) => world.server.command('HGET', `${world.prefix}s:c${id}`, 'expiry')
+    expect([await interval('asked'), await interval('before')]).toEqual(['4294967295', null])
+  })
+
   it('of a pod that died leaves each session its own time, and wills their delays', async () => {
     const [a, b] = [await pod(), await pod()]
     const times = { asked: 60, never: 0xffff_ffff, brief: 0, before: undefined }

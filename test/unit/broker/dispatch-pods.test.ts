@@ -38,7 +38,7 @@ async function open(maxHeldBytes = 1_000): Promise<World> {
     sessions,
     subscriptions,
     dispatcher,
-    wills: new Wills(store, dispatcher, sessions, createSilentLog()),
+    wills: new Wills({ store, dispatcher, sessions, log: createSilentLog() }, 0),
     admission: { ban: () => {}, unban: () => false },
     tunnels: undefined,
     connections: new Set(),

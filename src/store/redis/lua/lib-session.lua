@@ -107,6 +107,8 @@ local function addSession(kid, createdMs, number)
   return log('session', kid, 1, tonumber(createdMs), tonumber(number))
 end
 
+local NEVER_EXPIRES = 4294967295
+
 -- For the pod that dies: seconds that it outlives its connection; empty: as the configuration says.
 local function setExpiry(kid, seconds)
   if seconds == '' then call('HDEL', key('s:' .. kid), 'expiry')

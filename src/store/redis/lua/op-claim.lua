@@ -159,7 +159,9 @@ ops['release-claim'] = function(a)
       local sent = math.max(tonumber(a[4]), tonumber(call('HGET', skey, 'sent') or 0))
       call('HSET', skey, 'expires', a[3], 'sent', text(sent))
       call('HDEL', skey, 'claim')
-      if a[3] ~= '0' then call('ZADD', key('expiry'), a[3], kid) end
+      if a[3] ~= '0' then call('ZADD', key('expiry'), a[3], kid)
+      -- DISCONNECT may have made it so: whoever moves the store is not to give it an end.
+      elseif call('HEXISTS', skey, 'expiry') == 1 then setExpiry(kid, text(NEVER_EXPIRES)) end
     end
     if isWillOf(id, number) then
       if a[5] ~= '0' then call('ZADD', key('willdue'), a[5], id) else putWill(id, number, '') end

@@ -36,8 +36,6 @@ local function buryGroups(name, portion)
   return call('EXISTS', groups) == 1
 end
 
-local NEVER_EXPIRES = 4294967295
-
 -- Nobody is connected any more: its time away begins, or it ends with its connection.
 local function sessionLeft(kid, configuredMs)
   local own = call('HGET', key('s:' .. kid), 'expiry')

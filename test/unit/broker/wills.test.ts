@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest'
+import { Wills } from '../../../src/broker/wills.ts'
+import { createSilentLog } from '../../../src/log.ts'
+import { BrokerParts } from '../../support/broker-parts.ts'
+import { message } from '../../support/store-fixtures.ts'
+
+async function open(messageExpiryMs = 0): Promise<{ parts: BrokerParts; wills: Wills }> {
+  const parts = await BrokerParts.open()
+  const { store, dispatcher, sessions } = parts
+  return { parts, wills: new Wills({ store, dispatcher, sessions, log: createSilentLog() }, messageExpiryMs) }
+}
+
+describe('a will', () => {
+  it('expires as other messages do, when it says so, and at the latest when the configuration says so', async () => {
+    const { parts, wills } = await open(60_000)
+    const asked: readonly [string, number | undefined][] = [
+      ['none', undefined],
+      ['shorter', 10],
+      ['longer', 600],
+    ]
+    for (const [id, messageExpirySeconds] of asked) {
+      const will = message(`will/${id}`, 'x', { qos: 1, retain: true })
+      await parts.store.putWill({ clientId: id, message: will })
+      await wills.publish(id, { ...will, messageExpirySeconds })
+    }
+    const secondsOf = (id: string): number => {
+      const { expiresAtMs, publishedAtMs } = parts.store.retained(`will/${id}`)!
+      return (expiresAtMs - publishedAtMs) / 1_000
+    }
+    expect(asked.map(([id]) => secondsOf(id))).toEqual([60, 10, 60])
+  })
+
+  it('does not wait any longer when its client is back', async () => {
+    const { parts, wills } = await open()
+    const got: string[] = []
+    parts.subscriptions.listen('will/#', ({ topic }) => void got.push(topic))
+    for (const id of ['back', 'away']) {
+      await parts.store.putWill({ clientId: id, message: message(`will/${id}`, 'x', { qos: 1 }) })
+      await wills.wait(id, Date.now())
+      if (id === 'back') wills.returned(id)
+    }
+    await expect.poll(() => got).toEqual(['will/away'])
+    wills.stop()
+  })
+})
