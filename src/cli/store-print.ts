@@ -1,5 +1,6 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Inspection, SessionFacts, StoreInspector } from '../store/inspection.ts'
+import { NEVER_EXPIRES } from '../store/session-expiry.ts'
 import { sessionIdOf } from '../store/session-id.ts'
 import { formatTable } from './table.ts'
 
@@ -40,7 +41,7 @@ export function printStats(found: Inspection, flags: PrintFlags): void {
 
 /** A row for each. */
 export function printSessions(sessions: readonly SessionFacts[], flags: PrintFlags): void {
-  const rows = sessions.map(({ createdAtMs, expiresAtMs, ...facts }) => ({
+  const rows = sessions.map(({ createdAtMs, expiresAtMs, expirySeconds = null, ...facts }) => ({
     kind: facts.kind,
     id: facts.id,
     connected: facts.connected,
@@ -50,9 +51,10 @@ export function printSessions(sessions: readonly SessionFacts[], flags: PrintFla
     queuedBytes: facts.queuedBytes,
     created: time(createdAtMs),
     expires: expiresAtMs === 0 ? '' : time(expiresAtMs),
+    expirySeconds,
   }))
   if (flags.json === true) return printJson(rows)
-  const headings = ['kind', 'id', 'subscriptions', 'queued', 'bytes', 'created', 'expires']
+  const headings = ['kind', 'id', 'subscriptions', 'queued', 'bytes', 'created', 'expires', 'expiry']
   process.stdout.write(
     formatTable(
       headings,
@@ -64,6 +66,7 @@ export function printSessions(sessions: readonly SessionFacts[], flags: PrintFla
         row.queuedBytes,
         row.created,
         row.expires,
+        expiryText(row.expirySeconds),
       ]),
     ),
   )
@@ -117,6 +120,12 @@ export function printProblems({ problems, sessions }: Inspection, mended: number
 export function printCounts(counts: Readonly<Record<string, number>>, flags: PrintFlags): void {
   if (flags.json === true) return printJson(counts)
   process.stdout.write(formatTable(['what', 'count'], Object.entries(counts)))
+}
+
+/** The interval that a client of MQTT 5 has asked for; others have that of the configuration. */
+function expiryText(seconds: number | null): string {
+  if (seconds === null) return ''
+  return seconds === NEVER_EXPIRES ? 'never' : `${seconds} s`
 }
 
 function time(ms: number): string {

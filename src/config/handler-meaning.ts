@@ -30,7 +30,9 @@ export function decidesOnTopics(handler: HandlerConfig): boolean {
     case 'jwt':
       return handler.aclClaim !== undefined
     case 'http':
-      return handler.hooks.includes('authPublish') && handler.hooks.includes('authSubscribe')
+      return [handler.hooks, handler.mqtt5Hooks ?? []].some(
+        (hooks) => hooks.includes('authPublish') && hooks.includes('authSubscribe'),
+      )
     default:
       return false
   }
@@ -84,11 +86,19 @@ function checkWebhook(webhook: WebhookConfig, path: ConfigPath): Mistake[] {
         path: [...path, 'endpoints', index],
         message: 'is not a URL such as http://host:8080/path',
       })
-  if (webhook.format === 'vernemq' && webhook.hooks.includes('authTunnel'))
+  for (const key of ['hooks', 'mqtt5Hooks'] as const)
+    if (webhook.format === 'vernemq' && webhook[key]?.includes('authTunnel') === true)
+      mistakes.push({
+        path: [...path, key],
+        message: 'authTunnel is not in the format vernemq: there tunnels are asked about as topics',
+      })
+  if (webhook.format !== 'vernemq' && webhook.mqtt5Hooks !== undefined)
     mistakes.push({
-      path: [...path, 'hooks'],
-      message: 'authTunnel is not in the format vernemq: there tunnels are asked about as topics',
+      path: [...path, 'mqtt5Hooks'],
+      message: 'is for format: vernemq; ours asks the same of all versions, and says protocolVersion',
     })
+  if (webhook.hooks.length === 0 && (webhook.mqtt5Hooks ?? []).length === 0)
+    mistakes.push({ path: [...path, 'hooks'], message: 'is empty: name what the service is asked or told' })
   const badHeader = Object.keys(webhook.headers).find((name) => !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name))
   if (badHeader !== undefined)
     mistakes.push({ path: [...path, 'headers', badHeader], message: 'is not a name of an HTTP header' })

@@ -118,7 +118,7 @@ const sessionSchema = z
     expiryMs: count
       .default(2_592_000_000)
       .describe(
-        'A session (clean session 0) whose client stays away this long is removed, in ms; 0: never. Default 30 days.',
+        'A session (clean session 0) whose client stays away this long is removed, in ms; 0: never. Default 30 days. Clients of MQTT 5 say how long themselves, and get at most this.',
       ),
     maxSessions: positive
       .default(100_000)

@@ -85,9 +85,14 @@ export const webhookSchema = z
       .describe('Which endpoint is asked: the first that is not left out, or each in its turn.'),
     hooks: z
       .array(z.enum(webhookHooks))
-      .min(1)
       .default(['authConnect', 'authPublish', 'authSubscribe'])
       .describe('What the service is asked and told; on the rest it has no opinion.'),
+    mqtt5Hooks: z
+      .array(z.enum(webhookHooks))
+      .optional()
+      .describe(
+        "With `format: vernemq`: what it is asked and told about clients of MQTT 5, by VerneMQ's hooks with `_m5`; `hooks` is then for the others alone. Without it `hooks` is for all, without `_m5`.",
+      ),
     headers: z
       .record(z.string(), z.string())
       .default({})

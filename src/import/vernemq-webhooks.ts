@@ -16,6 +16,7 @@ import {
 type HandlerDraft = NonNullable<ConfigInput['handlers']>[number]
 type WebhookDraft = Extract<HandlerDraft, { type: 'http' }>
 type Hook = NonNullable<WebhookDraft['hooks']>[number]
+type HookList = 'hooks' | 'mqtt5Hooks'
 
 /** One `vmq_webhooks.NAME`. */
 interface WebhookFacts {
@@ -23,6 +24,8 @@ interface WebhookFacts {
   /** To name it by in a note. */
   readonly first: Setting
   hook?: string
+  /** The hook is of MQTT 5 (`..._m5`). */
+  isM5?: boolean
   endpoint?: string
   payload: 'base64' | 'text' | 'none'
   timeoutMs?: number
@@ -44,25 +47,35 @@ const ourHooks: Readonly<Record<string, Hook>> = {
   on_client_gone: 'disconnect',
   on_client_offline: 'disconnect',
 }
+/** Has no other name for clients of MQTT 5. */
+const ofAll = new Set<Hook>(['disconnect'])
 const questions = new Set<Hook>(['authConnect', 'authPublish', 'authSubscribe'])
 const isOn = (value: string): boolean => value === 'on' || value === 'true'
 
 const webhookRules: Readonly<Record<string, RuleOf<WebhookFacts>>> = {
   hook: (setting, facts, draft) => {
-    facts.hook = setting.value
-    if (setting.value.endsWith('_m5'))
-      return draft.note('needless', setting, 'the hook without _m5 is called for clients of MQTT 5 too')
-    if (!Object.hasOwn(ourHooks, setting.value))
+    const name = setting.value.replace(/_m5$/, '')
+    facts.hook = name
+    facts.isM5 = name !== setting.value
+    const where = facts.isM5 ? 'handlers[].mqtt5Hooks' : 'handlers[].hooks'
+    if (setting.value === 'on_auth_m5')
+      return draft.note(
+        'lost',
+        setting,
+        'methods of authentication are for handlers: scram, or a module (docs/handlers.md)',
+      )
+    const ours = Object.hasOwn(ourHooks, name) ? ourHooks[name] : undefined
+    if (ours === undefined || (facts.isM5 && ofAll.has(ours)))
       return draft.note('lost', setting, 'the service is not told of that')
-    if (setting.value === 'on_unsubscribe')
-      return draft.note('changed', setting, 'handlers[].hooks: it is told, and cannot change the topics')
-    if (setting.value.startsWith('on_client_'))
+    if (name === 'on_unsubscribe')
+      return draft.note('changed', setting, `${where}: it is told, and cannot change the topics`)
+    if (ofAll.has(ours))
       return draft.note(
         'changed',
         setting,
         'handlers[].hooks: disconnect, which is on_client_gone and on_client_offline',
       )
-    draft.carried(setting, 'handlers[].hooks')
+    draft.carried(setting, where)
   },
   endpoint: sameText('handlers[].endpoints', (facts, value) => (facts.endpoint = value)),
   base64encode: (setting, facts, draft) => {
@@ -128,7 +141,12 @@ export function takeWebhooks(
   }
   // VerneMQ asks them in the order of their names.
   const inOrder = [...webhooks.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
-  const handlers = inOrder.reduce<WebhookDraft[]>((made, facts) => addHook(made, facts, shared, draft), [])
+  // There, clients of MQTT 5 have their own hooks alone. Where nobody has any, these clients are asked about like others.
+  const knowsM5 = inOrder.some(({ isM5 = false }) => isM5)
+  const handlers = inOrder.reduce<WebhookDraft[]>(
+    (made, facts) => addHook(made, facts, { ...shared, knowsM5 }, draft),
+    [],
+  )
   allowTime(handlers, draft)
   return { others, handlers }
 }
@@ -143,22 +161,27 @@ function ruleIn<Facts>(
 /** One service for many hooks becomes one handler; several for one hook are a chain, as there. */
 function addHook(
   made: WebhookDraft[],
-  { first, hook, endpoint, payload, timeoutMs }: WebhookFacts,
-  { tls, ...pool }: SharedFacts,
+  { first, hook, isM5 = false, endpoint, payload, timeoutMs }: WebhookFacts,
+  { tls, knowsM5, ...pool }: SharedFacts & { readonly knowsM5: boolean },
   draft: Draft,
 ): WebhookDraft[] {
   const missing = hook === undefined ? 'hook' : endpoint === undefined ? 'endpoint' : undefined
   if (missing !== undefined) draft.note('lost', first, `the webhook has no ${missing}`)
   const ours = hook === undefined || !Object.hasOwn(ourHooks, hook) ? undefined : ourHooks[hook]
-  if (ours === undefined || endpoint === undefined) return made
+  if (ours === undefined || endpoint === undefined || (isM5 && ofAll.has(ours))) return made
+  const lists: readonly HookList[] = [
+    ...(isM5 ? [] : ['hooks' as const]),
+    ...(isM5 || (knowsM5 && ofAll.has(ours)) ? ['mqtt5Hooks' as const] : []),
+  ]
   const isSame = (other: WebhookDraft): boolean =>
     other.endpoints[0] === endpoint && other.payload === payload && other.timeoutMs === timeoutMs
   const known = made.findIndex(isSame)
   // Somebody between the two is asked the same: his turn comes first.
-  const isOvertaken = questions.has(ours) && made.slice(known + 1).some(({ hooks }) => hooks?.includes(ours))
+  const isAsked = (other: WebhookDraft): boolean => lists.some((list) => other[list]?.includes(ours) === true)
+  const isOvertaken = questions.has(ours) && made.slice(known + 1).some(isAsked)
   const found = isOvertaken ? undefined : made[known]
   if (found !== undefined) {
-    found.hooks = [...new Set([...(found.hooks ?? []), ours])]
+    for (const list of lists) found[list] = [...new Set([...(found[list] ?? []), ours])]
     return made
   }
   const hasTls = endpoint.startsWith('https:') && Object.keys(tls).length > 0
@@ -168,7 +191,8 @@ function addHook(
       type: 'http',
       format: 'vernemq',
       endpoints: [endpoint],
-      hooks: [ours],
+      hooks: lists.includes('hooks') ? [ours] : [],
+      ...(knowsM5 && { mqtt5Hooks: lists.includes('mqtt5Hooks') ? [ours] : [] }),
       payload,
       ...(timeoutMs !== undefined && { timeoutMs }),
       ...pool,
@@ -185,6 +209,10 @@ function allowTime(handlers: readonly WebhookDraft[], draft: Draft): void {
 
 /** Some service is asked about publishing, and some about subscribing. */
 export function decideOnTopics(handlers: readonly HandlerDraft[]): boolean {
-  const asked = new Set(handlers.flatMap((handler) => (handler.type === 'http' ? (handler.hooks ?? []) : [])))
+  const asked = new Set(
+    handlers.flatMap((handler) =>
+      handler.type === 'http' ? [...(handler.hooks ?? []), ...(handler.mqtt5Hooks ?? [])] : [],
+    ),
+  )
   return asked.has('authPublish') && asked.has('authSubscribe')
 }

@@ -69,6 +69,11 @@ const queueMessages: Rule = (setting, draft) => {
   draft.carried(setting, 'session.queueMaxMessages')
 }
 
+/** Two settings, for clients of 3.1.1 and of 5, are one here: the least, whichever comes first. */
+function leastInflight({ limits }: Draft['config'], value: number): number {
+  return Math.min(value, 65_535, limits?.maxInflight ?? 65_535)
+}
+
 const rules: Readonly<Record<string, Rule>> = {
   max_client_id_size: number(
     'limits.maxClientIdBytes',
@@ -77,7 +82,7 @@ const rules: Readonly<Record<string, Rule>> = {
   persistent_client_expiration: sessionExpiry,
   max_inflight_messages: number(
     'limits.maxInflight',
-    (c, value) => (c.limits = { ...c.limits, maxInflight: Math.min(value, 65_535) }),
+    (c, value) => (c.limits = { ...c.limits, maxInflight: leastInflight(c, value) }),
     {
       unlimited: [0],
       unlimitedMeans: 65_535,
@@ -117,11 +122,10 @@ const rules: Readonly<Record<string, Rule>> = {
   max_last_will_delay: changed(
     'a will waits as long as its client has asked, and no longer than its session',
   ),
-  // The least of the two is what a client is sent at once.
-  receive_max_client: number('limits.maxInflight', (c, value) => {
-    const maxInflight = Math.min(value, 65_535, c.limits?.maxInflight ?? 65_535)
-    c.limits = { ...c.limits, maxInflight }
-  }),
+  receive_max_client: number(
+    'limits.maxInflight',
+    (c, value) => (c.limits = { ...c.limits, maxInflight: leastInflight(c, value) }),
+  ),
   receive_max_broker: number(
     'limits.maxInflightIncoming',
     (c, value) => (c.limits = { ...c.limits, maxInflightIncoming: value }),

@@ -7,6 +7,8 @@ export interface SessionFacts {
   readonly connected: boolean
   readonly createdAtMs: number
   readonly expiresAtMs: number
+  /** Session expiry interval of a client of MQTT 5; undefined: as the configuration says. */
+  readonly expirySeconds: number | undefined
   subscriptions: number
   incomingIds: number
   queuedMessages: number

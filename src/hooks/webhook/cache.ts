@@ -21,6 +21,8 @@ export interface AnswerCache {
 export interface AnswerCacheOptions {
   readonly config: WebhookConfig['cache']
   readonly counters: WebhookCounters
+  /** The service is shown it: a message with other correlation data is another question. */
+  readonly showsCorrelationData: boolean
   /** Unix time. */
   readonly now?: () => number
 }
@@ -36,7 +38,12 @@ interface Entry {
   readonly endsAtMs: number
 }
 
-export function createAnswerCache({ config, counters, now = Date.now }: AnswerCacheOptions): AnswerCache {
+export function createAnswerCache({
+  config,
+  counters,
+  showsCorrelationData,
+  now = Date.now,
+}: AnswerCacheOptions): AnswerCache {
   // Whoever gets hold of the keys cannot try passwords on them.
   const secret = randomBytes(32)
   const { maxEntries: max, maxBytes: maxSize } = config
@@ -67,7 +74,7 @@ export function createAnswerCache({ config, counters, now = Date.now }: AnswerCa
   return {
     key: (session, question) =>
       createHmac('sha256', secret)
-        .update(JSON.stringify(partsOf(session, question)))
+        .update(JSON.stringify(partsOf(session, question, showsCorrelationData)))
         .digest('base64'),
     get(key) {
       const answer = find(key)
@@ -96,7 +103,7 @@ export function createAnswerCache({ config, counters, now = Date.now }: AnswerCa
 }
 
 /** All that is sent, but payload and port. */
-function partsOf(session: Session, question: Question): unknown[] {
+function partsOf(session: Session, question: Question, showsCorrelationData: boolean): unknown[] {
   const { id, username, clean, keepalive, protocolVersion, properties, peer } = session
   const { address, listener, transport, certificate } = peer
   const client = [
@@ -108,11 +115,13 @@ function partsOf(session: Session, question: Question): unknown[] {
     case 'authConnect': {
       const { password, will } = session
       const wanted = will === undefined ? null : [will.topic, will.qos, will.retain]
-      return [...client, password?.toString('base64') ?? null, wanted]
+      return [...client, password?.toString('base64') ?? null, wanted, properties ?? null]
     }
     case 'authPublish': {
       const { topic, qos, retain, isWill } = question.message
-      return [...client, topic, qos, retain, isWill, messageFacts(question.message)]
+      const { correlationData } = question.message.properties ?? {}
+      const correlation = showsCorrelationData ? (correlationData?.toString('base64') ?? null) : null
+      return [...client, topic, qos, retain, isWill, messageFacts(question.message), correlation]
     }
     case 'authSubscribe':
       return [...client, question.subscriptions.map(partsOfSubscription)]

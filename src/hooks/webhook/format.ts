@@ -1,6 +1,7 @@
 import type { GrantedRights } from '../granted-rights.ts'
 import type {
   DisconnectReason,
+  MessageProperties,
   PublishRequest,
   RefusalDetails,
   QoS,
@@ -44,6 +45,9 @@ export interface Allowed {
   readonly payload?: Buffer
   readonly qos?: QoS
   readonly retain?: boolean
+  /** In the place of those that the message has. */
+  readonly properties?: MessageProperties
+  readonly messageExpirySeconds?: number
   /** One for each that was asked about, in their order. */
   readonly subscriptions?: readonly SubscriptionAnswer[]
   readonly rights?: GrantedRights
@@ -76,6 +80,8 @@ export interface FormatOptions {
   readonly sendCertificatePem: boolean
   readonly headers: Readonly<Record<string, string>>
   readonly mountpoint: string
+  /** Of VerneMQ's format: clients of MQTT 5 have hooks of their own. */
+  readonly mqtt5Hooks?: readonly unknown[] | undefined
   /** Something in an answer has no effect here: said once for each. */
   readonly onIgnored: (what: string) => void
 }

@@ -107,8 +107,7 @@ function facts(session: Session, asked: Question | Notice, options: FormatOption
   }
 }
 
-/** JSON leaves out what is undefined: all but these two, for most clients before MQTT 5. */
-/** Of MQTT 5. Correlation data is the business of those who exchange it. */
+/** Of MQTT 5; JSON leaves out what is undefined. Correlation data is the business of those who exchange it. */
 export function messageFacts({ properties, messageExpirySeconds }: Readonly<PublishRequest>): object {
   if (properties === undefined && messageExpirySeconds === undefined) return {}
   const { payloadFormatIndicator, contentType, responseTopic, userProperties } = properties ?? {}

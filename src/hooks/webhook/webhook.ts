@@ -41,7 +41,11 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   const counters = options.counters.webhook(name)
   const service = await createService({ config, counters: options.counters, handler: name, log })
   const format = formatOf(options)
-  const cache = createAnswerCache({ config: config.cache, counters })
+  const cache = createAnswerCache({
+    config: config.cache,
+    counters,
+    showsCorrelationData: config.mqtt5Hooks !== undefined,
+  })
   const notifier = createNotifier({
     config: config.notify,
     counters,
@@ -53,10 +57,13 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   const rights = createRightsBySession('the acl in the answer of the service')
   const connected = new WeakSet<Session>()
   const asks = new Set<WebhookHook>(config.hooks)
-  const decidesTopics = asks.has('authPublish') && asks.has('authSubscribe')
+  const asks5 = config.mqtt5Hooks === undefined ? asks : new Set<WebhookHook>(config.mqtt5Hooks)
+  const asksOf = ({ protocolVersion }: Session): Set<WebhookHook> => (protocolVersion === 5 ? asks5 : asks)
+  const decidesTopics = [asks, asks5].some((some) => some.has('authPublish') && some.has('authSubscribe'))
 
   /** The answer, at once when it is remembered. */
   function ask(session: Session, question: Question, apply: (answer: Allowed) => void): Verdict {
+    if (!asksOf(session).has(question.hook)) return noOpinion
     const key = cache.key(session, question)
     const known = cache.get(key)
     if (known !== undefined) return settle(known, apply)
@@ -90,11 +97,12 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   }
 
   function tell(session: Session, notice: Notice): void {
-    if (asks.has(notice.hook)) notifier.tell(session.id, format.request(session, notice))
+    if (asksOf(session).has(notice.hook)) notifier.tell(session.id, format.request(session, notice))
   }
 
   const questions: Partial<ManagedHandler> = {
     authConnect(session) {
+      if (!asksOf(session).has('authConnect')) return noOpinion
       if (passwordText(session.password) === undefined) throw notText
       return ask(session, { hook: 'authConnect' }, (answer) => admit(session, answer))
     },
@@ -120,7 +128,8 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   }
   // A method that is there has a say: what the service is not asked is not there. An acl names tunnels as well.
   const wanted = Object.entries({ ...questions, ...notices }).filter(
-    ([hook]) => asks.has(hook as WebhookHook) || (hook === 'authTunnel' && decidesTopics),
+    ([hook]) =>
+      [asks, asks5].some((some) => some.has(hook as WebhookHook)) || (hook === 'authTunnel' && decidesTopics),
   )
 
   return {
@@ -150,7 +159,7 @@ export async function createWebhookHandler(options: WebhookOptions): Promise<Man
   function explain(session: Session, question: ExplainQuestion): RuleExplanation | undefined {
     if (question.action !== 'connect' && rights.has(session)) return rights.explain(session, question)
     const asked = questionOf(question)
-    if (!asks.has(asked.hook)) return undefined
+    if (!asksOf(session).has(asked.hook)) return undefined
     // Of `connect` the password is not known, and so nothing that is remembered.
     const isCached = asked.hook !== 'authConnect' && cache.has(cache.key(session, asked))
     return { rule: service.name, reason: 'the service decides', isCached }
@@ -192,11 +201,14 @@ function settle(answer: Answer, apply: (answer: Allowed) => void): void | NoOpin
   apply(answer)
 }
 
-function rewrite(message: PublishRequest, { topic, payload, retain, qos }: Allowed): void {
+function rewrite(message: PublishRequest, answer: Allowed): void {
+  const { topic, payload, retain, qos, properties, messageExpirySeconds } = answer
   if (topic !== undefined) message.topic = topic
   if (payload !== undefined) message.payload = payload
   if (retain !== undefined) message.retain = retain
   if (qos !== undefined && qos < message.qos) message.qos = qos
+  if (properties !== undefined) message.properties = properties
+  if (messageExpirySeconds !== undefined) message.messageExpirySeconds = messageExpirySeconds
 }
 
 function narrow(subscriptions: readonly SubscribeRequest[], answer: Allowed): void {

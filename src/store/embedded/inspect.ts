@@ -129,7 +129,7 @@ class Inspector {
   #addSession({ sessionKind, id, session }: StoredRecord & { kind: 'session' }, key: Buffer): void {
     const other = this.sessions.get(session.number)
     if (other !== undefined) this.report(key, `has the number of ${JSON.stringify(other.id)}, too`, 'none')
-    const { number, connected, createdAtMs, expiresAtMs } = session
+    const { number, connected, createdAtMs, expiresAtMs, expirySeconds } = session
     const nothing = { subscriptions: 0, incomingIds: 0, queuedMessages: 0, queuedBytes: 0 }
     this.sessions.set(number, {
       kind: sessionKind,
@@ -138,6 +138,7 @@ class Inspector {
       connected,
       createdAtMs,
       expiresAtMs,
+      expirySeconds,
       ...nothing,
     })
   }

@@ -171,6 +171,7 @@ async function inspectRecords(inspecting: Inspecting, records: StoredRecords): P
     connected: records.owner !== undefined,
     createdAtMs: records.createdAtMs,
     expiresAtMs: records.expiresAtMs || 0,
+    expirySeconds: records.expirySeconds,
     subscriptions: records.subscriptions.length,
     incomingIds: records.incomingIds.length,
     queuedMessages: count,

@@ -43,6 +43,20 @@ beforeAll(async () => {
       },
       {
         type: 'tcp',
+        name: 'verne5',
+        port: 0,
+        handlers: [
+          {
+            type: 'http',
+            format: 'vernemq',
+            endpoints: [service.url],
+            hooks: ['authConnect'],
+            mqtt5Hooks: [...hooks],
+          },
+        ],
+      },
+      {
+        type: 'tcp',
         name: 'token',
         port: 0,
         handlers: [
@@ -232,6 +246,133 @@ describe('a service that was written for VerneMQ', () => {
     }
     expect(bodies('auth_on_register').length).toBe(1)
     expect(bodies('auth_on_publish').length).toBe(1)
+  })
+})
+
+describe('a service that knows the hooks of MQTT 5', () => {
+  const pair = (name: string, val: string): object => ({
+    key: Buffer.from(name).toString('base64'),
+    val: Buffer.from(val).toString('base64'),
+  })
+
+  it('is asked and told by a whole session of MQTT 5 what it would be there', async () => {
+    const bodies = record(() => undefined)
+    const client = await connect('verne5', {
+      ...{ protocolVersion: 5, clientId: 'm1', username: 'ann', password: 'secret' },
+      properties: { sessionExpiryInterval: 60, receiveMaximum: 9, userProperties: { site: 'ä' } },
+    })
+    const options = { qos: 1, nl: true, rap: true, rh: 1 } as const
+    const properties = { subscriptionIdentifier: 7, userProperties: { why: 'test' } }
+    await client.subscribeAsync('a/+', { ...options, properties })
+    await client.publishAsync('x', 'payload', {
+      qos: 1,
+      properties: {
+        ...{ payloadFormatIndicator: true, messageExpiryInterval: 90, contentType: 'text/plain' },
+        ...{
+          responseTopic: 'answers',
+          correlationData: Buffer.from('c1'),
+          userProperties: { n: ['1', '2'] },
+        },
+      },
+    })
+    await client.unsubscribeAsync('a/+')
+    await client.endAsync()
+    await expect.poll(() => bodies('on_client_offline').length).toBe(1)
+    const peer = { peer_addr: '127.0.0.1', peer_port: expect.any(Number) as number }
+    const who = { mountpoint: '', client_id: 'm1' }
+    const name = { username: 'ann', ...who }
+    const asked = { p_session_expiry_interval: 60, p_receive_max: 9, p_user_property: [pair('site', 'ä')] }
+    const filter = { topic: 'a/+', qos: 1, no_local: true, rap: true, retain_handling: 'send_if_new_sub' }
+    const subscribed = { p_subscription_id: [7], p_user_property: [pair('why', 'test')] }
+    const message = {
+      ...{ ...name, qos: 1, topic: 'x', payload: 'cGF5bG9hZA==', retain: false },
+      properties: {
+        ...{
+          p_payload_format_indicator: 'utf8',
+          p_message_expiry_interval: 90,
+          p_content_type: 'text/plain',
+        },
+        ...{ p_response_topic: 'answers', p_correlation_data: 'c1' },
+        p_user_property: [pair('n', '1'), pair('n', '2')],
+      },
+    }
+    expect(bodies('auth_on_register_m5')).toEqual([
+      { ...peer, ...name, password: 'secret', clean_start: true, properties: asked },
+    ])
+    expect(bodies('on_register_m5')).toEqual([{ ...peer, ...name, properties: asked }])
+    expect(bodies('auth_on_subscribe_m5')).toEqual([{ ...name, topics: [filter], properties: subscribed }])
+    expect(bodies('on_subscribe_m5').length).toBe(1)
+    expect(bodies('auth_on_publish_m5')).toEqual([message])
+    expect(bodies('on_publish_m5')).toEqual([message])
+    expect(bodies('on_unsubscribe_m5')).toEqual([{ ...name, topics: ['a/+'], properties: {} }])
+    expect(bodies('on_client_offline')).toEqual([who])
+    expect(bodies('auth_on_register')).toEqual([])
+  })
+
+  it('changes properties, and refuses a filter with a reason code', async () => {
+    record((hook) => {
+      if (hook === 'auth_on_publish_m5')
+        return {
+          body: {
+            result: 'ok',
+            modifiers: {
+              properties: {
+                ...{
+                  p_content_type: 'a/b',
+                  p_message_expiry_interval: 30,
+                  p_payload_format_indicator: 'undefined',
+                },
+                p_user_property: [pair('by', 'service')],
+              },
+            },
+          },
+        }
+      if (hook === 'auth_on_subscribe_m5')
+        return {
+          body: {
+            result: 'ok',
+            modifiers: {
+              topics: [
+                { topic: 'seen', qos: 0 },
+                { topic: 'no', qos: 151 },
+              ],
+            },
+          },
+        }
+      return undefined
+    })
+    const client = await connect('verne5', { protocolVersion: 5, clientId: 'm2', username: 'ann' })
+    const codes = new Promise((resolve) =>
+      client.on('packetreceive', (packet) => packet.cmd === 'suback' && resolve(packet.granted)),
+    )
+    const heard = new Promise((resolve) =>
+      client.on('message', (_topic, _payload, { properties }) => resolve({ ...properties })),
+    )
+    await client.subscribeAsync(['seen', 'no']).catch(() => undefined)
+    expect(await codes).toEqual([0, 0x97])
+    await client.publishAsync('seen', 'x', {
+      qos: 1,
+      properties: { payloadFormatIndicator: true, responseTopic: 'gone', correlationData: Buffer.of(0xff) },
+    })
+    expect(await heard).toEqual({
+      ...{ contentType: 'a/b', messageExpiryInterval: expect.any(Number) as number },
+      // It is not text, and was not shown.
+      correlationData: Buffer.of(0xff),
+      userProperties: { by: 'service' },
+    })
+  })
+
+  it('answers for other correlation data once more, and is asked by older hooks about older clients', async () => {
+    const bodies = record(() => cached)
+    const client = await connect('verne5', { protocolVersion: 5, clientId: 'm3', username: 'ann' })
+    for (const said of ['1', '2', '2'])
+      await client.publishAsync('t', 'x', { qos: 1, properties: { correlationData: Buffer.from(said) } })
+    expect(bodies('auth_on_publish_m5').length).toBe(2)
+    const older = await connect('verne5', { clientId: 'old3', username: 'ann' })
+    expect(bodies('auth_on_register').length).toBe(1)
+    // Nobody has an opinion: nothing is asked of clients of MQTT 3.1.1 but this.
+    await older.publishAsync('t', 'x', { qos: 1 })
+    expect(bodies('auth_on_publish')).toEqual([])
   })
 })
 

@@ -36,6 +36,7 @@ beforeEach(async () => {
   store = createEmbeddedStore({ path, sync: true, cacheBytes: 1_000_000, limits: testLimits, log })
   await store.open()
   const pump = await store.createSession('client', 'pump')
+  await store.sessionConnected(pump, 3_600)
   const group = await store.createSession('group', 'workers/jobs/#')
   await store.putSubscriptions(pump, [{ filter: 'a/#', matchFilter: 'a/#', qos: 1 }])
   await publish(store, { message: message('a/b', 'one'), targets: to(pump, group), retain: true })
@@ -74,6 +75,11 @@ describe('with the broker stopped', () => {
     const sessions = await run('sessions', '--path', path)
     expect(sessions).toMatch(/^client +pump +1 +2 +10 +\d{4}-/m)
     expect(sessions).toMatch(/^group +workers\/jobs\/# /m)
+    const intervals = JSON.parse(await run('sessions', '--path', path, '--json')) as {
+      expirySeconds: unknown
+    }[]
+    expect(intervals.map(({ expirySeconds }) => expirySeconds)).toEqual([3_600, null])
+    expect(sessions).toMatch(/^client .* 3600 s$/m)
     const queue = await run('queue', 'pump', '--path', path)
     expect(queue).toMatch(/^ +1 +1 +publish +a\/b +publisher .* 3 +one$/m)
     expect(queue).not.toContain('\u001b')

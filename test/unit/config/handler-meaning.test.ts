@@ -86,6 +86,18 @@ describe('the configuration of a handler http', () => {
       http({ format: 'vernemq', hooks: ['authTunnel'] }),
       'handlers.0.hooks authTunnel is not in the format vernemq: there tunnels are asked about as topics',
     ],
+    [
+      http({ format: 'vernemq', mqtt5Hooks: ['authTunnel'] }),
+      'handlers.0.mqtt5Hooks authTunnel is not in the format vernemq: there tunnels are asked about as topics',
+    ],
+    [
+      http({ mqtt5Hooks: ['authConnect'] }),
+      'handlers.0.mqtt5Hooks is for format: vernemq; ours asks the same of all versions, and says protocolVersion',
+    ],
+    [
+      http({ format: 'vernemq', hooks: [], mqtt5Hooks: [] }),
+      'handlers.0.hooks is empty: name what the service is asked or told',
+    ],
   ])('%#: says what is wrong', (handler, mistake) => {
     expect(findingsOf(handler).mistakes).toEqual([mistake])
   })

@@ -233,15 +233,44 @@ describe('webhooks of VerneMQ', () => {
     expect(notesOf(importOf(all), 'lost')).toEqual([])
   })
 
+  it('of MQTT 5 are for its clients alone, and the others then for the others', () => {
+    const text =
+      on +
+      webhook('1', 'auth_on_register', 'http://a') +
+      webhook('2', 'auth_on_register_m5', 'http://a') +
+      webhook('3', 'auth_on_publish_m5', 'http://b') +
+      webhook('4', 'auth_on_subscribe_m5', 'http://b') +
+      webhook('5', 'on_client_gone', 'http://c') +
+      webhook('6', 'on_unsubscribe_m5', 'http://c')
+    const draft = importOf(text)
+    expect(draft.config.handlers).toMatchObject([
+      { endpoints: ['http://a'], hooks: ['authConnect'], mqtt5Hooks: ['authConnect'] },
+      { endpoints: ['http://b'], hooks: [], mqtt5Hooks: ['authPublish', 'authSubscribe'] },
+      { endpoints: ['http://c'], hooks: ['disconnect'], mqtt5Hooks: ['disconnect', 'unsubscribe'] },
+    ])
+    expect(notesOf(draft, 'lost')).toEqual([])
+    expect(notesOf(draft, 'changed')).toEqual(['vmq_webhooks.5.hook', 'vmq_webhooks.6.hook'])
+  })
+
+  it('of both versions at two services are asked each in its turn', () => {
+    const text =
+      on + webhook('1', 'auth_on_register', 'http://a') + webhook('2', 'auth_on_register_m5', 'http://b')
+    expect(configOf(text).handlers).toMatchObject([
+      { endpoints: ['http://a'], hooks: ['authConnect'], mqtt5Hooks: [] },
+      { endpoints: ['http://b'], hooks: [], mqtt5Hooks: ['authConnect'] },
+    ])
+  })
+
   it('say what does not come over, and nothing of what was off', () => {
     const text =
       on +
       webhook('a', 'on_deliver', 'http://a') +
-      webhook('b', 'auth_on_register_m5', 'http://a') +
+      webhook('b', 'on_auth_m5', 'http://a') +
       'vmq_webhooks.c.hook = on_register\nvmq_webhooks.verify_peer = off\nvmq_webhooks.constructor = 1\nvmq_webhooks.a.toString = 1'
     const draft = importOf(text)
     expect(notesOf(draft, 'lost')).toEqual([
       'vmq_webhooks.a.hook',
+      'vmq_webhooks.b.hook',
       'vmq_webhooks.verify_peer',
       'vmq_webhooks.constructor',
       'vmq_webhooks.a.toString',
