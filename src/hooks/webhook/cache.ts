@@ -123,8 +123,12 @@ function partsOf(session: Session, question: Question, showsCorrelationData: boo
       const correlation = showsCorrelationData ? (correlationData?.toString('base64') ?? null) : null
       return [...client, topic, qos, retain, isWill, messageFacts(question.message), correlation]
     }
-    case 'authSubscribe':
-      return [...client, question.subscriptions.map(partsOfSubscription)]
+    case 'authSubscribe': {
+      const { subscriptions } = question
+      // Of the SUBSCRIBE, so the same with each.
+      const userProperties = subscriptions[0]?.userProperties ?? null
+      return [...client, subscriptions.map(partsOfSubscription), userProperties]
+    }
     case 'authTunnel': {
       const { action, agent, service } = question.tunnel
       return [...client, action, agent, service]
@@ -136,8 +140,7 @@ function partsOf(session: Session, question: Question, showsCorrelationData: boo
 
 function partsOfSubscription(subscription: Readonly<SubscribeRequest>): unknown[] {
   const { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling } = subscription
-  const { subscriptionIdentifier, userProperties } = subscription
-  const options = [noLocal, retainAsPublished, retainHandling, subscriptionIdentifier, userProperties]
+  const options = [noLocal, retainAsPublished, retainHandling, subscription.subscriptionIdentifier]
   return noLocal === undefined ? [topic, qos, shareGroup] : [topic, qos, shareGroup, ...options]
 }
 

@@ -91,7 +91,11 @@ function facts(session: Session, asked: Question | Notice, options: FormatOption
     }
     case 'authSubscribe':
     case 'subscribe':
-      return { subscriptions: asked.subscriptions.map(subscriptionFacts) }
+      // Once: with each filter, a packet of many would make a text of any size.
+      return {
+        subscriptions: asked.subscriptions.map(subscriptionFacts),
+        userProperties: asked.subscriptions[0]?.userProperties,
+      }
     case 'authTunnel': {
       const { action, agent, service } = asked.tunnel
       return { tunnel: { action, agent, service } }
@@ -116,9 +120,8 @@ export function messageFacts({ properties, messageExpirySeconds }: Readonly<Publ
 
 function subscriptionFacts(subscription: Readonly<SubscribeRequest>): object {
   const { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling } = subscription
-  const { subscriptionIdentifier, userProperties } = subscription
-  const options = { noLocal, retainAsPublished, retainHandling, subscriptionIdentifier, userProperties }
-  return { topic, qos, shareGroup, ...options }
+  const { subscriptionIdentifier } = subscription
+  return { topic, qos, shareGroup, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }
 }
 
 function readAnswer(answer: Record<string, unknown>, question: Question, options: FormatOptions): Answer {

@@ -139,13 +139,15 @@ describe('a service', () => {
     expect(await ask({ topic: 'a', qos: 1, ...options, ...more })).toMatchObject(refused)
     await ask({ topic: 'a', qos: 1, ...options })
     await ask({ topic: 'a', qos: 1 })
-    const asked = service.calls.map(
-      ({ body }) => (JSON.parse(body) as { subscriptions: unknown }).subscriptions,
-    )
+    type Asked = { subscriptions: unknown; userProperties?: unknown }
+    const asked = service.calls.map(({ body }) => {
+      const { subscriptions, userProperties } = JSON.parse(body) as Asked
+      return [subscriptions, userProperties]
+    })
     expect(asked).toEqual([
-      [{ topic: 'a', qos: 1, ...options, ...more }],
-      [{ topic: 'a', qos: 1, ...options }],
-      [{ topic: 'a', qos: 1 }],
+      [[{ topic: 'a', qos: 1, ...options, subscriptionIdentifier: 7 }], [['a', 'b']]],
+      [[{ topic: 'a', qos: 1, ...options }], undefined],
+      [[{ topic: 'a', qos: 1 }], undefined],
     ])
   })
 
