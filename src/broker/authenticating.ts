@@ -73,17 +73,13 @@ export class Authenticating {
 
   async #round(connection: Connection, exchange: ReAuthentication, data: Buffer | undefined): Promise<void> {
     const session = connection.session!
-    const { id, username } = session
+    // Its rights, its session and its place in the counts are those of who it was, also while a handler looks.
+    session.settle()
     exchange.isAsking = true
     const asked = connection.profile.guard.authenticate(session, exchange, data)
     let decision = asked instanceof Promise ? await asked : asked
     exchange.isAsking = false
-    const isOther = session.id !== id || session.username !== username
-    if (isOther) {
-      // Its rights, its session and its place in the counts are those of who it was.
-      Object.assign(session, { id, username })
-      decision = otherClient(decision.handler)
-    }
+    if (session.isMistaken) decision = otherClient(decision.handler)
     if (connection.phase !== 'open') return
     const { answer } = decision
     if (!decision.allowed || answer === undefined) this.#refuse(connection, decision)

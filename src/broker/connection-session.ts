@@ -20,6 +20,7 @@ export class ConnectionSession implements Session {
   #attributes: Map<string, unknown> | undefined
   #abort: AbortController | undefined
   #ended = false
+  #claimed: Claimed | undefined
 
   constructor(id: string, packet: ConnectPacket, peer: Peer, connectedAtMs: number) {
     this.id = id
@@ -63,11 +64,41 @@ export class ConnectionSession implements Session {
     return this.#abort.signal
   }
 
+  /**
+   * From now on it stays who it is, whatever handlers write to `id` and `username`: while one of them finds out who this is,
+   * others are asked about its messages.
+   */
+  settle(): void {
+    if (this.#claimed !== undefined) return
+    const claimed: Claimed = (this.#claimed = { id: this.id, username: this.username })
+    fix(this, claimed, 'id')
+    fix(this, claimed, 'username')
+  }
+
+  /** A handler has taken it for somebody else since it was settled. */
+  get isMistaken(): boolean {
+    const claimed = this.#claimed
+    return claimed !== undefined && (claimed.id !== this.id || claimed.username !== this.username)
+  }
+
   /** The connection is closed: the signal fires. */
   end(): void {
     this.#ended = true
     this.#abort?.abort(CLOSED)
   }
+}
+
+/** Who handlers take a session for. */
+type Claimed = Pick<Session, 'id' | 'username'>
+
+/** What is written goes to `claimed`, and what is read stays. */
+function fix<Name extends keyof Claimed>(session: Claimed, claimed: Claimed, name: Name): void {
+  const value = session[name]
+  Object.defineProperty(session, name, {
+    enumerable: true,
+    get: () => value,
+    set: (other: Claimed[Name]) => (claimed[name] = other),
+  })
 }
 
 /** As it was sent, but for what authenticates. */

@@ -27,6 +27,11 @@ const counting: Handler = {
       exchange.state = { name: said, rounds: 0 }
       if (said === 'later')
         return new Promise((resolve) => releases.push(() => resolve({ success: undefined })))
+      // Too early: nobody has proved to be that one.
+      if (said === 'eve later') {
+        session.username = 'eve'
+        return new Promise((_, reject) => releases.push(() => reject(new AuthError('not eve'))))
+      }
     }
     const state = exchange.state as { name: string; rounds: number }
     if (said === 'wrong') throw new AuthError('a wrong answer', RefuseReason.badCredentials)
@@ -47,7 +52,9 @@ const counting: Handler = {
   vetoConnect({ username }) {
     if (username === 'vetoed') throw new AuthError('not this one')
   },
-  authPublish() {},
+  authPublish({ username }) {
+    publishers.push(username)
+  },
   authSubscribe() {},
   connect: (session) => void connected.push(session),
   disconnect: ({ id }) => void gone.push(id),
@@ -61,6 +68,7 @@ const looking: Handler = {
   },
 }
 const connected: Session[] = []
+const publishers: unknown[] = []
 const gone: string[] = []
 const releases: (() => void)[] = []
 let broker: TestBroker
@@ -79,6 +87,7 @@ beforeAll(async () => {
 afterAll(() => broker.stop())
 beforeEach(() => {
   connected.length = 0
+  publishers.length = 0
   gone.length = 0
 })
 
@@ -286,6 +295,16 @@ describe('authenticating again', () => {
     client.send(auth('eve', again))
     await client.next('auth')
     client.send(auth('bye'))
+    expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x87 })
+    expect(connected[0]).toMatchObject({ username: 'ann' })
+  })
+
+  it('does not make another user of it while a handler looks', async () => {
+    const client = await open('a6')
+    client.send(auth('eve later', again))
+    await client.publish({ topic: 'meanwhile', qos: 1 })
+    expect(publishers).toEqual(['ann'])
+    for (const release of releases.splice(0)) release()
     expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x87 })
     expect(connected[0]).toMatchObject({ username: 'ann' })
   })
