@@ -71,7 +71,13 @@ export async function createJwtHandler(options: JwtOptions): Promise<ManagedHand
   return {
     name,
     // Without a token nobody is let in, also where others without a username are.
-    ...(config.required && { recognizes: () => true, authenticate: refuseWithoutToken }),
+    ...(config.required && { recognizes: () => true }),
+    authenticate(session) {
+      // Another method decides (MQTT 5); a token must not stand in logs then either.
+      if (config.from === 'username' && holdsToken(session.username)) session.username = undefined
+      if (config.required) throw tokenRefusals.missing
+      return noOpinion
+    },
     authConnect(session) {
       const { from, required, maxTokenBytes } = config
       const field = from === 'password' ? session.password : session.username
@@ -128,11 +134,6 @@ export async function createJwtHandler(options: JwtOptions): Promise<ManagedHand
         : `, and holds until ${new Date(endsAtMs).toISOString()}`
     return { rule: keys.name, reason: `it came with a token of ${came.issuer}${until}` }
   }
-}
-
-/** Of a client that authenticates in another way (MQTT 5). */
-function refuseWithoutToken(): never {
-  throw tokenRefusals.missing
 }
 
 function openKeys({ config, log, counters, watch }: JwtOptions, name: string): Promise<KeySource> {

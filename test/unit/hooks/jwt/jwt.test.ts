@@ -69,6 +69,14 @@ describe('a token as password', () => {
       })
   })
 
+  it('as a user name is hidden, also where a method of MQTT 5 decides', async () => {
+    const { chain } = await open({ from: 'username' })
+    const session = fakeSession({ username: await sign() })
+    const exchange = { method: 'other', isReAuthentication: false, state: undefined }
+    expect(chain.authenticate(session, exchange, undefined)).toMatchObject({ handler: 'none' })
+    expect(session.username).toBeUndefined()
+  })
+
   const hour = 3_600
   const now = Date.now() / 1_000
   const edwards = generateKeyPairSync('ed25519')
