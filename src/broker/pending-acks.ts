@@ -9,7 +9,7 @@ export interface PendingAck {
   readonly type: PacketType
   readonly messageId: number
   /** Of the message. */
-  readonly payloadBytes: number
+  readonly bytes: number
   readonly code: ReasonCode
   /** For people: why not. */
   readonly text: string | undefined
@@ -36,7 +36,7 @@ export class PendingAcks {
     return this.#queue.length
   }
 
-  /** Payload that is not acknowledged. */
+  /** Payloads and properties that are not acknowledged. */
   get bytes(): number {
     return this.#bytes
   }
@@ -44,18 +44,18 @@ export class PendingAcks {
   /** Nothing has to be waited for but what came before. */
   now(type: PacketType, messageId: number, code: ReasonCode = ReasonCode.success, text?: string): void {
     if (this.#queue.length === 0) this.#connection.sendAck(type, messageId, code, text)
-    else this.#queue.push({ type, messageId, payloadBytes: 0, code, text, ready: true })
+    else this.#queue.push({ type, messageId, bytes: 0, code, text, ready: true })
   }
 
   /** To be sent after `settle` was called with what this returns. */
   later(
     type: PacketType,
     messageId: number,
-    payloadBytes: number,
+    bytes: number,
     code: ReasonCode = ReasonCode.success,
   ): PendingAck {
-    const pending = { type, messageId, payloadBytes, code, text: undefined, ready: false }
-    this.#bytes += payloadBytes
+    const pending = { type, messageId, bytes, code, text: undefined, ready: false }
+    this.#bytes += bytes
     if (this.#queue.length === 0) this.waitingSinceMs = Date.now()
     this.#queue.push(pending)
     return pending
@@ -65,8 +65,8 @@ export class PendingAcks {
     pending.ready = true
     let sent = 0
     while (sent < this.#queue.length && this.#queue[sent]!.ready) {
-      const { type, messageId, payloadBytes, code, text } = this.#queue[sent++]!
-      this.#bytes -= payloadBytes
+      const { type, messageId, bytes, code, text } = this.#queue[sent++]!
+      this.#bytes -= bytes
       this.#connection.sendAck(type, messageId, code, text)
     }
     if (sent === 0) return

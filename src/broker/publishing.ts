@@ -5,6 +5,7 @@ import type { InterceptedPublish } from '../hooks/interceptor.ts'
 import { RefuseReason, type MessageProperties, type PublishRequest, type QoS } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/contract.ts'
+import { countedBytes } from '../store/counted-bytes.ts'
 import { parseStatusTopic } from '../tunnel/protocol/names.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { publishAttributes, refusalAttributes } from '../tracing/attributes.ts'
@@ -111,7 +112,7 @@ export class Publishing {
       this.#frame(connection, fields, this.#tunnels)
       return
     }
-    this.#throttle(connection, topic.length + fields.payload.length)
+    this.#throttle(connection, topic.length + fields.propertyBytes + fields.payload.length)
     if (qos === 2) {
       const session = connection.clientSession!
       if (session.hasIncoming(messageId)) {
@@ -332,7 +333,12 @@ export class Publishing {
     this.#counters.messagesIn[qos]++
     connection.messagesIn++
     if (connection.terms !== undefined && qos > 0 && !this.#countUnsettled(connection, qos, messageId)) return
-    this.#throttle(connection, packet.topic.length + packet.payload.length)
+    this.#throttle(connection, packet.topic.length + packet.propertyBytes + packet.payload.length)
+    if (qos === 2 && connection.clientSession!.hasIncoming(messageId)) {
+      // What was accepted stays so: else its next message with this identifier would be taken for the same.
+      this.#acknowledge(connection, PacketType.pubrec, messageId)
+      return
+    }
     this.#drop(connection, packet, by)
   }
 
@@ -425,7 +431,7 @@ export class Publishing {
       return
     }
     // `dispatch` never calls back before it has returned, so this is in its place.
-    pending = connection.acks.later(ackType, messageId, message.payload.length, code)
+    pending = connection.acks.later(ackType, messageId, countedBytes(message), code)
     this.#holdIfMany(connection)
   }
 
@@ -580,7 +586,7 @@ function isAnswerless(decision: Decision | undefined): boolean {
   return decision?.refuse === RefuseReason.unavailable && decision.cause === undefined
 }
 
-/** Payload of one client that waits for the store; with more its connection is not read. */
+/** Payloads and properties of one client that wait for the store; with more its connection is not read. */
 const MAX_UNACKNOWLEDGED_BYTES = 1_048_576
 
 const DOLLAR = 0x24

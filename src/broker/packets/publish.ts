@@ -12,7 +12,10 @@ import { decodeString, FieldReader } from './strings.ts'
 
 /** A PUBLISH, as the broker takes it. */
 export type PublishInput = Readonly<
-  Pick<PublishFields, 'topic' | 'qos' | 'retain' | 'dup' | 'messageId' | 'payload' | 'packet' | 'properties'>
+  Pick<
+    PublishFields,
+    'topic' | 'qos' | 'retain' | 'dup' | 'messageId' | 'payload' | 'packet' | 'properties' | 'propertyBytes'
+  >
 >
 
 /**
@@ -28,6 +31,8 @@ export class PublishFields {
   payload: Buffer = EMPTY
   /** Without the topic alias, which is dealt with; {@link NO_PROPERTIES} before MQTT 5. */
   properties: Readonly<Properties> = NO_PROPERTIES
+  /** Of the properties, as they came. */
+  propertyBytes = 0
   readonly #isMqtt5: boolean
   readonly #maxAliases: number
   readonly #bounds: PropertyBounds
@@ -72,7 +77,11 @@ export class PublishFields {
       this.messageId = (bytes[topicEnd]! << 8) | bytes[topicEnd + 1]!
       if (this.messageId === 0) throw malformed('packet identifier 0') // [MQTT-2.3.1-1]
     } else this.messageId = 0
-    if (this.#isMqtt5) position = this.#readProperties(bytes, position, end, topicEnd > topicStart)
+    if (this.#isMqtt5) {
+      const start = position
+      position = this.#readProperties(bytes, start, end, topicEnd > topicStart)
+      this.propertyBytes = position - start
+    }
     this.payload = bytes.subarray(position, end)
     this.#bytes = bytes
     this.#start = packetStart

@@ -28,6 +28,19 @@ describe('rates of one client', () => {
     await client.nextAck('puback', words.length)
     expect(got).toEqual(words)
   })
+
+  it('bytesPerSecond counts properties', async () => {
+    const broker = await openBroker({ limits: { bytesPerSecond: 1_000 } })
+    const client = await connectRaw(broker.port, { clientId: 'c1', version: 5 })
+    const properties = { userProperties: [['a', 'x'.repeat(60_000)]] as const }
+    client.send(publishPacket({ topic: 'a', qos: 1, messageId: 1, properties }))
+    client.send(publishPacket({ topic: 'a', qos: 1, messageId: 2, properties: {} }))
+    await client.nextAck('puback', 1)
+    const other = await connectRaw(broker.port, { clientId: 'c2' })
+    await other.publish({ topic: 'b', qos: 1 })
+    // In a minute.
+    expect(client.received.filter(({ type }) => type === 'puback')).toHaveLength(1)
+  })
 })
 
 describe('the window to a client', () => {
