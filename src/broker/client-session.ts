@@ -2,6 +2,7 @@ import type { QoS } from '../hooks/types.ts'
 import type { StoredSession, StoredSubscription } from '../store/contract.ts'
 import type { Connection } from './connection.ts'
 import { fits, writePublish5 } from './delivery5.ts'
+import { shownFacts } from './interceptors/shown.ts'
 import { OptionsOfSubscriptions, type MatchedOptions } from './matched-options.ts'
 import type { Message } from './message.ts'
 import { encodePublish } from './publish-wire.ts'
@@ -115,6 +116,7 @@ export class ClientSession {
       retain: message.retain,
       dup: false,
       isWill: false,
+      ...(message.properties !== undefined && shownFacts(message.properties, undefined)),
     })
     if (!allowed) dropped['not-delivered']++
     return allowed

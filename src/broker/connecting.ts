@@ -56,6 +56,18 @@ function willFormatIsWrong({ will, willProperties }: ConnectPacket): boolean {
   return will !== undefined && willProperties.payloadFormatIndicator === 1 && !isUtf8(will.payload)
 }
 
+/** As `rewrittenFault`; times of a will are stored in four bytes. */
+function rewrittenWillFault(will: PublishRequest, delaySeconds = 0): string | undefined {
+  const { properties, messageExpirySeconds = 0 } = will
+  if (!isSeconds(delaySeconds)) return 'delaySeconds'
+  if (!isSeconds(messageExpirySeconds)) return 'messageExpirySeconds'
+  return rewrittenFault(properties, undefined)
+}
+
+function isSeconds(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff
+}
+
 /** What every broker takes [MQTT-3.1.3-5]. */
 const LEAST_CLIENT_ID_BYTES = 23
 
@@ -102,7 +114,7 @@ export class Connecting {
   /** Rules that need no handler. True: go on; false: refused and closed. */
   accept(connection: Connection, packet: ConnectPacket): boolean {
     const refuse = (code: ReasonCode, reason: string, detail: string): false => {
-      connection.refuse(code, reason, detail, detail)
+      connection.refuse(code, reason, detail, { clientText: detail })
       return false
     }
     const { profile } = connection
@@ -135,7 +147,8 @@ export class Connecting {
         )
       }
       connection.terms = agreedTerms(connection.terms, this.#options, {
-        ...(packet.clientId === '' && { assignedClientIdentifier: id }), // [MQTT-3.2.2-16]
+        // [MQTT-3.2.2-16] An interceptor may have given it one.
+        ...((connection.session?.id ?? packet.clientId) === '' && { assignedClientIdentifier: id }),
         ...(keepaliveSeconds !== packet.keepaliveSeconds && { serverKeepAlive: keepaliveSeconds }),
       })
     }
@@ -348,6 +361,14 @@ export class Connecting {
     const fault =
       this.#willTopicFault(request.topic) ?? rewrittenFault(request.properties, request.messageExpirySeconds)
     if (fault !== undefined) return refused(fault, decision.handler)
+    const field = rewrittenWillFault(request, delaySeconds)
+    if (field !== undefined) {
+      this.#log.error(
+        { handler: decision.handler, client: connection.clientId, fault: field },
+        'handler rewrote the will to an illegal one',
+      )
+      return refused(`a handler rewrote ${field} to what it cannot be`, decision.handler)
+    }
     return {
       topic: request.topic,
       payload: request.payload,

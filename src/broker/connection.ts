@@ -470,8 +470,8 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
   }
 
   /** CONNACK with an error, then the end. Only before Aedes has the connection. `told`: to clients of MQTT 5. */
-  refuse(code: ReasonCode, reason: string, detail: string, told?: string): void {
-    const packet = connackPacket(this, code, told === undefined ? undefined : { reasonString: told })
+  refuse(code: ReasonCode, reason: string, detail: string, told?: Told): void {
+    const packet = connackPacket(this, code, toldProperties(told))
     if (packet !== undefined) this.#send(packet)
     this.#handler.refused(this, reason, detail)
     this.close({ kind: 'refused', detail })
@@ -545,11 +545,11 @@ export class Connection implements TransportReceiver, PacketSink, StreamOwner, A
     }
     const { connectTimeoutMs, drainTimeoutMs, storeTimeoutMs } = this.#limits
     if (this.#expectsAuth && nowMs - this.acceptedAtMs > connectTimeoutMs) {
-      this.refuse(ReasonCode.notAuthorized, 'connect-timeout', LATE_AUTH, LATE_AUTH)
+      this.refuse(ReasonCode.notAuthorized, 'connect-timeout', LATE_AUTH, { clientText: LATE_AUTH })
       return
     }
     if (this.reAuthentication !== undefined && nowMs - this.reAuthentication.beganAtMs > connectTimeoutMs) {
-      this.close({ kind: 'limit', detail: LATE_AUTH })
+      this.close({ kind: 'limit', detail: LATE_AUTH, reasonCode: ReasonCode.notAuthorized })
       return
     }
     if (this.outbound.waiting && nowMs - this.outbound.lastProgressMs > drainTimeoutMs) {

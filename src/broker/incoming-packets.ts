@@ -40,7 +40,9 @@ export class IncomingPackets {
       // Of a version to come the answer of MQTT 5 is nearer. [MQTT-3.1.2-2]
       if (connect.unsupportedVersion > 5) connection.version = 5
       const detail = `protocol level ${connect.unsupportedVersion}; this broker speaks 3 (MQTT 3.1), 4 (MQTT 3.1.1) and 5`
-      connection.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail, detail)
+      connection.refuse(ReasonCode.unsupportedProtocolVersion, 'protocol-version', detail, {
+        clientText: detail,
+      })
       return
     }
     connection.began(connect)
@@ -64,7 +66,7 @@ export class IncomingPackets {
       this.#handler.authenticate(connection, packet)
     } catch (error) {
       if (!(error instanceof PacketFault)) throw error
-      connection.refuse(error.reasonCode, 'protocol', error.message, error.message)
+      connection.refuse(error.reasonCode, 'protocol', error.message, { clientText: error.message })
     }
   }
 

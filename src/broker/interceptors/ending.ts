@@ -4,7 +4,7 @@ import type { Ended } from './interceptors.ts'
 
 /** An interceptor has ended the connection: on purpose, or because it failed. */
 export function endConnection(connection: Connection, { decision }: Ended): void {
-  const { cause, handler, reason = '', reasonCode, clientText } = decision
+  const { cause, handler, reason = '', reasonCode, clientText, userProperties } = decision
   const detail = `interceptor ${handler}: ${reason}`
   // A failure has had its line in the log.
   if (cause !== undefined) {
@@ -17,5 +17,6 @@ export function endConnection(connection: Connection, { decision }: Ended): void
     detail,
     ...(reasonCode !== undefined && { reasonCode }),
     ...(clientText !== undefined && { clientText }),
+    ...(userProperties !== undefined && { userProperties }),
   })
 }

@@ -61,7 +61,7 @@ function replaceConnect(
   { topics }: ReplacementLimits,
 ): InterceptedConnect {
   mustBe('clientId', isText(clientId), 'a string')
-  const mayBeEmpty = packet.clean && packet.protocolVersion === 4
+  const mayBeEmpty = packet.protocolVersion === 5 || (packet.clean && packet.protocolVersion === 4)
   mustBe('clientId', clientId !== '' || mayBeEmpty, 'not empty') // [MQTT-3.1.3-7]
   mustBe('username', username === undefined || isText(username), 'a string or undefined')
   mustBe('password', password === undefined || Buffer.isBuffer(password), 'a Buffer or undefined')

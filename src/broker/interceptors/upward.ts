@@ -63,7 +63,7 @@ export class InterceptedPackets implements PacketHandler {
   }
 
   publish(connection: Connection, fields: PublishInput): void {
-    const { topic, payload, qos, retain, dup, messageId, properties } = fields
+    const { topic, payload, qos, retain, dup, messageId, properties, propertyBytes } = fields
     // Frames of tunnels, which have a router and rules of their own.
     if (topic.startsWith(TUNNEL_ROOT)) {
       this.#broker.publish(connection, fields)
@@ -79,11 +79,16 @@ export class InterceptedPackets implements PacketHandler {
         this.#broker.publish(connection, {
           ...made,
           properties: isSame ? properties : publishProperties(made),
+          propertyBytes,
           packet: NO_FRAME,
         })
       },
       dropped: (by) =>
-        this.#broker.publishDropped(connection, { ...shown, properties, packet: NO_FRAME }, by),
+        this.#broker.publishDropped(
+          connection,
+          { ...shown, properties, propertyBytes, packet: NO_FRAME },
+          by,
+        ),
     })
   }
 
@@ -223,7 +228,7 @@ export class InterceptedPackets implements PacketHandler {
     const { decision } = ended
     const { refuse, reason = '', handler } = decision
     const code = connection.version < 5 ? reasonCodeOf(refuse) : refusalCode('connack', decision)
-    connection.refuse(code, refuse!, `${reason} (interceptor ${handler})`, decision.clientText)
+    connection.refuse(code, refuse!, `${reason} (interceptor ${handler})`, decision)
   }
 
   #refuse(connection: Connection, detail: string): void {

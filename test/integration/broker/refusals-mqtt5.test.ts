@@ -30,7 +30,8 @@ const strict: Handler = {
       if (subscription.topic === 'quota') Object.assign(subscription, { refused: true, refusedCode: 0x97 })
     }
   },
-  authDeliver: (_session, { topic }) => (topic === 'private' ? false : undefined),
+  authDeliver: (_session, { topic, properties }) =>
+    topic === 'private' || properties?.contentType === 'private' ? false : undefined,
 }
 let broker: TestBroker
 
@@ -109,9 +110,18 @@ describe('for a client of MQTT 5', () => {
     await client.untilClosed()
   })
 
-  it('a will that is refused is CONNACK 0x87', async () => {
-    const will = { topic: 'x/not-authorized', payload: 'gone' }
+  it('a will that is refused is CONNACK 0x87, or connected without it', async () => {
+    const will = { topic: 'x/not-authorized', payload: 'gone', properties: { willDelayInterval: 60 } }
     expect(await refusal({ clientId: 'w1', will })).toMatchObject({ code: 0x87 })
+    const stripping = await openBroker({ auth: { onRefusedWill: 'strip' } }, strict)
+    const got: string[] = []
+    stripping.subscribe('#', (topic) => void got.push(topic))
+    // A clean start ends the session, and with it the delay of its will.
+    for (const topic of [will.topic, 'open', will.topic]) {
+      const fields = { clientId: 'w2', will: { ...will, topic }, properties: { sessionExpiryInterval: 60 } }
+      await (await connectRaw(stripping.port, { version: 5, ...fields })).destroy()
+    }
+    await expect.poll(() => got).toEqual(['open'])
   })
 
   it('authSubscribe that refuses is a code for that filter, and what throws one for all', async () => {
@@ -125,6 +135,8 @@ describe('for a client of MQTT 5', () => {
     const client = await connect('d1')
     await client.subscribe(['#', 0])
     await broker.publish({ topic: 'private', payload: 'x' })
+    client.send(publishPacket({ topic: 'x', properties: { contentType: 'private' } }))
+    await client.ping()
     await broker.publish({ topic: 'public', payload: 'x' })
     expect((await client.takeUntil('public')).map(({ topic }) => topic)).toEqual(['public'])
   })

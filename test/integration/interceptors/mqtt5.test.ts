@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type {
   Direction,
+  InterceptedConnect,
   InterceptedPacket,
   Interception,
   InterceptedPublish,
 } from '../../../src/hooks/interceptor.ts'
-import { noOpinion, type Handler } from '../../../src/hooks/types.ts'
+import { AuthError, noOpinion, RefuseReason, type Handler } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
-import { connectRaw } from '../../support/broker-world.ts'
+import { connectRaw, openRaw } from '../../support/broker-world.ts'
 import { publishPacket } from '../../support/wire.ts'
 
 // What interceptors see of MQTT 5, and may change.
@@ -16,6 +17,8 @@ let broker: TestBroker
 let seen: { at: string; direction: Direction; packet: InterceptedPacket }[] = []
 /** By place and direction, for PUBLISH. */
 const changes = new Map<string, (packet: InterceptedPublish) => Interception>()
+/** Before the handlers. */
+let changesConnect: ((packet: InterceptedConnect) => Interception) | undefined
 const permissive: Handler = {
   name: 'permissive',
   authConnect: ({ connackProperties }) => void connackProperties?.push(['hello', 'there']),
@@ -29,6 +32,7 @@ beforeAll(async () => {
       name: at,
       intercept(_session: unknown, packet: InterceptedPacket, direction: Direction) {
         seen.push({ at, direction, packet })
+        if (packet.cmd === 'connect' && at === 'before') return changesConnect?.(packet)
         return packet.cmd === 'publish' ? changes.get(`${at} ${direction}`)?.(packet) : undefined
       },
     },
@@ -42,6 +46,7 @@ afterAll(() => broker.stop())
 beforeEach(() => {
   seen = []
   changes.clear()
+  changesConnect = undefined
 })
 
 const shownOf = (cmd: string, direction: Direction, at = 'before') =>
@@ -118,5 +123,43 @@ describe('interceptors', () => {
     client.send(publishPacket({ topic: 't', properties: {} }))
     expect(await client.next('disconnect')).toMatchObject({ properties: {} })
     await client.untilClosed()
+  })
+
+  it.each(['', 'given'])('may leave a client without an id, or give it one: %j', async (clientId) => {
+    changesConnect = (packet) => ({ ...packet, username: 'ann', clientId })
+    const client = await openRaw(broker.port)
+    const { code, properties } = await client.connect({ clientId: '', version: 5, clean: false })
+    expect([code, properties?.assignedClientIdentifier]).toEqual([
+      0,
+      clientId === '' ? expect.stringMatching(/^auto-/) : 'given',
+    ])
+  })
+
+  it('refuse and end in their own words, user properties included', async () => {
+    const reasonString = 'for the client'
+    const userProperties = [['why', 'quota']] as const
+    const told = { reasonString, userProperties }
+    const refuse = (): never => {
+      throw new AuthError('for the log', RefuseReason.notAuthorized, { reasonCode: 0x97, ...told })
+    }
+    changesConnect = ({ clientId }) => (clientId === 'c6' ? refuse() : undefined)
+    const refused = await openRaw(broker.port)
+    const { code, properties } = await refused.connect({ clientId: 'c6', version: 5 })
+    expect({ code, properties }).toEqual({ code: 0x97, properties: told })
+    const client = await connectRaw(broker.port, { clientId: 'c7', version: 5 })
+    changes.set('before up', refuse)
+    client.send(publishPacket({ topic: 't', properties: {} }))
+    expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x97, properties: told })
+  })
+
+  it('cannot drop at QoS 2 what was accepted when it is sent again', async () => {
+    const client = await connectRaw(broker.port, { clientId: 'c8', version: 5 })
+    const packet = { topic: 't', qos: 2, messageId: 9, properties: {} } as const
+    client.send(publishPacket(packet))
+    await client.nextAck('pubrec', 9)
+    changes.set('before up', () => null)
+    client.send(publishPacket({ ...packet, dup: true }), publishPacket({ ...packet, messageId: 10 }))
+    expect(await client.nextAck('pubrec', 9)).toMatchObject({ reasonCode: 0 })
+    expect(await client.nextAck('pubrec', 10)).toMatchObject({ reasonCode: 0x87 })
   })
 })
