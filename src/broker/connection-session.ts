@@ -92,12 +92,14 @@ export class ConnectionSession implements Session {
 type Claimed = Pick<Session, 'id' | 'username'>
 
 /** What is written goes to `claimed`, and what is read stays. */
-function fix<Name extends keyof Claimed>(session: Claimed, claimed: Claimed, name: Name): void {
+function fix(session: Claimed, claimed: Claimed, name: keyof Claimed): void {
   const value = session[name]
   Object.defineProperty(session, name, {
     enumerable: true,
     get: () => value,
-    set: (other: Claimed[Name]) => (claimed[name] = other),
+    set(other: unknown) {
+      Object.assign(claimed, { [name]: other })
+    },
   })
 }
 
