@@ -56,18 +56,6 @@ function willFormatIsWrong({ will, willProperties }: ConnectPacket): boolean {
   return will !== undefined && willProperties.payloadFormatIndicator === 1 && !isUtf8(will.payload)
 }
 
-/** As `rewrittenFault`; times of a will are stored in four bytes. */
-function rewrittenWillFault(will: PublishRequest, delaySeconds = 0): string | undefined {
-  const { properties, messageExpirySeconds = 0 } = will
-  if (!isSeconds(delaySeconds)) return 'delaySeconds'
-  if (!isSeconds(messageExpirySeconds)) return 'messageExpirySeconds'
-  return rewrittenFault(properties, undefined)
-}
-
-function isSeconds(value: number): boolean {
-  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff
-}
-
 /** What every broker takes [MQTT-3.1.3-5]. */
 const LEAST_CLIENT_ID_BYTES = 23
 
@@ -361,14 +349,6 @@ export class Connecting {
     const fault =
       this.#willTopicFault(request.topic) ?? rewrittenFault(request.properties, request.messageExpirySeconds)
     if (fault !== undefined) return refused(fault, decision.handler)
-    const field = rewrittenWillFault(request, delaySeconds)
-    if (field !== undefined) {
-      this.#log.error(
-        { handler: decision.handler, client: connection.clientId, fault: field },
-        'handler rewrote the will to an illegal one',
-      )
-      return refused(`a handler rewrote ${field} to what it cannot be`, decision.handler)
-    }
     return {
       topic: request.topic,
       payload: request.payload,

@@ -225,17 +225,6 @@ describe('a will', () => {
     expect(asked).toEqual(['will true', 'will true'])
   })
 
-  it.each([
-    ['properties', { properties: { contentType: 5 } }],
-    ['messageExpirySeconds', { messageExpirySeconds: 2 ** 40 }],
-  ])('is refused when a handler has made of its %s what cannot be', async (_, wrong) => {
-    const authPublish: Handler['authPublish'] = (_session, message) => void Object.assign(message, wrong)
-    const broker = await openBroker({}, { authConnect() {}, authPublish })
-    const will = { topic: 'will', payload: 'bye' }
-    expect(await refusalCode(broker.port, { clientId: 'c1', version: 5, will })).toBe(0x87)
-    await eventOf(broker, 'handler rewrote the will to an illegal one')
-  })
-
   it('is asked about although its connection is gone, also when other questions are in front', async () => {
     const answers = new Map<string, () => void>()
     const broker = await openBroker(
