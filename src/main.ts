@@ -215,6 +215,7 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
       broker,
       topics: { maxBytes: config.limits.maxTopicBytes, maxLevels: config.limits.maxTopicLevels },
       maxPacketBytes: config.limits.maxPacketBytes,
+      maxPropertyBytes: config.mqtt5.maxPropertyBytes,
     })
     undo.push(() => Promise.all(listeners.map((listener) => listener.close())))
     for (const [index, listenerConfig] of config.listeners.entries()) {

@@ -20,6 +20,7 @@ export async function openDoorClient(
     broker,
     topics: { maxBytes: config.limits.maxTopicBytes, maxLevels: config.limits.maxTopicLevels },
     maxPacketBytes: config.limits.maxPacketBytes,
+    maxPropertyBytes: config.mqtt5.maxPropertyBytes,
   })
   const got: DoorMessage[] = []
   const owed: (() => void)[] = []

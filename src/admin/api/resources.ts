@@ -134,7 +134,9 @@ export const ClientDetail = ClientSummary.extend({
       userProperties: userProperties().describe('Of its CONNECT, the first 32.'),
     })
     .nullable()
-    .describe('What a client of MQTT 5 has asked for; null: it speaks an older version, or is away.'),
+    .describe(
+      'What a client of MQTT 5 has asked for, as far as it is allowed here; null: it speaks an older version, or is away.',
+    ),
   will: z
     .object({
       topic: z.string(),

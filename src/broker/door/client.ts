@@ -26,6 +26,8 @@ export interface DoorContext {
   readonly broker: Pick<Broker, 'accept' | 'readRetained'>
   readonly topics: TopicLimits
   readonly maxPacketBytes: number
+  /** `mqtt5.maxPropertyBytes` */
+  readonly maxPropertyBytes: number
 }
 
 /** Fixed header, length of the topic, packet identifier: MQTT 5, 2.1 and 3.3. */
@@ -126,9 +128,16 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     if (fault !== undefined) return Promise.reject(new DoorError('malformed', fault))
     if (topic.startsWith(TUNNEL_ROOT))
       return Promise.reject(requestFailure(RefuseReason.notAuthorized, 'publish to this topic'))
-    const headBytes = PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + propertyBytes(message)
-    if (headBytes + payload.length > this.#context.maxPacketBytes) {
-      const text = `longer than ${this.#context.maxPacketBytes} bytes as an MQTT packet`
+    const { maxPacketBytes, maxPropertyBytes } = this.#context
+    const ofProperties = propertyBytes(message)
+    // It would end the connection, with all else that is under way on it.
+    if (ofProperties > maxPropertyBytes) {
+      const text = `properties longer than ${maxPropertyBytes} bytes as MQTT has them`
+      return Promise.reject(new DoorError('too-large', text))
+    }
+    const headBytes = PUBLISH_OVERHEAD_BYTES + Buffer.byteLength(topic) + ofProperties
+    if (headBytes + payload.length > maxPacketBytes) {
+      const text = `longer than ${maxPacketBytes} bytes as an MQTT packet`
       return Promise.reject(new DoorError('too-large', text))
     }
     const properties = packetPropertiesOf(message)

@@ -29,7 +29,7 @@ export function printClient(client: ClientDetail, flags: ApiFlags): void {
     ['inflight', client.inflightMessages],
     ['queued', `${client.queuedMessages} messages, ${bytesText(client.queuedBytes)}`],
     ['awaits PUBREL', client.awaitedReleases],
-    ['asked for', mqtt5 && termsText(mqtt5)],
+    ['agreed', mqtt5 && termsText(mqtt5)],
     ['properties', mqtt5 && pairsText(mqtt5.userProperties)],
     [
       'will',
@@ -48,7 +48,7 @@ export function printClient(client: ClientDetail, flags: ApiFlags): void {
   process.stdout.write(`\n${formatTable(headings, rows, terminalWidth())}`)
 }
 
-/** What a client of MQTT 5 has asked for at CONNECT. */
+/** What holds of what a client of MQTT 5 has asked for at CONNECT. */
 function termsText(asked: NonNullable<ClientDetail['mqtt5']>): string {
   const { sessionExpirySeconds, receiveMaximum, maximumPacketBytes, topicAliasMaximum } = asked
   return [

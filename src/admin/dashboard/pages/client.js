@@ -175,7 +175,7 @@ function factsOf(client) {
       `${count(client.inflightMessages)}, and ${count(client.awaitedReleases)} that await PUBREL`,
     ],
     ['Waiting', `${counted(client.queuedMessages, 'message')}, ${bytes(client.queuedBytes)}`],
-    ['Asked for', client.mqtt5 && termsOf(client.mqtt5)],
+    ['Agreed', client.mqtt5 && termsOf(client.mqtt5)],
     [
       'User properties',
       client.mqtt5 &&
@@ -202,7 +202,7 @@ function factsOf(client) {
   return facts(all.filter(([, value]) => value !== null))
 }
 
-/** What a client of MQTT 5 has asked for. @param {NonNullable<ClientDetail['mqtt5']>} asked */
+/** What holds of what a client of MQTT 5 has asked for. @param {NonNullable<ClientDetail['mqtt5']>} asked */
 function termsOf({ sessionExpirySeconds, receiveMaximum, maximumPacketBytes, topicAliasMaximum }) {
   const kept =
     sessionExpirySeconds === null ? 'that its session stays' : `session for ${duration(sessionExpirySeconds)}`

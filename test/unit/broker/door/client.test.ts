@@ -71,7 +71,7 @@ describe('a door client', () => {
 
   it('refuses by itself what would end the connection', async () => {
     const world = await openInspectedBroker({
-      config: { limits: { maxPacketBytes: 1_000, maxTopicLevels: 3 } },
+      config: { limits: { maxPacketBytes: 2_000, maxTopicLevels: 3 }, mqtt5: { maxPropertyBytes: 1_024 } },
     })
     const { client } = await openDoorClient(world)
     for (const topic of ['', 'a/+', '#', 'a\0', 'a/b/c/d']) {
@@ -82,10 +82,12 @@ describe('a door client', () => {
       const asked = client.subscribe([{ filter, qos: 0 }])
       await expect(asked).rejects.toMatchObject({ failure: 'malformed' })
     }
-    const atMost = { ...message('a', 2), payload: Buffer.alloc(989) }
+    const atMost = { ...message('a', 2), payload: Buffer.alloc(1_989) }
     await client.publish(atMost)
-    const tooLarge = client.publish({ ...atMost, payload: Buffer.alloc(990) })
+    const tooLarge = client.publish({ ...atMost, payload: Buffer.alloc(1_990) })
     await expect(tooLarge).rejects.toMatchObject({ failure: 'too-large' })
+    const said = client.publish({ ...message('a', 1), properties: { contentType: 'x'.repeat(1_100) } })
+    await expect(said).rejects.toMatchObject({ failure: 'too-large' })
     expect(client.isOpen).toBe(true)
   })
 
