@@ -628,7 +628,9 @@ interface Holds {
 /** A message of the client is over with that. */
 function settles(type: PacketType, code: ReasonCode): boolean {
   if (type === PacketType.pubrec) return isFailure(code)
-  return type === PacketType.puback || type === PacketType.pubcomp
+  // A PUBREL for nothing completes nothing.
+  if (type === PacketType.pubcomp) return !isFailure(code)
+  return type === PacketType.puback
 }
 
 const CLOSE_GRACE_MS = 5_000

@@ -188,9 +188,10 @@ export class Outbox {
   }
 
   #received(entry: Entry | undefined, messageId: number): void {
-    // PUBREL for an unknown identifier lets the client finish its side.
+    // PUBREL for an unknown identifier lets the client finish its side (MQTT 5, 3.6.2.1).
     if (entry === undefined) {
-      this.#session.connection?.sendAck(PacketType.pubrel, messageId)
+      const code = ReasonCode.packetIdentifierNotFound
+      this.#session.connection?.sendAck(PacketType.pubrel, messageId, code)
       return
     }
     if (entry.qos !== 2) return

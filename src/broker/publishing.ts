@@ -460,8 +460,9 @@ export class Publishing {
 
   #holdIfMany(connection: Connection): void {
     const { acks } = connection
-    // With MQTT 5 more than that many are refused, and not left unread.
-    const isMany = connection.terms === undefined && acks.size >= this.#options.maxInflightIncoming
+    const { maxInflightIncoming: most } = this.#options
+    // With MQTT 5 more messages than that are refused, and not left unread; more answers than that are to repetitions.
+    const isMany = connection.terms === undefined ? acks.size >= most : acks.size > most
     const isFull = isMany || acks.bytes >= MAX_UNACKNOWLEDGED_BYTES
     if (!isFull || connection.heldForStore) return
     connection.heldForStore = true
@@ -471,8 +472,7 @@ export class Publishing {
   #easeUp(connection: Connection): void {
     if (!connection.heldForStore) return
     const { acks } = connection
-    const isMany = connection.terms === undefined && acks.size > this.#options.maxInflightIncoming / 2
-    if (isMany || acks.bytes > MAX_UNACKNOWLEDGED_BYTES / 2) return
+    if (acks.size > this.#options.maxInflightIncoming / 2 || acks.bytes > MAX_UNACKNOWLEDGED_BYTES / 2) return
     connection.heldForStore = false
     connection.release()
   }

@@ -153,6 +153,9 @@ describe('messages at QoS 1 and 2 without an answer', () => {
       ])
     send(6)
     await publisher.nextAck('pubrec', 6)
+    // Nor does it make room to complete what was never begun.
+    publisher.send(ackPacket(Packet.pubrel, 99))
+    expect(await publisher.nextAck('pubcomp', 99)).toMatchObject({ reasonCode: 0x92 })
     send(7)
     expect(await publisher.next('disconnect')).toMatchObject({
       reasonCode: 0x93,
@@ -174,6 +177,14 @@ describe('messages at QoS 1 and 2 without an answer', () => {
     for (let id = 1; id <= 5; id++)
       expect((await answerTo(second, { topic: 'q2', qos: 2, messageId: id }))[0]).toBe(0x10)
     await second.ping()
+  })
+})
+
+describe('a PUBREC for nothing', () => {
+  it('is answered with a PUBREL that says so', async () => {
+    const receiver = await client()
+    receiver.send(ackPacket(Packet.pubrec, 4))
+    expect(await receiver.nextAck('pubrel', 4)).toMatchObject({ reasonCode: 0x92 })
   })
 })
 
