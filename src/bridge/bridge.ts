@@ -1,4 +1,5 @@
 import type { BridgedPublish } from '../broker/local-client.ts'
+import { expiresAt } from '../broker/message-properties.ts'
 import { RESERVED_ID_PREFIX, type ListenerProfile } from '../broker/listener-profile.ts'
 import type { BridgeConfig } from '../config/bridge-schema.ts'
 import type { QoS } from '../hooks/types.ts'
@@ -366,7 +367,7 @@ export class Bridge {
 
   /** From there to here. */
   #receive(remote: Remote, message: RemoteMessage, taken: () => void): void {
-    const { topic, payload, qos, retain, properties } = message
+    const { topic, payload, qos, retain, properties, expirySeconds } = message
     const { host, limits } = this.#context
     const target = this.#in.translate(topic)
     const drop = (reason: 'topic' | 'too-large', why: string): void => {
@@ -384,7 +385,7 @@ export class Bridge {
       qos: lowered,
       retain,
       publisher: this.clientId,
-      expiresAtMs: expiryOf(message, limits),
+      expiresAtMs: expiresAt(Date.now(), expirySeconds, limits.messageExpiryMs),
       properties: properties && legalProperties(properties),
     }
     const fault = host.publishBridged(request, (error) => {
@@ -394,11 +395,4 @@ export class Bridge {
     })
     if (fault !== undefined) drop('topic', fault)
   }
-}
-
-/** As the message says, and at most as the configuration has it. Unix time in ms; 0: never. */
-function expiryOf({ expirySeconds }: RemoteMessage, { messageExpiryMs }: BridgeLimits): number {
-  const ownMs = expirySeconds === undefined ? Infinity : expirySeconds * 1_000
-  const leastMs = messageExpiryMs === 0 ? ownMs : Math.min(ownMs, messageExpiryMs)
-  return leastMs === Infinity ? 0 : Date.now() + leastMs
 }
