@@ -94,15 +94,14 @@ export class ClientSession {
   /**
    * Asked for each delivery: expiry, rights that were taken away, authDeliver. Counts what it refuses.
    * `isAgain`: it may have been sent before, and what was sent does not expire [MQTT-4.3.3-7].
-   * `subscribedTopic`: as it was published, where an interceptor has given it another.
    */
-  mayReceive(message: Message, seq: number, isAgain = false, subscribedTopic = message.topic): boolean {
+  mayReceive(message: Message, seq: number, isAgain = false): boolean {
     const dropped = this.#context.counters.dropped
     if (message.expiresAtMs > 0 && !isAgain && message.expiresAtMs <= Date.now()) {
       dropped.expired++
       return false
     }
-    if (seq > 0 && seq <= this.#recheckUpToSeq && !this.#stillSubscribed(subscribedTopic)) {
+    if (seq > 0 && seq <= this.#recheckUpToSeq && !this.#stillSubscribed(message.subscribedTopic)) {
       dropped['not-delivered']++
       return false
     }

@@ -44,11 +44,12 @@ export class OptionsOfSubscriptions {
     this.#areNeeded ??= [...this.#subscriptions.values()].some(hasOptions)
     // A retained message is for one new subscription, and carries what is said of that one.
     if (!this.#areNeeded || message.retain) return NOTHING
+    const topic = message.subscribedTopic
     const isOwn = message.publisher === this.#sessionId
-    if (isOwn) return this.#find(message.topic, isOwn)
+    if (isOwn) return this.#find(topic, isOwn)
     if (this.#known === undefined || this.#known.size >= MAX_KNOWN_TOPICS) this.#known = new Map()
-    let known = this.#known.get(message.topic)
-    if (known === undefined) this.#known.set(message.topic, (known = this.#find(message.topic, isOwn)))
+    let known = this.#known.get(topic)
+    if (known === undefined) this.#known.set(topic, (known = this.#find(topic, isOwn)))
     return known
   }
 

@@ -24,6 +24,8 @@ export class Message implements StoredMessage {
   readonly publishedAtMs: number
   readonly expiresAtMs: number
   readonly properties?: StoredProperties
+  /** As it was published, where an interceptor has given it another topic on its way to one client. */
+  readonly publishedTopic?: string
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
   /** MQTT 5. */
@@ -41,6 +43,7 @@ export class Message implements StoredMessage {
     publishedAtMs: number,
     expiresAtMs: number,
     properties?: StoredProperties,
+    publishedTopic = topic,
   ) {
     this.topic = topic
     this.payload = payload
@@ -50,6 +53,7 @@ export class Message implements StoredMessage {
     this.publishedAtMs = publishedAtMs
     this.expiresAtMs = expiresAtMs
     if (properties !== undefined) this.properties = properties
+    if (publishedTopic !== topic) this.publishedTopic = publishedTopic
   }
 
   static from(stored: StoredMessage): Message {
@@ -64,6 +68,11 @@ export class Message implements StoredMessage {
       stored.expiresAtMs,
       stored.properties,
     )
+  }
+
+  /** What subscriptions match. */
+  get subscribedTopic(): string {
+    return this.publishedTopic ?? this.topic
   }
 
   /** RETAIN as its publisher has set it, for those who ask for that: `retain` is 0 for all who had subscribed before. */

@@ -83,8 +83,7 @@ export class Downward {
     if (shown.topic.startsWith(TUNNEL_ROOT)) return session.mayReceive(message, 0) ? message : undefined
     const before = await this.#interceptors.ask('before', connection.session!, shown, 'down')
     if (!this.#isSent(session, before)) return undefined
-    if (!session.mayReceive(this.#messageOf(message, before, shown), 0, false, message.topic))
-      return undefined
+    if (!session.mayReceive(this.#messageOf(message, before, shown), 0)) return undefined
     const after = await this.#interceptors.ask('after', connection.session!, before, 'down')
     return this.#isSent(session, after) ? this.#messageOf(message, after, shown) : undefined
   }
@@ -197,7 +196,7 @@ export class Downward {
     if (!this.#goesOn(session, delivering, made)) return undefined
     const changed = made === shown ? delivering.message : this.#messageOf(delivering.message, made, shown)
     const { seq, dup } = delivering
-    if (!session.mayReceive(changed, seq, dup, delivering.message.topic)) {
+    if (!session.mayReceive(changed, seq, dup)) {
       delivering.withheld()
       return undefined
     }
@@ -260,7 +259,17 @@ export class Downward {
     const expiresAtMs = isLater ? expiresAt(Date.now(), made.messageExpirySeconds, 0) : message.expiresAtMs
     const isSame = made.properties === shown.properties
     const properties = isSame ? message.properties : withProperties(message.properties, made.properties)
-    return new Message(full, payload, qos, retain, publisher, publishedAtMs, expiresAtMs, properties)
+    return new Message(
+      full,
+      payload,
+      qos,
+      retain,
+      publisher,
+      publishedAtMs,
+      expiresAtMs,
+      properties,
+      message.topic,
+    )
   }
 
   /** Not within the broker's own work, which may be a fan-out to many. */

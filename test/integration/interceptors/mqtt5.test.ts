@@ -113,6 +113,21 @@ describe('interceptors', () => {
     },
   )
 
+  it.each(['before down', 'after down'])(
+    'give a message another topic %s, and it stays of its subscription',
+    async (place) => {
+      const client = await connectRaw(broker.port, { clientId: 'c6', version: 5 })
+      await client.subscribeWith({ subscriptionIdentifiers: [7] }, ['t', 0, { retainAsPublished: true }])
+      changes.set(place, (packet) => ({ ...packet, topic: 'other' }))
+      client.send(publishPacket({ topic: 't', retain: true, properties: {} }))
+      expect(await client.next('publish')).toMatchObject({
+        topic: 'other',
+        retain: true,
+        properties: { subscriptionIdentifiers: [7] },
+      })
+    },
+  )
+
   it('take them away, and fail over what cannot be', async () => {
     const client = await connectRaw(broker.port, { clientId: 'c5', version: 5 })
     await client.subscribe(['t', 0])
