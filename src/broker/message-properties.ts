@@ -18,16 +18,21 @@ export function expiresAt(nowMs: number, seconds: number | undefined, mostMs: nu
   return nowMs + (mostMs === 0 ? ms : Math.min(ms, mostMs))
 }
 
-/** Why what a handler has put in their place cannot be sent; it is JavaScript, and can have put anything there. */
+/**
+ * Why what a handler has put in their place cannot be sent or stored; it is JavaScript, and can have put anything there.
+ * What is no property of a message would be found wrong when it is read back from a store, and the message with it.
+ */
 export function rewrittenFault(
   properties: MessageProperties | undefined,
   expirySeconds: number | undefined,
 ): string | undefined {
-  if (expirySeconds !== undefined && !(Number.isInteger(expirySeconds) && expirySeconds >= 0))
-    return 'messageExpirySeconds'
+  if (expirySeconds !== undefined && !isSeconds(expirySeconds)) return 'messageExpirySeconds'
   if (properties === undefined) return undefined
   if (typeof properties !== 'object' || properties === null) return 'properties'
-  const { payloadFormatIndicator, contentType, responseTopic, correlationData, userProperties } = properties
+  const { payloadFormatIndicator, contentType, responseTopic, correlationData, userProperties, ...others } =
+    properties
+  const [other] = Object.keys(others)
+  if (other !== undefined) return other
   if (![undefined, 0, 1].includes(payloadFormatIndicator)) return 'payloadFormatIndicator'
   if (contentType !== undefined && !isText(contentType)) return 'contentType'
   if (responseTopic !== undefined && !(isText(responseTopic) && /^[^+#]+$/s.test(responseTopic)))
@@ -42,6 +47,11 @@ export function rewrittenFault(
     (Array.isArray(userProperties) &&
       userProperties.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isText)))
   return arePairs ? undefined : 'userProperties'
+}
+
+/** As a four byte integer says them (MQTT 5, 3.3.2.3.3). */
+function isSeconds(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff
 }
 
 /** Of a field of a packet. */
