@@ -1,21 +1,7 @@
-import { afterEach, expect, it } from 'vitest'
-import { startTestBroker, type TestBroker } from '../support/broker.ts'
-import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
+import { describe, expect, it } from 'vitest'
 import { LoadClient, type LoadClientOptions } from '../support/load-client.ts'
 import { eventually, missing, report, texts } from './ledger.ts'
-
-let stop: (() => Promise<void>) | undefined
-
-afterEach(async () => {
-  await stop?.()
-  stop = undefined
-})
-
-async function startWithExpiry(expiryMs: number): Promise<TestBroker> {
-  const broker = await startTestBroker({ session: { expiryMs } })
-  stop = () => broker.stop()
-  return broker
-}
+import { openSingle, type SingleBroker, startSingle } from './single-broker.ts'
 
 /** Of MQTT 5, with a time away of its own. */
 const mqtt5 = (sessionExpirySeconds: number): Partial<LoadClientOptions> => ({
@@ -34,121 +20,135 @@ async function enter(
   return client
 }
 
-function hasExpired(events: readonly Readonly<Record<string, unknown>>[], clientId: string): boolean {
-  return events.some(({ msg, client }) => msg === 'session expired' && client === clientId)
+/** So many are left, connected or away. */
+async function storedCountIs(broker: Pick<SingleBroker, 'metric'>, count: number): Promise<void> {
+  const isRight = async (): Promise<boolean> =>
+    (await broker.metric('tunnelmq_sessions', 'state="stored"')) === count
+  await eventually(isRight, 25_000, 200)
 }
 
-it('removes sessions whose clients stay away, and never one that is connected', async () => {
-  const broker = await startWithExpiry(1_000)
-  const stayers = [await enter(broker.port, 'stayer'), await enter(broker.port, 'stayer-5', mqtt5(1))]
-  const commuters = [await enter(broker.port, 'commuter'), await enter(broker.port, 'commuter-5', mqtt5(1))]
-  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
-  await publisher.connect()
-  for (let round = 0; round < 3; round++) {
-    const briefs = [
-      await enter(broker.port, `brief-${round}`),
-      await enter(broker.port, `brief-5-${round}`, mqtt5(1)),
-    ]
-    for (const brief of briefs) await brief.disconnect()
-    // Its time away begins anew each time.
-    for (const commuter of commuters) await commuter.vanish()
-    await publisher.publish({ topic: 'to/all', payload: `all ${round}`, qos: 1 })
-    for (const commuter of commuters) expect((await commuter.connect()).sessionPresent).toBe(true)
-    for (const brief of briefs) {
-      await eventually(() => hasExpired(broker.events, brief.options.clientId))
-      expect((await brief.connect()).sessionPresent).toBe(false)
-      await brief.ping()
-      expect(brief.received).toEqual([])
-      await brief.disconnect()
+// A store in memory can do all that has no death in it.
+describe.each([
+  { type: 'memory', rounds: 3, clientCount: 60 },
+  { type: 'embedded', rounds: 2, clientCount: 20 },
+  { type: 'redis', rounds: 2, clientCount: 20 },
+] as const)('of one broker with the $type store, session expiry', ({ type, rounds, clientCount }) => {
+  it('removes sessions whose clients stay away, and never one that is connected', async () => {
+    const broker = await openSingle(type, { session: { expiryMs: 2_000 } })
+    const stayers = [await enter(broker.port, 'stayer'), await enter(broker.port, 'stayer-5', mqtt5(2))]
+    const commuters = [await enter(broker.port, 'commuter'), await enter(broker.port, 'commuter-5', mqtt5(2))]
+    const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+    await publisher.connect()
+    for (let round = 0; round < rounds; round++) {
+      const briefs = [
+        await enter(broker.port, `brief-${round}`),
+        await enter(broker.port, `brief-5-${round}`, mqtt5(1)),
+      ]
+      for (const brief of briefs) await brief.disconnect()
+      // Its time away begins anew each time.
+      for (const commuter of commuters) await commuter.vanish()
+      await publisher.publish({ topic: 'to/all', payload: `all ${round}`, qos: 1 })
+      for (const commuter of commuters) expect((await commuter.connect()).sessionPresent).toBe(true)
+      await storedCountIs(broker, 4)
+      for (const brief of briefs) {
+        expect((await brief.connect()).sessionPresent).toBe(false)
+        await brief.ping()
+        expect(brief.received).toEqual([])
+        await brief.disconnect()
+      }
     }
-  }
-  for (const client of [...stayers, ...commuters]) {
-    await eventually(() => client.received.length >= 3)
-    expect(missing(publisher.acknowledged, texts(client.received))).toEqual([])
-    expect(hasExpired(broker.events, client.options.clientId)).toBe(false)
-  }
-  const delivered = stayers[0]!.received.length
-  report('12 (away)', publisher.acknowledged.size, `${delivered} delivered to each that stayed`)
+    for (const client of [...stayers, ...commuters]) {
+      await eventually(() => client.received.length >= rounds)
+      expect(missing(publisher.acknowledged, texts(client.received))).toEqual([])
+    }
+    await storedCountIs(broker, 4)
+    const delivered = stayers[0]!.received.length
+    report(`12 (away, ${type})`, publisher.acknowledged.size, `${delivered} delivered to each that stayed`)
+  }, 60_000)
+
+  it('either keeps a session whole or removes it whole when its client is back just as it ends', async () => {
+    const expiryMs = 2_000
+    const broker = await openSingle(type, { session: { expiryMs } })
+    const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+    await publisher.connect()
+    const outcomes = { kept: 0, removed: 0 }
+    let acknowledgedCount = 0
+    let deliveredCount = 0
+    const enterAs = (i: number): Promise<LoadClient> =>
+      enter(broker.port, `edge-${i}`, i % 2 === 0 ? {} : mqtt5(expiryMs / 1_000))
+    const returnAt = async (client: LoadClient, i: number): Promise<void> => {
+      const { clientId } = client.options
+      await client.disconnect()
+      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
+      // Around the moment of expiry and of the sweeps behind it; some at once, as the machine may be busy.
+      await new Promise((resolve) => setTimeout(resolve, (i * 2_700) / clientCount))
+      const { sessionPresent } = await client.connect()
+      outcomes[sessionPresent ? 'kept' : 'removed']++
+      if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
+      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
+      const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
+      await eventually(() => client.received.length >= due.length)
+      // Still there after the sweeps that saw it as ended.
+      await new Promise((resolve) => setTimeout(resolve, expiryMs))
+      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
+      due.push(`${clientId} 2`)
+      await eventually(() => client.received.length >= due.length)
+      expect(texts(client.received)).toEqual(due)
+      acknowledgedCount += due.length
+      deliveredCount += client.received.length
+    }
+    // All are there before the first goes: or those that return would wait behind those that come.
+    const all = await Promise.all(Array.from({ length: clientCount }, (_, i) => enterAs(i)))
+    await Promise.all(all.map(returnAt))
+    expect(outcomes.kept).toBeGreaterThan(0)
+    expect(outcomes.removed).toBeGreaterThan(0)
+    report(
+      `12 (back, ${type})`,
+      acknowledgedCount,
+      `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
+    )
+  }, 60_000)
 })
 
-it('either keeps a session whole or removes it whole when its client is back just as it ends', async () => {
-  const expiryMs = 2_000
-  const broker = await startWithExpiry(expiryMs)
-  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
-  await publisher.connect()
-  const outcomes = { kept: 0, removed: 0 }
-  let acknowledgedCount = 0
-  let deliveredCount = 0
-  const enterAs = (i: number): Promise<LoadClient> =>
-    enter(broker.port, `edge-${i}`, i % 2 === 0 ? {} : mqtt5(expiryMs / 1_000))
-  const returnAt = async (client: LoadClient, i: number): Promise<void> => {
-    const { clientId } = client.options
-    await client.disconnect()
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
-    // Around the moment of expiry and of the sweeps behind it; some at once, as the machine may be busy.
-    await new Promise((resolve) => setTimeout(resolve, i * 45))
-    const { sessionPresent } = await client.connect()
-    outcomes[sessionPresent ? 'kept' : 'removed']++
-    if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
-    const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
-    await eventually(() => client.received.length >= due.length)
-    // Still there after the sweeps that saw it as ended.
-    await new Promise((resolve) => setTimeout(resolve, expiryMs))
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
-    due.push(`${clientId} 2`)
-    await eventually(() => client.received.length >= due.length)
-    expect(texts(client.received)).toEqual(due)
-    acknowledgedCount += due.length
-    deliveredCount += client.received.length
-  }
-  // All are there before the first goes: or those that return would wait behind those that come.
-  const all = await Promise.all(Array.from({ length: 60 }, (_, i) => enterAs(i)))
-  await Promise.all(all.map(returnAt))
-  expect(outcomes.kept).toBeGreaterThan(0)
-  expect(outcomes.removed).toBeGreaterThan(0)
-  report(
-    '12 (back)',
-    acknowledgedCount,
-    `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
-  )
-})
-
-it('counts the time away across a kill, and from the start for those that were connected', async () => {
-  const broker: BrokerProcess = await startBrokerProcess({ config: { session: { expiryMs: 3_000 } } })
-  stop = () => broker.remove()
-  const gone = await enter(broker.port, 'gone')
-  await gone.disconnect()
-  const lost = await enter(broker.port, 'lost')
-  const back = await enter(broker.port, 'back')
-  const ownTimes = [
-    await enter(broker.port, 'gone-5', mqtt5(1)),
-    await enter(broker.port, 'lost-5', mqtt5(1)),
-  ]
-  await ownTimes[0]!.disconnect()
-  // It goes on with what is there, and that ends with its connection.
-  const brief = await enter(broker.port, 'brief-5', mqtt5(60)).then(async (before) => {
-    await before.disconnect()
-    return enter(broker.port, 'brief-5', mqtt5(0))
-  })
-  const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
-  await publisher.connect()
-  await publisher.publish({ topic: 'to/all', payload: 'p 1', qos: 1 })
-  await broker.kill()
-  await Promise.all([lost.closed, back.closed, brief.closed, publisher.closed])
-  await broker.start()
-  expect((await brief.connect()).sessionPresent).toBe(false)
-  expect((await back.connect()).sessionPresent).toBe(true)
-  await eventually(() => hasExpired(broker.events, 'gone') && hasExpired(broker.events, 'lost'))
-  await publisher.connect()
-  await publisher.publish({ topic: 'to/all', payload: 'p 2', qos: 1 })
-  await eventually(() => missing(publisher.acknowledged, texts(back.received)).length === 0)
-  expect(hasExpired(broker.events, 'back')).toBe(false)
-  expect((await gone.connect()).sessionPresent).toBe(false)
-  expect((await lost.connect()).sessionPresent).toBe(false)
-  for (const client of ownTimes) {
-    expect(hasExpired(broker.events, client.options.clientId)).toBe(true)
-    expect((await client.connect()).sessionPresent).toBe(false)
-  }
-  report('12 (killed)', publisher.acknowledged.size, `${new Set(texts(back.received)).size} delivered`)
-})
+it.each(['embedded', 'redis'] as const)(
+  'counts the time away across a kill, and from the start for those that were connected (%s)',
+  async (type) => {
+    const broker = await startSingle(type, { session: { expiryMs: 3_000 } })
+    const gone = await enter(broker.port, 'gone')
+    await gone.disconnect()
+    const lost = await enter(broker.port, 'lost')
+    const back = await enter(broker.port, 'back')
+    const ownTimes = [
+      await enter(broker.port, 'gone-5', mqtt5(1)),
+      await enter(broker.port, 'lost-5', mqtt5(1)),
+    ]
+    await ownTimes[0]!.disconnect()
+    // It goes on with what is there, and that ends with its connection.
+    const brief = await enter(broker.port, 'brief-5', mqtt5(60)).then(async (before) => {
+      await before.disconnect()
+      return enter(broker.port, 'brief-5', mqtt5(0))
+    })
+    const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
+    await publisher.connect()
+    await publisher.publish({ topic: 'to/all', payload: 'p 1', qos: 1 })
+    await broker.kill()
+    await Promise.all([lost.closed, back.closed, brief.closed, publisher.closed])
+    await broker.start()
+    expect((await brief.connect()).sessionPresent).toBe(false)
+    await brief.disconnect()
+    expect((await back.connect()).sessionPresent).toBe(true)
+    await storedCountIs(broker, 1)
+    await publisher.connect()
+    await publisher.publish({ topic: 'to/all', payload: 'p 2', qos: 1 })
+    await eventually(() => missing(publisher.acknowledged, texts(back.received)).length === 0)
+    expect((await gone.connect()).sessionPresent).toBe(false)
+    expect((await lost.connect()).sessionPresent).toBe(false)
+    for (const client of ownTimes) expect((await client.connect()).sessionPresent).toBe(false)
+    report(
+      `12 (killed, ${type})`,
+      publisher.acknowledged.size,
+      `${new Set(texts(back.received)).size} delivered`,
+    )
+  },
+  60_000,
+)

@@ -76,12 +76,12 @@ export function report(test: string, acknowledgedCount: number, accounted: strin
   console.log(`fault ${test}: ${acknowledgedCount} acknowledged, ${accounted}`)
 }
 
-/** Waits for what another process, or the broker in this one, does in its own time. */
-export async function eventually(check: () => unknown, timeoutMs = 25_000): Promise<void> {
+/** Waits for what another process, or the broker in this one, does in its own time. Metrics cost ms: ask less often. */
+export async function eventually(check: () => unknown, timeoutMs = 25_000, intervalMs = 10): Promise<void> {
   await vi.waitFor(
     async () => {
       if (!(await check())) throw new Error(`not within ${timeoutMs} ms: ${check.toString()}`)
     },
-    { timeout: timeoutMs, interval: 10 },
+    { timeout: timeoutMs, interval: intervalMs },
   )
 }

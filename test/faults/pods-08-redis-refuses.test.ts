@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { expect, it } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, type Pods, startPods, waitReady } from '../support/pods.ts'
+import { redisCall } from '../support/redis-call.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
@@ -142,17 +143,31 @@ it.each(refusals)(
   60_000,
 )
 
+const fillerCount = 4_000
+
+/** With keys of more than 1,024 bytes, which it loads first. */
+async function fill(redis: RedisServer): Promise<void> {
+  const script = "for i = 1, ARGV[1] do redis.call('SET', 'filler:' .. i, string.rep('x', 1100)) end"
+  await redis.command('EVAL', script, 0, fillerCount)
+  await redis.command('BGREWRITEAOF')
+  const isOver = async (): Promise<boolean> =>
+    String(await redis.command('INFO', 'persistence')).includes('aof_rewrite_in_progress:0')
+  await eventually(isOver)
+}
+
 it('acknowledges nothing while Redis loads its data, says so, and goes on behind it', async () => {
-  const pods = await startPods(2, { redis: { args: ['--appendfsync', 'always'] } })
+  const pods = await startPods(2, { redis: { args: ['--appendfsync', 'always', '--rdbcompression', 'no'] } })
+  await fill(pods.redis)
   const load = new Load(pods)
   await load.begin()
   const { port, folder } = pods.redis
   await pods.redis.stop()
-  // 3 ms for each command of the append-only file.
+  // 10 ms for each key that was there first, and clients are answered behind each: it loads for as long as we look.
   const loading = startRedis({
     port,
     folder,
-    args: ['--key-load-delay', '3000', '--loading-process-events-interval-bytes', '1024'],
+    args: ['--key-load-delay', '10000', '--loading-process-events-interval-bytes', '1024'],
+    startTimeoutMs: 50_000,
   })
   const reasons = await refusesWith(pods, /loading/)
   // Not from the stop on: what Redis had answered by then was on its way to the publishers.
@@ -160,6 +175,7 @@ it('acknowledges nothing while Redis loads its data, says so, and goes on behind
   await new Promise((resolve) => setTimeout(resolve, 300))
   expect(load.acknowledgedCount).toBe(before)
   for (const pod of pods.all) expect(String(await notReadyReasons(pod))).toContain('loading')
+  await redisCall(port, ['CONFIG', 'SET', 'key-load-delay', '0'])
   const redis = await loading
   try {
     await Promise.all(pods.all.map((pod) => waitReady(pod)))

@@ -29,10 +29,16 @@ async function enter(
 /** Every pod has dropped what is not stored any more. */
 async function storedEverywhere(pods: Pods, count: number): Promise<void> {
   const running = pods.all.filter(({ isRunning }) => isRunning)
-  await eventually(async () => {
-    const counts = await Promise.all(running.map((pod) => pod.metric('tunnelmq_sessions', 'state="stored"')))
-    return counts.every((stored) => stored === count)
-  }, WIPED_WITHIN_MS)
+  await eventually(
+    async () => {
+      const counts = await Promise.all(
+        running.map((pod) => pod.metric('tunnelmq_sessions', 'state="stored"')),
+      )
+      return counts.every((stored) => stored === count)
+    },
+    WIPED_WITHIN_MS,
+    200,
+  )
 }
 
 it('removes sessions whose clients stay away, and never one that is connected or came back at another pod', async () => {

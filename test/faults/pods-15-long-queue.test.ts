@@ -9,7 +9,11 @@ it.each([
   'delivers $messageCount messages that another pod has queued after one reconnect, all, in order, in bounded memory ($name)',
   async ({ messageCount, version }) => {
     const pods = await startPods(2)
-    await longQueue(`15 (pods, ${messageCount})`, messageCount, [pods.all[0]!, pods.all[1]!], version)
+    await longQueue([pods.all[0]!, pods.all[1]!], {
+      test: `15 (pods, ${messageCount})`,
+      messageCount,
+      version,
+    })
   },
   120_000,
 )

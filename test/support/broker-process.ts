@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { ConfigInput } from '../../src/config/schema.ts'
+import { metricOf } from './metric.ts'
 
 const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
 
@@ -154,15 +155,8 @@ class ChildBroker implements BrokerProcess {
     clearTimeout(timer)
   }
 
-  async metric(name: string, label = ''): Promise<number> {
-    const answer = await fetch(`${this.adminUrl}/metrics`)
-    const samples = (await answer.text())
-      .split('\n')
-      .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
-    if (samples.length === 0) throw new Error(`there is no metric ${name}`)
-    return samples
-      .filter((line) => line.includes(label))
-      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+  metric(name: string, label?: string): Promise<number> {
+    return metricOf(this.adminUrl, name, label)
   }
 
   residentBytes(): number {
