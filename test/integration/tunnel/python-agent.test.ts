@@ -97,8 +97,7 @@ async function openWorld(
   const client = createTunnelClient({ url: `mqtt://127.0.0.1:${clientWay.port}`, topicPrefix, id: 'laptop' })
   onTestFinished(() => client.close())
   await client.connected()
-  // It has subscribed, and its status may still be on its way: a broker that knows no tunnels has none to tell then, and
-  // the client would take the agent for absent.
+  // It has subscribed, and its status may still be on its way: a client that asks before takes the agent for absent.
   await eventually(() => client.agents()).toMatchObject([{ id: 'pi7', online: true }])
   return { ...agent, client, agentWay, clientWay }
 }
