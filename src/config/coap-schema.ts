@@ -9,7 +9,7 @@ export const coapSchema = z
   .strictObject({
     pathPrefix: z
       .string()
-      .regex(/^$|^(?:\/[^/?#]+)+$/, 'begins with / and does not end in one, such as /mqtt; or is empty')
+      .regex(/^$|^(?:\/[^/?#]+)+$/, 'is to begin with / and not to end in one, such as /mqtt; or to be empty')
       .default('/mqtt')
       .describe(
         'Path before the topic: `/mqtt` makes `coap://host/mqtt/a/b` of `a/b`. Empty: the whole path is the topic, as mGate has it.',

@@ -32,6 +32,7 @@ export const mqtt5Schema = z
     serverReference: z
       .string()
       .max(1_024)
+      .regex(/^\P{Cc}*$/u, 'is to be without control characters') // [MQTT-1.5.4-2]
       .default('')
       .describe(
         'Told to clients that are sent away by a drain or a stop, with "use another server": such as `mqtt-b.example.com:8883`, several with a space between. Empty: nothing.',
@@ -40,7 +41,7 @@ export const mqtt5Schema = z
       .string()
       .max(1_024)
       .regex(
-        /^(?:[^{}+#]|\{clientId\}|\{username\})*$/,
+        /^(?:[^{}+#\p{Cc}]|\{clientId\}|\{username\})*$/u,
         'is to be the beginning of a topic, with {clientId} and {username} where those of the client belong',
       )
       .default('')

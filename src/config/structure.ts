@@ -75,12 +75,24 @@ function describeIssue(issue: ConfigIssue, value: unknown, root: ObjectNode): Mi
   const actual = valueAt(value, path)
   if (actual === undefined) return [{ path, message: `is missing${hintOf(node)}`, atKey: true }]
   if (node === undefined) return [{ path, message: issue.message }]
+  const said = wordsOf(issue)
+  if (said !== undefined && typeof actual === 'string')
+    return [{ path, message: `${shownAt(node, actual)} ${said}` }]
   return [{ path, message: describeWrong(actual, node) }]
 }
 
+/** What a schema says itself of a text that has not its form; others only have the pattern. */
+function wordsOf(issue: ConfigIssue): string | undefined {
+  const isOwn = issue.code === 'invalid_format' && !issue.message.startsWith('Invalid ')
+  return isOwn ? issue.message : undefined
+}
+
+function shownAt(node: SchemaNode, actual: unknown): string {
+  return node.secret ? 'the value' : show(actual)
+}
+
 function describeWrong(actual: unknown, node: SchemaNode): string {
-  const shown = node.secret ? 'the value' : show(actual)
-  const expected = `${shown} is not ${expectation(node)}`
+  const expected = `${shownAt(node, actual)} is not ${expectation(node)}`
   if (node.kind !== 'choice') {
     return node.kind === 'text' && typeof actual === 'number' ? `${expected}; put it in quotes` : expected
   }

@@ -105,6 +105,15 @@ const rules: Readonly<Record<string, BridgeRule>> = {
     needless('a stored session at the other broker keeps its subscriptions: delete it there'),
   ),
   bridge_max_packet_size: noting(lostUnless(['0'], 'the bound is limits.maxPacketBytes')),
+  bridge_receive_maximum: (setting, facts, draft) => {
+    const count = wholeNumber(setting, draft)
+    if (count === undefined || count < 1) return
+    facts.bridge.maxInflight = count
+    draft.carried(setting, 'bridges[].maxInflight')
+  },
+  bridge_session_expiry_interval: noting(
+    lost('the session at the other broker ends after session.expiryMs, without cleanSession'),
+  ),
   bridge_max_topic_alias: noting(needless('topic aliases are not used')),
   local_clientid: noting(needless('the session here has the name of the bridge')),
   local_username: noting(needless('a bridge has the rights of its maps')),

@@ -57,6 +57,11 @@ const onStdout = needless('logs are lines of JSON on standard output, for the jo
 const always = needless('is always so here')
 const perMessage = needless('everything is written before it is acknowledged')
 
+/** Both bounds hold there, whichever comes first. */
+function leastPacketBytes({ limits }: Draft['config'], value: number): number {
+  return Math.min(value, limits?.maxPacketBytes ?? 268_435_456)
+}
+
 const rules: Readonly<Record<string, Rule>> = {
   max_inflight_messages: number(
     'limits.maxInflight',
@@ -82,7 +87,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ),
   max_packet_size: number(
     'limits.maxPacketBytes',
-    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: value }),
+    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: leastPacketBytes(c, value) }),
     {
       unlimited: [0],
       unlimitedMeans: 268_435_456,
@@ -91,7 +96,7 @@ const rules: Readonly<Record<string, Rule>> = {
   // Of the payload alone, there; a topic and its header come on top.
   message_size_limit: number(
     'limits.maxPacketBytes (the packet with its topic)',
-    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: Math.min(value + 4_096, 268_435_456) }),
+    (c, value) => (c.limits = { ...c.limits, maxPacketBytes: leastPacketBytes(c, value + 4_096) }),
     { unlimited: [0], unlimitedMeans: 268_435_456 },
   ),
   max_keepalive: number(

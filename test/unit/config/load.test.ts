@@ -188,6 +188,15 @@ describe('loadConfig with a file', () => {
     expect((await mistakesOf({ file: await write('- a') })).join()).toContain('is not a mapping')
   })
 
+  it('is told in the words of the key, where it has some', async () => {
+    const text = `${tcp}mqtt5: { responseInformation: 'a/{clientid}', serverReference: "a\\0" }`
+    const mistakes = (await mistakesOf({ file: await write(text) })).join('\n')
+    expect(mistakes).toContain(
+      '"a/{clientid}" is to be the beginning of a topic, with {clientId} and {username}',
+    )
+    expect(mistakes).toContain(String.raw`"a\u0000" is to be without control characters`)
+  })
+
   it('does not show a secret that is of the wrong kind', async () => {
     const text = 'listeners: [{ type: tls, port: 1, tls: { cert: a, key: b, passphrase: 12345 } }]'
     const mistakes = (await mistakesOf({ file: await write(text) })).join('\n')

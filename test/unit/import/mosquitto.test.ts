@@ -174,6 +174,7 @@ describe('settings of mosquitto', () => {
     ['max_queued_messages 5', { session: { expiryMs: 0, queueMaxMessages: 5 } }],
     ['max_packet_size 2000', { limits: { maxPacketBytes: 2_000 } }],
     ['message_size_limit 1000', { limits: { maxPacketBytes: 5_096 } }],
+    ['max_packet_size 2000\nmessage_size_limit 1000', { limits: { maxPacketBytes: 2_000 } }],
     ['max_keepalive 65535', { limits: { maxKeepaliveSeconds: 0 } }],
     ['sys_interval 30', { sysIntervalMs: 30_000 }],
     ['persistent_client_expiration 2w', { session: { expiryMs: 1_209_600_000 } }],
@@ -229,6 +230,7 @@ describe('bridges of mosquitto', () => {
     keepalive_interval 30
     restart_timeout 5 30
     bridge_protocol_version mqttv50
+    bridge_receive_maximum 40
     bridge_cafile /ca.pem
     listener 1883`
 
@@ -245,6 +247,7 @@ describe('bridges of mosquitto', () => {
         reconnectMinMs: 5_000,
         reconnectMaxMs: 30_000,
         protocol: '5',
+        maxInflight: 40,
         tls: { ca: '/ca.pem' },
         topics: [
           { filter: 'sensors/#', direction: 'out', qos: 1, localPrefix: 'home/', remotePrefix: 'site7/' },
