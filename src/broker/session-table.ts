@@ -1,3 +1,4 @@
+import type { DisconnectReason } from '../hooks/types.ts'
 import type { Store, StoredSession, StoredSubscription } from '../store/contract.ts'
 import { ClientSession } from './client-session.ts'
 import type { OutboxContext } from './outbox.ts'
@@ -36,17 +37,17 @@ export class SessionTable {
   adopt(stored: StoredSession): ClientSession {
     const known = this.#byId.get(stored.id)
     if (known?.stored === stored) return known
-    if (known?.stored !== undefined) this.forget(known)
+    if (known?.stored !== undefined) this.forget(known, BEGUN_ANEW)
     const session = new ClientSession(stored.id, stored, this.#context)
     this.#byId.set(stored.id, session)
     for (const subscription of stored.subscriptions.values()) this.#subscriptions.add(session, subscription)
     return session
   }
 
-  /** It is not in the store any more. */
+  /** It is not in the store any more: its client has come to another pod, and begun anew. */
   drop(stored: StoredSession): void {
     const session = this.#byId.get(stored.id)
-    if (session?.stored === stored) this.forget(session)
+    if (session?.stored === stored) this.forget(session, BEGUN_ANEW)
   }
 
   /** The one of this id, if it is not in the store any more. */
@@ -86,12 +87,15 @@ export class SessionTable {
   }
 
   /** Takes it out of everything; its connection, if it has one, has no session any more. */
-  forget(session: ClientSession): void {
+  forget(session: ClientSession, reason = REMOVED): void {
     if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
-    session.connection?.close({ kind: 'kicked', detail: 'its session was removed' })
+    session.connection?.close(reason)
     for (const filter of [...session.subscriptions.keys()]) this.#subscriptions.remove(session, filter)
   }
 }
+
+const REMOVED: DisconnectReason = { kind: 'kicked', detail: 'its session was removed' }
+const BEGUN_ANEW: DisconnectReason = { kind: 'taken-over', detail: 'at another pod' }
 
 function isSame(a: StoredSubscription, b: StoredSubscription): boolean {
   return (

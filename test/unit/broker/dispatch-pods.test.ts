@@ -252,6 +252,15 @@ describe('sessions of other pods', () => {
     expect(parts.subscriptions.count).toBe(0)
   })
 
+  it('that have ended because their clients have begun anew elsewhere are taken over', async () => {
+    const { parts, events } = await open()
+    const client = await parts.connect('c')
+    const stored = client.session.stored!
+    await parts.store.removeSession(stored)
+    events.sessionRemoved(stored)
+    expect(parts.gone.map(({ reason }) => reason.kind)).toEqual(['taken-over'])
+  })
+
   it('that are removed between their claim and their connection are not attached', async () => {
     const { parts, cluster, events } = await open()
     const single = createSingleCluster(parts.store, { expiryMs: 0 })
