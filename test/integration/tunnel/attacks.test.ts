@@ -237,10 +237,14 @@ describe('a client without the right to a service', () => {
 
   it('cannot serve a name that is not given to it, though it is its client id', async () => {
     const { as } = await openTunnelBroker(STRICT_ACL)
+    const filters = [
+      ['$tunnel/pi9/+/+/up', 0],
+      ['$tunnel/+/+/pi9/down', 0],
+    ] as const
+    const modern = await as('mallory', { clientId: 'pi9', version: 5 })
+    expect(await modern.raw.subscribe(...filters)).toEqual([0x87, 0])
     const agent = await as('mallory', { clientId: 'pi9' })
-    expect(await agent.raw.subscribe(['$tunnel/pi9/+/+/up', 0], ['$tunnel/+/+/pi9/down', 0])).toEqual([
-      0x80, 0,
-    ])
+    expect(await agent.raw.subscribe(...filters)).toEqual([0x80, 0])
     await agent.raw.publish({ topic: '$tunnel/pi9/status', payload: '{"online":true}', qos: 1, retain: true })
     const reader = await as('ann', { clientId: 'laptop' })
     await reader.raw.subscribe(['$tunnel/+/status', 0])
@@ -249,7 +253,9 @@ describe('a client without the right to a service', () => {
 
   it('loses what it has when the list is changed: both ends are told, others go on', async () => {
     const { agent, client, as, broker, aclFile, metric } = await openVictim(STRICT_ACL)
-    const other = await (await as('mallory')).listen('mallory')
+    // Of MQTT 5, with aliases.
+    const properties = { topicAliasMaximum: 4 }
+    const other = await (await as('mallory', { version: 5, properties })).listen('mallory')
     const web = { up: '$tunnel/pi7/web/mallory/up', down: '$tunnel/pi7/web/mallory/down' }
     const stays = await new VictimStream(agent, other, 1, web).open()
     await replaceFile(aclFile, STRICT_ACL.replace('topic write $tunnel/pi7/ssh/laptop/up', ''))
