@@ -10,6 +10,8 @@ import type { Sessions } from './sessions.ts'
 
 /** Longer ones of setTimeout fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
+/** Each look is at all that wait; delays are whole seconds. */
+const LOOK_AGAIN_MS = 100
 
 /** A will as it was when it began to wait: its client may have stored another one since. */
 interface Waiting {
@@ -127,7 +129,7 @@ export class Wills {
       if (will?.message !== message || this.#sessions.connectionOf(clientId) !== undefined) continue
       this.publishDue(will)
     }
-    if (nextMs < this.#nextMs) this.#wakeAt(nextMs)
+    if (nextMs < this.#nextMs) this.#wakeAt(Math.max(nextMs, nowMs + LOOK_AGAIN_MS))
   }
 
   /**
