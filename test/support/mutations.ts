@@ -11,6 +11,7 @@ import {
   subscribePacket,
   unsubscribePacket,
 } from './wire.ts'
+import { propertiesBytes } from './wire-properties.ts'
 
 /** A small generator of numbers that are the same in each run (mulberry32). */
 export class Random {
@@ -98,13 +99,13 @@ function conversation5(random: Random): Buffer[] {
   return [hello, ...Array.from({ length: 1 + random.below(5) }, () => anyPacket5(random))]
 }
 
-const connectProperties: readonly Properties[] = [
+const connectProperties = pairsOf([
   { sessionExpiryInterval: 100 },
   { receiveMaximum: 2, maximumPacketSize: 300 },
   { topicAliasMaximum: 3, requestProblemInformation: 0 },
   { userProperties: [['a', 'b']], requestResponseInformation: 1 },
-]
-const messageProperties: readonly Properties[] = [
+])
+const messageProperties = pairsOf([
   { contentType: 'text/plain', payloadFormatIndicator: 1 },
   { messageExpiryInterval: 1, correlationData: Buffer.of(1, 2) },
   { responseTopic: 'a/b' },
@@ -114,16 +115,19 @@ const messageProperties: readonly Properties[] = [
       ['a', ''],
     ],
   },
-]
-const aliasProperties: readonly Properties[] = [1, 1, 2, 3, 65_535].map((topicAlias) => ({ topicAlias }))
-const reasonProperties: readonly Properties[] = [
-  { reasonString: 'because' },
-  { userProperties: [['why', 'so']] },
-]
+])
+const aliasProperties = pairsOf([1, 1, 2, 3, 65_535].map((topicAlias) => ({ topicAlias })))
+const reasonProperties = pairsOf([{ reasonString: 'because' }, { userProperties: [['why', 'so']] }])
 
-/** Some of them, or none. */
-function anyProperties(random: Random, from: readonly Properties[]): Properties {
-  return { ...(random.below(2) === 0 && random.pick(from)), ...(random.below(2) === 0 && random.pick(from)) }
+/** Any two of them, one, or none, encoded once: a hundred thousand streams have them. */
+function pairsOf(properties: readonly Properties[]): readonly (readonly Buffer[])[] {
+  const choices = [{}, ...properties]
+  return choices.map((one) => choices.map((other) => propertiesBytes({ ...one, ...other })))
+}
+
+function anyProperties(random: Random, pairs: readonly (readonly Buffer[])[]): Buffer {
+  const choose = (): number => (random.below(2) === 0 ? 1 + random.below(pairs.length - 1) : 0)
+  return pairs[choose()]![choose()]!
 }
 
 function anyPacket5(random: Random): Buffer {

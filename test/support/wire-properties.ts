@@ -49,16 +49,18 @@ export type WireProperties = Readonly<Properties> | Buffer
 
 /** With their length in front. */
 export function propertiesField(properties: WireProperties = {}): Buffer {
-  const bytes = Buffer.isBuffer(properties) ? properties : Buffer.concat(encodeAll(properties))
+  const bytes = Buffer.isBuffer(properties) ? properties : propertiesBytes(properties)
   return Buffer.concat([varint(bytes.length), bytes])
 }
 
-function encodeAll(properties: Readonly<Properties>): Buffer[] {
-  return Object.entries(properties).flatMap(([name, value]) => {
+/** Without their length. */
+export function propertiesBytes(properties: Readonly<Properties>): Buffer {
+  const parts = Object.entries(properties).flatMap(([name, value]) => {
     const { id, type } = propertyKinds[name as keyof Properties]
     const values = Array.isArray(value) ? (value as unknown[]) : [value]
     return values.map((one) => Buffer.concat([Buffer.of(id), encodeValue(type, one)]))
   })
+  return Buffer.concat(parts)
 }
 
 function encodeValue(type: PropertyType, value: unknown): Buffer {
