@@ -176,7 +176,7 @@ describe('the pages', () => {
     const schema = JSON.parse(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8')) as Node
     for (const name of ['helm.md', 'from-vernemq-chart.md']) {
       const sections = Object.keys(schema.properties ?? {}).join('|')
-      const named = page(name).matchAll(new RegExp(`\`((?:${sections})(?:\\.[A-Za-z]+)+)`, 'g'))
+      const named = page(name).matchAll(new RegExp(`\`((?:${sections})(?:\\.[A-Za-z0-9]+)+)`, 'g'))
       const ours = [...named].map(([, path = '']) => path).filter((path) => !theirs.has(path))
       expect(ours.length).toBeGreaterThan(10)
       expect(
