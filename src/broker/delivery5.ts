@@ -40,7 +40,8 @@ export function writePublish5(
   const { aliases } = connection
   const known = aliases === undefined ? 0 : aliases.of(topic)
   const isAliased = known !== 0
-  const isNew = !isAliased && aliases !== undefined && hasRoomForAlias(connection, bytesOf(delivery))
+  const isNew =
+    !isAliased && aliases?.hasOneFor(topic) === true && hasRoomForAlias(connection, bytesOf(delivery))
   const alias = isNew ? aliases.introduce(topic) : known
   const isShared =
     identifiers.length === 0 && (isAliased || (alias === 0 && topic.length === message.topic.length))
@@ -60,7 +61,7 @@ export function writeFrame5(connection: Connection, topic: string, frame: Buffer
   const wholeBytes = publishBytes5(topic.length, frame.length, false, 0)
   if (wholeBytes > terms!.maximumPacketSize) return 0
   const known = aliases === undefined ? 0 : aliases.of(topic)
-  const isNew = known === 0 && aliases !== undefined && hasRoomForAlias(connection, wholeBytes)
+  const isNew = known === 0 && aliases?.hasOneFor(topic) === true && hasRoomForAlias(connection, wholeBytes)
   const alias = isNew ? aliases.introduce(topic) : known
   const own = { hasAlias: alias !== 0, identifiers: NOTHING }
   const wire = encodePublish5(known !== 0 ? '' : topic, frame, false, NOTHING, own)

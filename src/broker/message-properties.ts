@@ -4,6 +4,7 @@ import { NO_PROPERTIES, type Properties } from './packets/properties.ts'
 /** What travels with the message: all that a PUBLISH says but how long it is worth having (MQTT 5, 3.3.2.3). */
 export function messageProperties(properties: Readonly<Properties>): MessageProperties | undefined {
   if (properties === NO_PROPERTIES) return undefined
+  if (properties.messageExpiryInterval === undefined) return properties
   const { messageExpiryInterval: _seconds, ...rest } = properties
   return Object.keys(rest).length === 0 ? undefined : rest
 }

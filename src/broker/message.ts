@@ -1,6 +1,6 @@
 import type { MessageProperties, QoS } from '../hooks/types.ts'
 import type { StoredMessage, StoredProperties } from '../store/contract.ts'
-import { encodePropertyList } from './packets/properties.ts'
+import { encodeExpiry, encodeMessageProperties } from './packets/encode-properties.ts'
 import { encodePublish, encodePublish5, type OwnProperties, type PublishWire } from './publish-wire.ts'
 
 const WAS_RETAINED: StoredProperties = Object.freeze({ retain: true })
@@ -125,19 +125,10 @@ export class Message implements StoredMessage {
 
   #encodeProperties(): Buffer {
     const { properties } = this
-    const messageExpiryInterval = Math.min(this.#secondsLeft, MAX_SECONDS)
-    if (properties === undefined && messageExpiryInterval === 0) return NOTHING
-    const { payloadFormatIndicator, contentType, responseTopic } = properties ?? {}
-    const { correlationData, userProperties, subscriptionIdentifiers } = properties ?? {}
-    return encodePropertyList({
-      payloadFormatIndicator,
-      messageExpiryInterval: messageExpiryInterval === 0 ? undefined : messageExpiryInterval,
-      contentType,
-      responseTopic,
-      correlationData,
-      subscriptionIdentifiers,
-      userProperties,
-    })
+    const seconds = Math.min(this.#secondsLeft, MAX_SECONDS)
+    if (properties === undefined) return seconds === 0 ? NOTHING : encodeExpiry(seconds)
+    if (seconds === 0) return encodeMessageProperties(properties)
+    return encodeMessageProperties({ ...properties, messageExpiryInterval: seconds })
   }
 
   /** The payload may be a slice of a network chunk; what waits must not keep the chunk alive. */

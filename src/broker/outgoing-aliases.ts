@@ -19,9 +19,13 @@ export class OutgoingAliases {
     return this.#byTopic.get(topic) ?? 0
   }
 
-  /** Of a topic that has none, for the packet that is written now; 0: it gets none. */
+  /** A topic that has none gets one. */
+  hasOneFor(topic: string): boolean {
+    return this.#byTopic.size < this.#max && topic.length >= MIN_TOPIC_CHARACTERS
+  }
+
+  /** For the packet that is written now. Ask {@link hasOneFor} first. */
   introduce(topic: string): number {
-    if (this.#byTopic.size >= this.#max || topic.length < MIN_TOPIC_CHARACTERS) return 0
     const alias = this.#byTopic.size + 1
     this.#byTopic.set(topic, alias)
     return alias

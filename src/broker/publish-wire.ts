@@ -1,6 +1,6 @@
-import { lengthBytes, writeHeader } from './packets/encode.ts'
-import { encodeVarint } from './packets/properties.ts'
+import { writeHeader } from './packets/encode.ts'
 import { PacketType } from './packets/types.ts'
+import { varintBytes, writeVarint } from './packets/varint.ts'
 
 /** Above this many payload bytes a packet is not copied together, but written as head and payload. */
 export const LARGE_PAYLOAD_BYTES = 8_192
@@ -16,7 +16,6 @@ export interface PublishWire {
   readonly payload: Buffer | undefined
 }
 
-const NOTHING = Buffer.alloc(0)
 const TOPIC_ALIAS = 0x23
 const SUBSCRIPTION_IDENTIFIER = 0x0b
 /** Of a topic alias in the properties. */
@@ -24,7 +23,7 @@ export const ALIAS_BYTES = 3
 
 /** MQTT 3.1.1, 3.3. With or without room for a packet identifier. */
 export function encodePublish(topic: string, payload: Buffer, withId: boolean): PublishWire {
-  return encode(topic, payload, withId, NOTHING, 0)
+  return encode(topic, payload, withId, undefined, undefined)
 }
 
 /** What the connection adds to the properties of the message. */
@@ -41,18 +40,10 @@ export function encodePublish5(
   payload: Buffer,
   withId: boolean,
   shared: Buffer,
-  { hasAlias, identifiers }: OwnProperties,
+  own: OwnProperties,
 ): PublishWire {
-  const aliasBytes = hasAlias ? ALIAS_BYTES : 0
-  const length = aliasBytes + identifiers.length + shared.length
-  if (length === 0) return encode(topic, payload, withId, NO_PROPERTIES, 0)
-  const alias = hasAlias ? Buffer.of(TOPIC_ALIAS, 0, 0) : NOTHING
-  const head = encodeVarint(length)
-  const properties = Buffer.concat([head, alias, identifiers, shared])
-  return encode(topic, payload, withId, properties, hasAlias ? head.length + 1 : 0)
+  return encode(topic, payload, withId, shared, own)
 }
-
-const NO_PROPERTIES = Buffer.of(0)
 
 /** Bytes of the whole packet of MQTT 5, with its topic; `propertyBytes` without their length. */
 export function publishBytes5(
@@ -61,29 +52,41 @@ export function publishBytes5(
   withId: boolean,
   propertyBytes: number,
 ): number {
-  const length = 2 + topicBytes + (withId ? 2 : 0) + lengthBytes(propertyBytes) + propertyBytes + payloadBytes
-  return 1 + lengthBytes(length) + length
+  const length = 2 + topicBytes + (withId ? 2 : 0) + varintBytes(propertyBytes) + propertyBytes + payloadBytes
+  return 1 + varintBytes(length) + length
 }
 
 /** Subscription identifiers as properties (MQTT 5, 3.3.2.3.8). */
 export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
-  return Buffer.concat(
-    identifiers.flatMap((identifier) => [Buffer.of(SUBSCRIPTION_IDENTIFIER), encodeVarint(identifier)]),
-  )
+  let length = 0
+  for (const identifier of identifiers) length += 1 + varintBytes(identifier)
+  const bytes = Buffer.allocUnsafe(length)
+  let at = 0
+  for (const identifier of identifiers) {
+    bytes[at] = SUBSCRIPTION_IDENTIFIER
+    at = writeVarint(bytes, at + 1, identifier)
+  }
+  return bytes
 }
 
-/** `properties`: encoded, with their length in front; before MQTT 5 there are none. */
+/** Before MQTT 5 there are no properties: `shared` and `own` are undefined. */
 function encode(
   topic: string,
   payload: Buffer,
   withId: boolean,
-  properties: Buffer,
-  aliasInProperties: number,
+  shared: Buffer | undefined,
+  own: OwnProperties | undefined,
 ): PublishWire {
   const topicBytes = Buffer.byteLength(topic)
   const large = payload.length > LARGE_PAYLOAD_BYTES
-  const length = 2 + topicBytes + (withId ? 2 : 0) + properties.length + payload.length
-  const headBytes = 1 + lengthBytes(length) + length - payload.length
+  let listBytes = 0
+  let propertyBytes = 0
+  if (shared !== undefined) {
+    listBytes = (own!.hasAlias ? ALIAS_BYTES : 0) + own!.identifiers.length + shared.length
+    propertyBytes = varintBytes(listBytes) + listBytes
+  }
+  const length = 2 + topicBytes + (withId ? 2 : 0) + propertyBytes + payload.length
+  const headBytes = 1 + varintBytes(length) + length - payload.length
   const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
   let offset = writeHeader(bytes, 0, PacketType.publish << 4, length)
   bytes[offset++] = topicBytes >> 8
@@ -91,13 +94,17 @@ function encode(
   if (topicBytes === topic.length) bytes.write(topic, offset, topicBytes, 'latin1')
   else bytes.write(topic, offset, topicBytes, 'utf8')
   const idAt = offset + topicBytes
-  const propertiesAt = headBytes - properties.length
-  if (properties.length > 0) bytes.set(properties, propertiesAt)
-  if (!large) bytes.set(payload, headBytes)
-  return {
-    bytes,
-    idAt,
-    aliasAt: aliasInProperties === 0 ? 0 : propertiesAt + aliasInProperties,
-    payload: large ? payload : undefined,
+  let aliasAt = 0
+  if (shared !== undefined) {
+    let at = writeVarint(bytes, headBytes - propertyBytes, listBytes)
+    if (own!.hasAlias) {
+      bytes[at] = TOPIC_ALIAS
+      aliasAt = at + 1
+      at += ALIAS_BYTES
+    }
+    if (own!.identifiers.length > 0) bytes.set(own!.identifiers, at)
+    if (shared.length > 0) bytes.set(shared, headBytes - shared.length)
   }
+  if (!large) bytes.set(payload, headBytes)
+  return { bytes, idAt, aliasAt, payload: large ? payload : undefined }
 }

@@ -1,6 +1,8 @@
-import { encodeProperties, type Properties } from './properties.ts'
+import { encodeProperties } from './encode-properties.ts'
+import type { Properties } from './properties.ts'
 import { ReasonCode } from './reason.ts'
 import { PacketType, type ConnackCode } from './types.ts'
+import { varintBytes, writeVarint } from './varint.ts'
 
 // --- MQTT 3.1.1
 
@@ -21,7 +23,7 @@ export function encodeAck(type: PacketType, messageId: number): Buffer {
 
 export function encodeSuback(messageId: number, codes: readonly number[]): Buffer {
   const length = 2 + codes.length
-  const packet = Buffer.allocUnsafe(1 + lengthBytes(length) + length)
+  const packet = Buffer.allocUnsafe(1 + varintBytes(length) + length)
   let offset = writeHeader(packet, 0, PacketType.suback << 4, length)
   packet[offset++] = messageId >> 8
   packet[offset++] = messageId & 0xff
@@ -79,7 +81,7 @@ export function encodeReason5(
 function packetOf(first: number, parts: readonly Buffer[]): Buffer {
   let length = 0
   for (const part of parts) length += part.length
-  const packet = Buffer.allocUnsafe(1 + lengthBytes(length) + length)
+  const packet = Buffer.allocUnsafe(1 + varintBytes(length) + length)
   let offset = writeHeader(packet, 0, first, length)
   for (const part of parts) {
     packet.set(part, offset)
@@ -90,18 +92,8 @@ function packetOf(first: number, parts: readonly Buffer[]): Buffer {
 
 // --- both
 
-/** Bytes that the remaining length takes (MQTT 3.1.1, 2.2.3). */
-export function lengthBytes(length: number): number {
-  return length < 128 ? 1 : length < 16_384 ? 2 : length < 2_097_152 ? 3 : 4
-}
-
 /** Writes the first byte and the remaining length; returns the offset behind them. */
 export function writeHeader(target: Buffer, offset: number, first: number, length: number): number {
-  target[offset++] = first
-  while (length > 127) {
-    target[offset++] = (length & 127) | 128
-    length >>>= 7
-  }
-  target[offset++] = length
-  return offset
+  target[offset] = first
+  return writeVarint(target, offset + 1, length)
 }

@@ -44,7 +44,7 @@ export interface Properties {
 type Type = 'bit' | 'uint16' | 'uint32' | 'varint' | 'string' | 'binary' | 'pair'
 type Name = keyof Properties
 
-interface Kind {
+export interface Kind {
   readonly id: number
   readonly name: Name
   readonly type: Type
@@ -54,7 +54,8 @@ interface Kind {
   readonly isList?: true
 }
 
-const KINDS: readonly Kind[] = [
+/** In the order in which the broker writes them. */
+export const KINDS: readonly Kind[] = [
   { id: 0x01, name: 'payloadFormatIndicator', type: 'bit' },
   { id: 0x02, name: 'messageExpiryInterval', type: 'uint32' },
   { id: 0x03, name: 'contentType', type: 'string' },
@@ -193,7 +194,7 @@ export function decodeProperties(
       pairs.push(value as [string, string])
     } else if (name === 'subscriptionIdentifiers') {
       ;(properties.subscriptionIdentifiers ??= []).push(value as number)
-    } else Object.assign(properties, { [name]: value })
+    } else (properties as Record<Name, unknown>)[name] = value
   }
   return properties
 }
@@ -225,81 +226,4 @@ function readValue(reader: FieldReader, { name, type }: Kind): number | string |
     default:
       return type satisfies never
   }
-}
-
-/** With their length in front; one byte 0 for none. What is undefined is left out. */
-export function encodeProperties(properties: Readonly<Properties> | undefined): Buffer {
-  if (properties === undefined) return NOTHING
-  const list = encodePropertyList(properties)
-  return list.length === 0 ? NOTHING : Buffer.concat([encodeVarint(list.length), list])
-}
-
-/** What may be undefined. */
-type Sparse = { readonly [N in Name]?: Readonly<Properties[N]> | undefined }
-
-/** As {@link encodeProperties}, without their length. */
-export function encodePropertyList(properties: Sparse): Buffer {
-  const parts: Buffer[] = []
-  let length = 0
-  const add = (part: Buffer): void => {
-    parts.push(part)
-    length += part.length
-  }
-  for (const kind of KINDS) {
-    const value = properties[kind.name]
-    if (value === undefined) continue
-    if (kind.name === 'userProperties') for (const pair of properties.userProperties!) add(encodePair(pair))
-    else if (kind.isList) for (const one of value as number[]) add(encodeOne(kind, one))
-    else add(encodeOne(kind, value as number | string | Buffer))
-  }
-  return Buffer.concat(parts, length)
-}
-
-const NOTHING = Buffer.of(0)
-const USER_PROPERTY = 0x26
-
-function encodePair([name, value]: readonly [string, string]): Buffer {
-  return Buffer.concat([Buffer.of(USER_PROPERTY), encodeText(name), encodeText(value)])
-}
-
-function encodeText(text: string): Buffer {
-  return encodeBinary(Buffer.from(text))
-}
-
-function encodeBinary(bytes: Buffer): Buffer {
-  if (bytes.length > 65_535) throw new RangeError('a field of a packet takes 65,535 bytes at most')
-  const field = Buffer.allocUnsafe(2 + bytes.length)
-  field.writeUInt16BE(bytes.length, 0)
-  field.set(bytes, 2)
-  return field
-}
-
-function encodeOne({ id, type }: Kind, value: number | string | Buffer): Buffer {
-  if (typeof value === 'string') return Buffer.concat([Buffer.of(id), encodeText(value)])
-  if (typeof value !== 'number') return Buffer.concat([Buffer.of(id), encodeBinary(value)])
-  switch (type) {
-    case 'uint16':
-      return Buffer.of(id, value >> 8, value & 0xff)
-    case 'uint32': {
-      const field = Buffer.allocUnsafe(5)
-      field[0] = id
-      field.writeUInt32BE(value, 1)
-      return field
-    }
-    case 'varint':
-      return Buffer.concat([Buffer.of(id), encodeVarint(value)])
-    default:
-      return Buffer.of(id, value)
-  }
-}
-
-/** Variable byte integer (MQTT 5, 1.5.5). */
-export function encodeVarint(value: number): Buffer {
-  const bytes: number[] = []
-  do {
-    const rest = value >>> 7
-    bytes.push((value & 0x7f) | (rest > 0 ? 0x80 : 0))
-    value = rest
-  } while (value > 0)
-  return Buffer.from(bytes)
 }

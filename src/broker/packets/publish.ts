@@ -95,9 +95,16 @@ export class PublishFields {
       this.properties = NO_PROPERTIES
       return position + 1
     }
+    // Of those that have some, most have nothing but an alias.
+    if (bytes[position] === 3 && bytes[position + 1] === TOPIC_ALIAS && position + 4 <= end) {
+      this.properties = NO_PROPERTIES
+      this.#useAlias((bytes[position + 2]! << 8) | bytes[position + 3]!, hasTopic)
+      return position + 4
+    }
     const fields = new FieldReader(bytes, position, end)
-    const { topicAlias, ...properties } = decodeProperties(fields, Allowed.publish, 'PUBLISH', this.#bounds)
-    this.properties = properties
+    const properties = decodeProperties(fields, Allowed.publish, 'PUBLISH', this.#bounds)
+    const { topicAlias } = properties
+    this.properties = topicAlias === undefined ? properties : withoutAlias(properties)
     checkResponseTopic(properties.responseTopic)
     if (topicAlias !== undefined) this.#useAlias(topicAlias, hasTopic)
     else if (!hasTopic) throw protocolError('PUBLISH without a topic and without a topic alias') // MQTT 5, 3.3.2.1
@@ -138,6 +145,10 @@ export class PublishFields {
   }
 }
 
+function withoutAlias({ topicAlias: _alias, ...properties }: Readonly<Properties>): Readonly<Properties> {
+  return properties
+}
+
 /** Where an answer is to be published, so a topic name. @throws PacketFault */
 export function checkResponseTopic(topic: string | undefined): void {
   if (topic === undefined) return
@@ -146,3 +157,5 @@ export function checkResponseTopic(topic: string | undefined): void {
 }
 
 const EMPTY = Buffer.alloc(0)
+/** Identifier of the property. */
+const TOPIC_ALIAS = 0x23

@@ -4,8 +4,9 @@ import { stripMountpoint } from '../client-session.ts'
 import type { Connection } from '../connection.ts'
 import type { Message } from '../message.ts'
 import { decodeConnect } from '../packets/connect.ts'
-import { ANY_PROPERTY, decodeProperties, encodeVarint, type Properties } from '../packets/properties.ts'
+import { ANY_PROPERTY, decodeProperties, type Properties } from '../packets/properties.ts'
 import { FieldReader } from '../packets/strings.ts'
+import { varintBytes, writeVarint } from '../packets/varint.ts'
 import { decodeSubscribe } from '../packets/subscribe.ts'
 import { PacketType } from '../packets/types.ts'
 import { filtersOverlap, parseShare, topicMatches } from '../topics.ts'
@@ -242,6 +243,7 @@ function deliveredProperties(message: Message, identifiers: Buffer | undefined):
 }
 
 function identifiersIn(encoded: Buffer): Readonly<Properties> {
-  const bytes = Buffer.concat([encodeVarint(encoded.length), encoded])
+  const bytes = Buffer.concat([Buffer.alloc(varintBytes(encoded.length)), encoded])
+  writeVarint(bytes, 0, encoded.length)
   return decodeProperties(new FieldReader(bytes, 0, bytes.length), ANY_PROPERTY, 'PUBLISH')
 }

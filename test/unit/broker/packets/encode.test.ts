@@ -1,14 +1,9 @@
 import fc from 'fast-check'
 import mqttPacket from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
-import {
-  encodeAck,
-  encodeConnack,
-  encodeSuback,
-  lengthBytes,
-  writeHeader,
-} from '../../../../src/broker/packets/encode.ts'
+import { encodeAck, encodeConnack, encodeSuback, writeHeader } from '../../../../src/broker/packets/encode.ts'
 import { ConnackCode, PacketType } from '../../../../src/broker/packets/types.ts'
+import { varintBytes } from '../../../../src/broker/packets/varint.ts'
 import { remainingLength } from '../../../support/wire.ts'
 
 const acks = {
@@ -57,7 +52,7 @@ describe('packets that the broker writes', () => {
         expect(target.subarray(0, end)).toEqual(
           Buffer.concat([Buffer.of(0xee, 0x30), remainingLength(length)]),
         )
-        expect(lengthBytes(length)).toBe(end - 2)
+        expect(varintBytes(length)).toBe(end - 2)
       }),
     )
   })

@@ -10,7 +10,8 @@ import {
   encodeReason5,
 } from '../../../../src/broker/packets/encode.ts'
 import { decodeAuth, decodeDisconnect } from '../../../../src/broker/packets/ending.ts'
-import { Allowed, encodeProperties, type Properties } from '../../../../src/broker/packets/properties.ts'
+import { encodeProperties } from '../../../../src/broker/packets/encode-properties.ts'
+import { Allowed, type Properties } from '../../../../src/broker/packets/properties.ts'
 import { PublishFields } from '../../../../src/broker/packets/publish.ts'
 import { decodeSubscribe, decodeUnsubscribe } from '../../../../src/broker/packets/subscribe.ts'
 import { PacketType } from '../../../../src/broker/packets/types.ts'
