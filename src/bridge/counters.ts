@@ -6,7 +6,7 @@ export const bridgeDropReasons = [
   'refused',
   /** Larger than one of the two brokers takes. */
   'too-large',
-  /** No topic map leads on from there; or a topic that cannot be published here. */
+  /** No topic map leads on from there; or a topic that cannot be published here, or not safely there. */
   'topic',
   /** Its time was over before the other broker was there (MQTT 5). */
   'expired',

@@ -8,6 +8,7 @@ import {
 import type { QoS } from '../hooks/types.ts'
 import type { RemoteProtocol } from './attempts.ts'
 import { failureOf, type RemoteFailure } from './failure.ts'
+import { harmlessProperties, isPlainText } from './foreign-properties.ts'
 import { InboundWindow } from './inbound-window.ts'
 import { PacketIds } from './packet-ids.ts'
 import type { RemoteOptions } from './remote-options.ts'
@@ -52,8 +53,8 @@ export interface RemoteSession {
   readonly maxPacketBytes: number
 }
 
-/** What became of a message. `sent`: at QoS 0. `refused` and `too-large` are final. */
-export type PublishOutcome = 'taken' | 'sent' | 'refused' | 'too-large'
+/** What became of a message. `sent`: at QoS 0. `refused`, `too-large` and `topic` (it cannot go there) are final. */
+export type PublishOutcome = 'taken' | 'sent' | 'refused' | 'too-large' | 'topic'
 
 /** QoS 0 beyond this is not written for the time being. */
 const MAX_BACKLOG_BYTES = 1_048_576
@@ -158,16 +159,21 @@ export class Remote {
   /** `done` is not called when the connection is lost before, nor within the call. */
   publish(message: Publication, done: (outcome: PublishOutcome) => void): void {
     const { topic, payload } = message
+    const description = this.#is5 ? describedBy(message) : {}
     const topicBytes = Buffer.byteLength(topic)
+    if (!isPlainText(topic)) {
+      setImmediate(done, 'topic')
+      return
+    }
     // Fixed header, length of the topic and identifier come on top.
-    const bytes = payload.length + topicBytes + 12 + (this.#is5 ? propertyBytes(message) : 0)
+    const bytes = payload.length + topicBytes + 12 + (this.#is5 ? propertyBytes(description) : 0)
     if (topicBytes > 65_535 || bytes > this.#limits.bytes) {
       setImmediate(done, 'too-large')
       return
     }
     const qos = Math.min(message.qos, this.#limits.qos) as QoS
     const retain = message.retain && this.#limits.retain
-    const properties = this.#is5 ? packetPropertiesOf(message) : undefined
+    const properties = packetPropertiesOf(description)
     const described = properties === undefined ? {} : { properties }
     if (message.qos === 0 || qos === 0) {
       this.#client.publish(topic, payload, { qos: 0, retain, ...described })
@@ -258,6 +264,11 @@ export class Remote {
     this.#client.end(true)
     this.#events.lost(failure)
   }
+}
+
+function describedBy({ properties: ofMessage, ...rest }: MessageDescription): MessageDescription {
+  const properties = ofMessage && harmlessProperties(ofMessage)
+  return properties === undefined ? rest : { ...rest, properties }
 }
 
 const NOT_YET = new Error('acknowledged elsewhere')

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { startTestBroker } from '../../support/broker.ts'
 import { bridgeTo, listenAt, openBridged, shown } from '../../support/bridge-world.ts'
-import { eventOf, openBroker, temporaryFolder } from '../../support/broker-world.ts'
+import { connectMqtt, eventOf, eventsOf, openBroker, temporaryFolder } from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
 import { freePort, startMosquitto } from '../../support/mosquitto.ts'
 
@@ -40,6 +40,12 @@ describe.each([
     await there.publish({ topic: 'out/x', payload: 'stays', qos: 1 })
     await here.publish({ topic: 'here/kept', payload: 'k', qos: 1, retain: true })
     await there.publish({ topic: 'there/kept too', payload: 'k', qos: 1, retain: true })
+    // At these mosquitto would close the connection.
+    const odd = await connectMqtt(`mqtt://127.0.0.1:${broker.port}`, { protocolVersion: 5 })
+    await odd.publishAsync('here/\u0001', 'stays', { qos: 0 })
+    await odd.publishAsync('here/odd', 'o', {
+      properties: { contentType: '\u001b', userProperties: { a: '\u0085', b: 'c' } },
+    })
     await here.publish({ topic: 'here/end', payload: '', qos: 1 })
     await there.publish({ topic: 'there/end', payload: '', qos: 1 })
     await eventually(() => here.received.filter(({ topic }) => topic === 'here/end').length).toBe(2)
@@ -50,16 +56,18 @@ describe.each([
       [
         ...[0, 1, 2].flatMap((qos) => [`there/a/b=out ${qos} ${qos}`, `there/a/b=in ${qos} ${qos}`]),
         ...['site/out/x=lowered 1', 'in/x=lowered 2', 'out/x=stays 1'],
-        ...['there/kept=k 1', 'there/kept too=k 1', 'there/end= 1', 'there/end= 1'],
+        ...['there/kept=k 1', 'there/kept too=k 1', 'there/odd=o 0', 'there/end= 1', 'there/end= 1'],
       ].toSorted(),
     )
     expect(sorted(here)).toEqual(
       [
         ...[0, 1, 2].flatMap((qos) => [`here/a/b=out ${qos} ${qos}`, `here/a/b=in ${qos} ${qos}`]),
         ...['site/in/x=lowered 1', 'out/x=lowered 2', 'in/x=stays 1'],
-        ...['here/kept=k 1', 'here/kept too=k 1', 'here/end= 1', 'here/end= 1'],
+        ...['here/kept=k 1', 'here/kept too=k 1', 'here/odd=o 0', 'here/\u0001=stays 0'],
+        ...['here/end= 1', 'here/end= 1'],
       ].toSorted(),
     )
+    expect(eventsOf(broker, 'bridge lost')).toEqual([])
     // Who comes later gets what is retained on the other side.
     const lateThere = await listenAt(mosquitto.port, ['there/kept'])
     await eventually(() => lateThere.received.map(shown)).toEqual(['there/kept=k 1 retained'])
