@@ -3,7 +3,7 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { DisconnectReason, Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import type { Store, StoredSubscription, StoredWill } from '../store/contract.ts'
-import { sessionEndsAtMs, willWaitSeconds } from '../store/session-expiry.ts'
+import { boundedExpirySeconds, sessionEndsAtMs, willWaitSeconds } from '../store/session-expiry.ts'
 import { addMountpoint, ClientSession } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import type { OutboxContext } from './outbox.ts'
@@ -100,7 +100,10 @@ export class Sessions {
       if (stored === undefined || stored.expiresAtMs > 0) continue
       // It had a connection when the broker died: its time away begins now, or it has ended with that.
       const { sentUpToSeq, expirySeconds } = stored
-      const expiresAtMs = sessionEndsAtMs(nowMs, expirySeconds, this.#options.expiryMs)
+      const { expiryMs } = this.#options
+      // The configuration may allow less by now.
+      const seconds = expirySeconds && boundedExpirySeconds(expirySeconds, expiryMs)
+      const expiresAtMs = sessionEndsAtMs(nowMs, seconds, expiryMs)
       if (expirySeconds === 0) writes.push(this.remove(session))
       else if (expiresAtMs > 0)
         writes.push(this.#store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq }))

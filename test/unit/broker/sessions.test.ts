@@ -240,6 +240,17 @@ describe('a session whose client is away', () => {
     expect(await next.sessions.expire(60_999)).toBe(0)
     expect(await next.sessions.expire(61_000)).toBe(1)
   })
+
+  it('that never ends, as its client of MQTT 5 was allowed, gets an end when the configuration has one', async () => {
+    const parts = await BrokerParts.open({ expiryMs: 0 })
+    const client = await parts.connect('c', false, { sessionExpirySeconds: 0xffff_ffff })
+    client.lose()
+    expect(parts.store.sessions.get('c')).toMatchObject({ expiresAtMs: 0, expirySeconds: 0xffff_ffff })
+    const next = await BrokerParts.open({ ...options, store: parts.store })
+    await next.sessions.restore(1_000)
+    expect(await next.sessions.expire(60_999)).toBe(0)
+    expect(await next.sessions.expire(61_000)).toBe(1)
+  })
 })
 
 describe('after a restart of the broker', () => {
