@@ -4,9 +4,17 @@ import { NO_PROPERTIES, type Properties } from './packets/properties.ts'
 /** What travels with the message: all that a PUBLISH says but how long it is worth having (MQTT 5, 3.3.2.3). */
 export function messageProperties(properties: Readonly<Properties>): MessageProperties | undefined {
   if (properties === NO_PROPERTIES) return undefined
-  if (properties.messageExpiryInterval === undefined) return properties
+  if (properties.messageExpiryInterval === undefined) return frozen(properties)
   const { messageExpiryInterval: _seconds, ...rest } = properties
-  return Object.keys(rest).length === 0 ? undefined : rest
+  return Object.keys(rest).length === 0 ? undefined : frozen(rest)
+}
+
+/** Handlers put a new object in their place, which is checked: what they would change in this one would not be. */
+function frozen(properties: MessageProperties): MessageProperties {
+  const { userProperties = [] } = properties
+  for (const pair of userProperties) Object.freeze(pair)
+  Object.freeze(userProperties)
+  return Object.freeze(properties)
 }
 
 /**

@@ -186,8 +186,13 @@ export class Publishing {
     connection.hold()
     void decision.then((made) => {
       asking?.end(made.cause === undefined ? undefined : made.reason)
-      if (connection.phase === 'open') this.#decided(connection, request, messageId, made, span)
-      else span?.end('the connection is gone')
+      try {
+        if (connection.phase === 'open') this.#decided(connection, request, messageId, made, span)
+        else span?.end('the connection is gone')
+      } catch (error) {
+        // A handler has put into the request what it cannot be.
+        connection.fault(error)
+      }
       connection.release()
     })
   }
@@ -324,7 +329,10 @@ export class Publishing {
       return
     }
     connection.hold()
-    void made.then(take).finally(() => connection.release())
+    void made
+      .then(take)
+      .catch((error: unknown) => connection.fault(error))
+      .finally(() => connection.release())
   }
 
   /** An interceptor has dropped it before anybody else has seen it. */

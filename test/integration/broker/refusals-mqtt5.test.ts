@@ -93,6 +93,44 @@ describe('for a client of MQTT 5', () => {
     await client.ping()
   })
 
+  it('authPublish that changes properties in place has failed, also later on', async () => {
+    const spoilt = await openBroker(
+      {},
+      {
+        authConnect() {},
+        async authPublish(_session, { topic, properties }) {
+          await Promise.resolve()
+          if (topic === 'field') Object.assign(properties!, { contentType: 5 })
+          if (topic === 'list') (properties!.userProperties as unknown[]).push(['a'])
+          if (topic === 'pair') Object.assign(properties!.userProperties![0]!, { 1: 5 })
+        },
+      },
+    )
+    const client = await connect('p4', spoilt.port)
+    const properties = { contentType: 'a/b', userProperties: [['x', 'y']] as const }
+    for (const [index, topic] of ['field', 'list', 'pair'].entries()) {
+      client.send(publishPacket({ topic, qos: 1, messageId: index + 1, properties }))
+      expect(await client.nextAck('puback', index + 1)).toMatchObject({ reasonCode: 0x80 })
+    }
+  })
+
+  it('authPublish that makes nonsense of a topic later on ends the connection, and no other', async () => {
+    const spoilt = await openBroker(
+      {},
+      {
+        authConnect() {},
+        async authPublish(_session, message) {
+          await Promise.resolve()
+          Object.assign(message, { topic: 5 })
+        },
+      },
+    )
+    const [client, other] = [await connect('p5', spoilt.port), await connect('p6', spoilt.port)]
+    client.send(publishPacket({ topic: 'a', qos: 1, properties: {} }))
+    expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x80 })
+    await other.ping()
+  })
+
   it('authPublish that is unavailable is DISCONNECT 0x89 at QoS 1', async () => {
     const client = await connect('p2')
     client.send(publishPacket({ topic: 'x/unavailable', qos: 1, properties: {} }))
