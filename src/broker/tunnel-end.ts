@@ -1,6 +1,7 @@
 import type { Decision } from '../hooks/decision.ts'
 import type { DisconnectReason, TunnelRequest } from '../hooks/types.ts'
 import type { TunnelEnd } from '../tunnel/router/end.ts'
+import { wrapFrame } from '../tunnel/router/packet.ts'
 import type { Connection } from './connection.ts'
 import { writeFrame5 } from './delivery5.ts'
 import { Message } from './message.ts'
@@ -50,9 +51,9 @@ export class ConnectionEnd implements TunnelEnd {
     return this.#connection.profile.guard.authTunnel(this.#connection.session!, request)
   }
 
-  deliver(topic: string, packet: Buffer, frame: Buffer): void {
+  deliver(topic: string, packet: Buffer | undefined, frame: Buffer): void {
     if (this.#connection.version === 5) this.#deliver5(topic, frame)
-    else this.#connection.sendTunnelPacket(packet)
+    else this.#connection.sendTunnelPacket(packet ?? wrapFrame(topic, frame))
   }
 
   #deliver5(topic: string, frame: Buffer): void {

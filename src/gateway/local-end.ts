@@ -77,7 +77,7 @@ export class LocalEnd implements TunnelEnd {
     return this.#client === undefined ? allowed : this.#client.authTunnel(request)
   }
 
-  deliver(topic: string, _packet: Buffer, frame: Buffer): void {
+  deliver(topic: string, _packet: Buffer | undefined, frame: Buffer): void {
     this.#pendingBytes += frame.length
     if (this.#queue.push({ topic, frame }) === 1) setImmediate(this.#handOver)
   }

@@ -24,8 +24,8 @@ export interface TunnelEnd {
   /** Bytes on their way to it that the operating system has not taken. */
   readonly pendingBytes: number
   authTunnel(request: TunnelRequest): Decision | Promise<Decision>
-  /** A frame for it: `packet` is a PUBLISH at QoS 0 to `topic`, and `frame` its payload. May be kept. */
-  deliver(topic: string, packet: Buffer, frame: Buffer): void
+  /** A frame for it. `packet`: a PUBLISH of MQTT 3.1.1 at QoS 0 to `topic` with this payload, if there is one. May be kept. */
+  deliver(topic: string, packet: Buffer | undefined, frame: Buffer): void
   /** Calls it, once, when some of what waited has been taken, or the connection has ended; not within this call. */
   onceDrained(listener: () => void): void
   /** What it sends waits, until {@link release}: its frames are handled in their order. */

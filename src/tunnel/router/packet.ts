@@ -16,11 +16,11 @@ export function encodeFramePacket(topic: string, header: FrameHeader, payload?: 
   return { packet, frame: packet.subarray(at) }
 }
 
-/** As {@link encodeFramePacket}, of a whole frame. */
-export function wrapFrame(topic: string, frame: Buffer): FramePacket {
+/** The packet of a whole frame. */
+export function wrapFrame(topic: string, frame: Buffer): Buffer {
   const { packet, at } = begin(topic, frame.length)
   packet.set(frame, at)
-  return { packet, frame: packet.subarray(at) }
+  return packet
 }
 
 function begin(topic: string, frameBytes: number): { packet: Buffer; at: number } {

@@ -5,7 +5,6 @@ import { parseFrameTopic } from '../protocol/names.ts'
 import type { TunnelCounters } from './counters.ts'
 import { EarlyFrames } from './early-frames.ts'
 import type { TunnelEnd } from './end.ts'
-import { wrapFrame } from './packet.ts'
 import { Relays } from './relays.ts'
 import type { RemoteEnd } from './remote-end.ts'
 import type { Namespaces, TunnelRole, Way } from './seats.ts'
@@ -98,8 +97,7 @@ export class PodFrames {
     }
     if (!hasRoom(end, frame)) return
     this.#relays.used(lane)
-    const made = wrapFrame(topic, frame)
-    end.deliver(topic, made.packet, made.frame)
+    end.deliver(topic, undefined, frame)
   }
 
   /** From an agent to a client at another pod, where its stream is at home. */

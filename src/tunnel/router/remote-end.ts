@@ -37,7 +37,7 @@ export class RemoteEnd implements TunnelEnd {
     return allowed
   }
 
-  deliver(topic: string, _packet: Buffer, frame: Buffer): void {
+  deliver(topic: string, _packet: Buffer | undefined, frame: Buffer): void {
     this.send(topic, frame)
   }
 

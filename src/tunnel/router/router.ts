@@ -13,7 +13,6 @@ import type { TunnelEnd } from './end.ts'
 import { ExpectedAgents, type ExpectedAgent } from './expected-agents.ts'
 import { fullness, Opening, type OnStreamRefused } from './opening.ts'
 import { agentFacts, streamFacts, type AgentFacts, type StreamFacts } from './inspection.ts'
-import { wrapFrame } from './packet.ts'
 import { PodFrames } from './pod-frames.ts'
 import { clientNameOf, isClientNameOfPod, isSpokesman, type TunnelPods } from './pods.ts'
 import { Rights } from './rights.ts'
@@ -294,8 +293,8 @@ export class TunnelRouter {
   }
 
   /**
-   * A message on a tunnel topic. `packet` is the PUBLISH at QoS 0 that `frame` lies in, to go on as it is; without
-   * it one is made. Both may be changed, and kept.
+   * A message on a tunnel topic. `packet` is the PUBLISH of MQTT 3.1.1 at QoS 0 that `frame` lies in, to go on as it is,
+   * if it came in one. Both may be changed, and kept.
    */
   receive(end: TunnelEnd, topic: string, frame: Buffer, packet: Buffer | undefined): void {
     const way = this.#namespaces.get(end.mountpoint)?.ways.get(topic)
@@ -378,12 +377,7 @@ export class TunnelRouter {
     if (!this.#hasRoom(end, frame)) return
     counters.frames[direction]++
     counters.bytes[direction] += frame.length - HEADER_BYTES
-    if (packet !== undefined) end.deliver(topic, packet, frame)
-    else if (to.isElsewhere) to.remote?.send(topic, frame)
-    else {
-      const made = wrapFrame(topic, frame)
-      end.deliver(topic, made.packet, made.frame)
-    }
+    end.deliver(topic, packet, frame)
   }
 
   /** 9.7: answers are small, and make the sender send less; but they have a bound as well. */

@@ -29,8 +29,8 @@ class SlowAgent implements TunnelEnd {
   hold = (): void => undefined
   release = (): void => undefined
 
-  deliver(_topic: string, packet: Buffer, frame: Buffer): void {
-    this.pendingBytes += packet.length
+  deliver(_topic: string, packet: Buffer | undefined, frame: Buffer): void {
+    this.pendingBytes += (packet ?? frame).length
     this.frames.push(frame)
   }
 

@@ -44,9 +44,9 @@ export class FakeEnd implements TunnelEnd {
     return this.answer(request)
   }
 
-  deliver(topic: string, packet: Buffer, frame: Buffer): void {
-    // The frame lies at the end of its packet.
-    if (!packet.subarray(packet.length - frame.length).equals(frame))
+  deliver(topic: string, packet: Buffer | undefined, frame: Buffer): void {
+    // The frame lies at the end of its packet, if it came in one.
+    if (packet !== undefined && !packet.subarray(packet.length - frame.length).equals(frame))
       throw new Error('packet without its frame')
     this.#delivered.push({ topic, frame: Buffer.from(frame) })
   }
