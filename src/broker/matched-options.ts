@@ -1,7 +1,7 @@
 import type { StoredSubscription } from '../store/contract.ts'
 import type { Message } from './message.ts'
 import { encodeIdentifiers } from './publish-wire.ts'
-import { topicMatches } from './topics.ts'
+import { Router } from './router.ts'
 
 /** What the subscriptions of one session that match a message make of it (MQTT 5, 3.8.2.1.2 and 3.8.3.1). */
 export interface MatchedOptions {
@@ -26,6 +26,8 @@ export class OptionsOfSubscriptions {
   /** Undefined: to be looked at again. */
   #areNeeded: boolean | undefined
   #known: Map<string, MatchedOptions> | undefined
+  /** In the order in which they were made; made when it is needed. */
+  #router: Router<readonly [place: number, StoredSubscription]> | undefined
 
   constructor(sessionId: string, subscriptions: ReadonlyMap<string, StoredSubscription>) {
     this.#sessionId = sessionId
@@ -36,6 +38,7 @@ export class OptionsOfSubscriptions {
   changed(): void {
     this.#areNeeded = undefined
     this.#known = undefined
+    this.#router = undefined
   }
 
   /** `via`: the shared subscription that the message is of. */
@@ -54,12 +57,21 @@ export class OptionsOfSubscriptions {
   }
 
   #find(topic: string, isOwn: boolean): MatchedOptions {
-    return optionsOf(
-      [...this.#subscriptions.values()].filter(
-        ({ shareGroup, noLocal, matchFilter }) =>
-          shareGroup === undefined && !(isOwn && noLocal === true) && topicMatches(matchFilter, topic),
-      ),
-    )
+    this.#router ??= this.#createRouter()
+    const matching = this.#router
+      .match(topic)
+      .filter(([, { noLocal }]) => !(isOwn && noLocal === true))
+      .sort(([one], [other]) => one - other)
+    return optionsOf(matching.map(([, subscription]) => subscription))
+  }
+
+  /** There may be a thousand subscriptions, and more topics than are known here. */
+  #createRouter(): Router<readonly [number, StoredSubscription]> {
+    const router = new Router<readonly [number, StoredSubscription]>(0)
+    for (const [place, subscription] of [...this.#subscriptions.values()].entries()) {
+      if (subscription.shareGroup === undefined) router.add(subscription.matchFilter, [place, subscription])
+    }
+    return router
   }
 }
 

@@ -19,6 +19,7 @@ interface Level<S> {
  * Generic in what a subscription is; a subscriber may be there under several filters.
  */
 export class Router<S> {
+  readonly #maxRememberedTopics: number
   readonly #exact = new Map<string, S[]>()
   readonly #root: Level<S> = createLevel()
   #wildcards = 0
@@ -26,6 +27,10 @@ export class Router<S> {
   /** What `match` found, for as long as nothing changes. */
   #remembered = new Map<string, readonly S[]>()
   #rememberedMatches = 0
+
+  constructor(maxRememberedTopics = MAX_REMEMBERED_TOPICS) {
+    this.#maxRememberedTopics = maxRememberedTopics
+  }
 
   get size(): number {
     return this.#size
@@ -78,8 +83,9 @@ export class Router<S> {
       const level = this.#root.children.get(levels[0]!)
       if (level !== undefined) collect(level, levels, 1, found)
     } else collect(this.#root, levels, 0, found)
+    if (this.#maxRememberedTopics === 0) return found
     const isFull = this.#rememberedMatches + found.length > MAX_REMEMBERED_MATCHES
-    if (isFull || this.#remembered.size >= MAX_REMEMBERED_TOPICS) this.#changed()
+    if (isFull || this.#remembered.size >= this.#maxRememberedTopics) this.#changed()
     this.#remembered.set(topic, found)
     this.#rememberedMatches += found.length
     return found
