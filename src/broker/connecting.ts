@@ -360,7 +360,9 @@ export class Connecting {
     }
   }
 
-  #willTopicFault(topic: string): string | undefined {
+  #willTopicFault(topic: unknown): string | undefined {
+    // A handler may have put anything there.
+    if (typeof topic !== 'string') return 'a topic that is no text'
     return topicNameFault(topic, this.#options.topics) ?? (reservedNamespace(topic) && 'reserved topic')
   }
 

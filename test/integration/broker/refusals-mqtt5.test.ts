@@ -125,6 +125,9 @@ describe('for a client of MQTT 5', () => {
         },
       },
     )
+    expect(await refusal({ clientId: 'w3', will: { topic: 'a', payload: 'x' } }, spoilt.port)).toMatchObject({
+      code: 0x87,
+    })
     const [client, other] = [await connect('p5', spoilt.port), await connect('p6', spoilt.port)]
     client.send(publishPacket({ topic: 'a', qos: 1, properties: {} }))
     expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x80 })
