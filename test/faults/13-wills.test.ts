@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { BrokerProcess } from '../support/broker-process.ts'
 import { LoadClient } from '../support/load-client.ts'
-import { eventually, report, texts } from './ledger.ts'
+import { eventually, repeated, report, texts } from './ledger.ts'
 import {
   type LastingStore,
   openSingle,
@@ -63,11 +63,16 @@ async function restart(process: BrokerProcess): Promise<void> {
   expect((await watcher.connect()).sessionPresent).toBe(true)
 }
 
-/** The wills that came, once those are there; the orphans of an earlier run all come at the same time. */
+/**
+ * The wills that came, once those are there; the orphans of an earlier run all come at the same time. Without those at
+ * QoS 1 that come again marked DUP, as their acknowledgement was not stored when the broker died.
+ */
 async function willsThatCame(...due: string[]): Promise<string[]> {
-  await eventually(() => due.every((payload) => texts(watcher.received).includes(payload)))
+  const { received } = watcher
+  await eventually(() => due.every((payload) => texts(received).includes(payload)))
   await watcher.ping()
-  return texts(watcher.received).sort()
+  const again = new Set(repeated(received).filter(({ qos, dup }) => qos === 1 && dup))
+  return texts(received.filter((delivery) => !again.has(delivery))).sort()
 }
 
 describe.each(['memory', 'embedded', 'redis'] as const)('of one broker with the %s store', (type) => {

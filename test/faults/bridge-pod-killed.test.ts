@@ -71,4 +71,4 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   await runnerOf()
   for (const client of [out.client, back.client, here, there]) await client.vanish()
   report('bridge of pods', acknowledged.flat().length, 'all of them at the other side')
-}, 90_000)
+}, 180_000)
