@@ -76,7 +76,8 @@ const rules: Readonly<Record<string, ListenerRule>> = {
     if (isOn(setting.value)) facts.proxyProtocol = 'required'
   },
   allowed_protocol_versions: (setting, facts, draft) => {
-    const named = setting.value.split(',').map((word) => word.trim())
+    // `3,4,5`; VerneMQ 1.x has documented `[3,4]` as well.
+    const named = setting.value.split(/[[\],\s]+/)
     const versions = protocolVersionsOf(named)
     if (versions.length > 0) facts.protocolVersions = versions
     else draft.note('changed', setting, 'names no version of MQTT: 3.1, 3.1.1 and 5 are served')

@@ -132,11 +132,11 @@ const rules: Readonly<Record<string, Rule>> = {
   ),
   topic_alias_max_client: number(
     'mqtt5.maxIncomingTopicAliases',
-    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxIncomingTopicAliases: value }),
+    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxIncomingTopicAliases: Math.min(value, 65_535) }),
   ),
   topic_alias_max_broker: number(
     'mqtt5.maxOutgoingTopicAliases',
-    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxOutgoingTopicAliases: value }),
+    (c, value) => (c.mqtt5 = { ...c.mqtt5, maxOutgoingTopicAliases: Math.min(value, 65_535) }),
   ),
   shared_subscription_policy: changed('members get messages in turn, those of this pod first'),
   remote_enqueue_timeout: needless('one write to Redis, under store.redis.holdMs'),

@@ -144,6 +144,18 @@ describe('settings of VerneMQ', () => {
     expect(notesOf(draft, 'changed')).toEqual(['max_last_will_delay'])
   })
 
+  it('of MQTT 5 count whatever their order, and with brackets as VerneMQ 1 has written them', () => {
+    const draft = importOf(`
+      listener.tcp.default = 127.0.0.1:1883
+      listener.tcp.allowed_protocol_versions = [3,4]
+      receive_max_client = 10
+      max_inflight_messages = 20`)
+    expect(draft.config).toMatchObject({
+      listeners: [{ protocolVersions: ['3.1', '3.1.1'] }],
+      limits: { maxInflight: 10 },
+    })
+  })
+
   it.each([
     ['max_client_id_size = 100', { limits: { maxClientIdBytes: 100 } }],
     ['max_inflight_messages = 0', { limits: { maxInflight: 65_535 } }],
