@@ -17,9 +17,10 @@ export interface FilterRequest {
   readonly request: SubscribeRequest
   /**
    * `refused`: a rule of ours says no, before any handler is asked. `too-large`: as `refused`, by
-   * `limits.maxTopicBytes` or `maxTopicLevels`. `serve`, `answers`: frames of tunnels, which the router of tunnels takes, for as long as the connection lasts.
+   * `limits.maxTopicBytes` or `maxTopicLevels`; `too-many`: it is behind more than a client may have. `serve`, `answers`:
+   * frames of tunnels, which the router of tunnels takes, for as long as the connection lasts.
    */
-  readonly kind: 'messages' | 'refused' | 'too-large' | TunnelRole
+  readonly kind: 'messages' | 'refused' | 'too-large' | 'too-many' | TunnelRole
 }
 
 /** Filters without bounds of ours: what is wrong with them then, is wrong by the specification. */

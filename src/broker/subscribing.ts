@@ -90,7 +90,11 @@ export class Subscribing {
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
-    const asked = packet.subscriptions.map((one) => this.#parse(connection, one, packet.properties))
+    const most = Math.max(this.#options.maxSubscriptionsPerClient, MOST_IN_PACKET)
+    const asked = packet.subscriptions.map((one, index): FilterRequest => {
+      const parsed = this.#parse(connection, one, packet.properties)
+      return index < most ? parsed : { ...parsed, kind: 'too-many' }
+    })
     const span = this.#tracing?.begin({
       name: 'SUBSCRIBE',
       attributes: subscribeAttributes(
@@ -263,6 +267,7 @@ export class Subscribing {
     const { kind, request } = one
     if (kind === 'refused') return { code: ReasonCode.notAuthorized, reason: RESERVED }
     if (kind === 'too-large') return { code: ReasonCode.topicFilterInvalid, reason: TOO_LARGE }
+    if (kind === 'too-many') return { code: ReasonCode.quotaExceeded, reason: TOO_MANY }
     const by = made || undefined
     if (by !== undefined && !by.allowed)
       return { code: refusalCode('suback', by), reason: reasonOf(request), by }
@@ -376,6 +381,9 @@ const RESERVED = 'reserved topic'
 const TOO_LARGE = 'longer than this broker allows, or more levels'
 const ILLEGAL_REWRITE = 'the handler rewrote the filter to one that is not allowed'
 const TOO_MANY = 'too many subscriptions of this client (limits.maxSubscriptionsPerClient)'
+
+/** Handlers are not asked about more in one packet, unless a client may have more: a packet has room for 260,000. */
+const MOST_IN_PACKET = 1_000
 
 /** Why a handler refuses this filter. */
 function reasonOf({ refused }: SubscribeRequest): string {

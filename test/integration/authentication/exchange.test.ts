@@ -221,6 +221,20 @@ describe('CONNECT with an authentication method', () => {
     expect(client.received.map(({ type }) => type)).toEqual(['auth'])
   })
 
+  it('takes a client id over when it has succeeded, and not before', async () => {
+    const first = await open('c12')
+    const guess = await begin('c12', 'eve')
+    await first.ping()
+    guess.send(auth('wrong'))
+    expect(await guess.next('connack')).toMatchObject({ code: 0x86 })
+    await first.ping()
+    const second = await begin('c12')
+    await first.ping()
+    second.send(auth('bye'))
+    expect(await first.next('disconnect')).toMatchObject({ reasonCode: 0x8e })
+    expect(await second.next('connack')).toMatchObject({ code: 0 })
+  })
+
   it('has a bound of rounds', async () => {
     const client = await begin('c8')
     for (let round = 2; round <= 4; round++) {

@@ -143,6 +143,14 @@ describe('SUBACK of MQTT 5', () => {
     expect(await client.subscribe(['t/8', 0])).toEqual([0])
   })
 
+  it('refuses what is behind very many filters of one packet; handlers are not asked about it', async () => {
+    const client = await connect()
+    const filters = Array.from({ length: 1_002 }, () => ['t/1', 1] as const)
+    const codes = await client.subscribe(...filters)
+    expect(codes.slice(998)).toEqual([1, 1, 0x97, 0x97])
+    expect(asked).toHaveLength(1_000)
+  })
+
   it('is not sent for what breaks the protocol: the connection ends', async () => {
     const shared = await connect()
     void shared.subscribe(['$share/g/a', 1, { noLocal: true }]).catch(() => {})
