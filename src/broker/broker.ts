@@ -5,7 +5,7 @@ import type { BrokerCounters } from '../counters.ts'
 import type { Admission } from '../listeners/admission.ts'
 import type { Transport } from '../listeners/transport.ts'
 import type { Log } from '../log.ts'
-import type { DisconnectReason, Session, Will } from '../hooks/types.ts'
+import { RefuseReason, type DisconnectReason, type Session, type Will } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
 import { boundedExpirySeconds, willWaitSeconds } from '../store/session-expiry.ts'
 import { sessionIdOf } from '../store/session-id.ts'
@@ -242,11 +242,17 @@ export class Broker implements InterceptedBroker {
       {
         authenticate: (connection) => {
           connection.rechecksSeen = this.#rechecks
-          return this.#connecting.authenticate(connection)
+          return this.#connecting.authenticate(connection).catch((error: unknown) => {
+            this.failed(connection, error)
+            this.refused(connection, RefuseReason.unavailable, 'internal error')
+            return ReasonCode.unspecifiedError
+          })
         },
         attach: (connection) => this.#connecting.attach(connection),
         ready: (connection) => this.#ready(connection),
-        will: (connection) => this.#publishWill(connection),
+        // It stays in the store, as when nobody could be asked.
+        will: (connection) =>
+          this.#publishWill(connection).catch((error: unknown) => this.failed(connection, error)),
         fault: (connection, error) => connection.close({ kind: 'error', detail: error.message }),
       },
       new EnginePersistence(this.#context.store, this.sessions),

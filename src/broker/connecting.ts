@@ -17,7 +17,7 @@ import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
 import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
-import { rewrittenFault } from './message-properties.ts'
+import { payloadFault, rewrittenFault } from './message-properties.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { VERSION_NAMES } from './packets/types.ts'
@@ -232,6 +232,8 @@ export class Connecting {
       return ReasonCode.quotaExceeded
     }
     this.#tellResponseInformation(connection, session)
+    // A handler may say null for none.
+    session.will ??= undefined
     return session.will === undefined ? undefined : await this.#takeWill(connection, session, session.will)
   }
 
@@ -347,7 +349,10 @@ export class Connecting {
     const decision = asked instanceof Promise ? await asked : asked
     if (!decision.allowed) return refused(decision.reason ?? 'refused', decision.handler)
     const fault =
-      this.#willTopicFault(request.topic) ?? rewrittenFault(request.properties, request.messageExpirySeconds)
+      this.#willTopicFault(request.topic) ??
+      payloadFault(request.payload) ??
+      rewrittenFault(request.properties, request.messageExpirySeconds) ??
+      (QOS.has(qos) ? undefined : 'qos')
     if (fault !== undefined) return refused(fault, decision.handler)
     return {
       topic: request.topic,
@@ -407,6 +412,8 @@ export class Connecting {
     else this.#byUser.set(username, count - 1)
   }
 }
+
+const QOS: ReadonlySet<number> = new Set([0, 1, 2])
 
 /** Handlers may have made it into anything. */
 function wholeSeconds(seconds: number | undefined): number | undefined {

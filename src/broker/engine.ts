@@ -137,7 +137,7 @@ export class Engine {
     const session = connection.session!
     packet.clientId = connection.sessionId
     packet.keepalive = 0
-    if (session.will === undefined) delete packet.will
+    if (session.will === undefined || connection.refusal !== undefined) delete packet.will
     else packet.will = aedesWill(session.will)
   }
 

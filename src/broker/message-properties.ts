@@ -58,6 +58,11 @@ export function rewrittenFault(
   return arePairs ? undefined : 'userProperties'
 }
 
+/** Of a payload, as {@link rewrittenFault}: what is no bytes would be sent as zeros. */
+export function payloadFault(payload: Buffer): string | undefined {
+  return payload instanceof Uint8Array ? undefined : 'payload'
+}
+
 /** As a four byte integer says them (MQTT 5, 3.3.2.3.3). */
 function isSeconds(value: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff

@@ -14,7 +14,7 @@ import { addMountpoint } from './client-session.ts'
 import type { Connection } from './connection.ts'
 import { ending, type Dispatcher, type DispatchDone } from './dispatch.ts'
 import { keptProperties, Message } from './message.ts'
-import { expiresAt, messageProperties, rewrittenFault } from './message-properties.ts'
+import { expiresAt, messageProperties, payloadFault, rewrittenFault } from './message-properties.ts'
 import { Dropped, Ended, type Interceptors, type Outcome } from './interceptors/interceptors.ts'
 import { endConnection } from './interceptors/ending.ts'
 import { shownFacts } from './interceptors/shown.ts'
@@ -270,6 +270,7 @@ export class Publishing {
       !this.#rewrittenTopicIsLegal(connection, request, decision)
     ) {
       const reason = 'the handler rewrote the topic to one that is not allowed'
+      if (typeof request.topic !== 'string') request.topic = ''
       this.#refuse(connection, request, messageId, {
         reason,
         code: ReasonCode.unspecifiedError,
@@ -279,7 +280,7 @@ export class Publishing {
       return
     }
     if (!this.#rewrittenPropertiesAreLegal(connection, request, decision)) {
-      const reason = 'the handler rewrote the properties to what they cannot be'
+      const reason = 'the handler rewrote the payload or the properties to what they cannot be'
       this.#refuse(connection, request, messageId, {
         reason,
         code: ReasonCode.unspecifiedError,
@@ -375,16 +376,16 @@ export class Publishing {
 
   #rewrittenPropertiesAreLegal(
     connection: Connection,
-    { properties, packetProperties, messageExpirySeconds }: ReceivedPublish,
+    { payload, properties, packetProperties, messageExpirySeconds }: ReceivedPublish,
     decision: Decision,
   ): boolean {
     const isNew = properties !== packetProperties
-    if (!isNew && messageExpirySeconds === undefined) return true
-    const fault = rewrittenFault(isNew ? properties : undefined, messageExpirySeconds)
+    const fault =
+      payloadFault(payload) ?? rewrittenFault(isNew ? properties : undefined, messageExpirySeconds)
     if (fault === undefined) return true
     this.#log.error(
       { handler: decision.handler, client: connection.clientId, fault },
-      'handler rewrote properties to illegal ones',
+      'handler rewrote payload or properties to illegal ones',
     )
     return false
   }

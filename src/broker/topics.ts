@@ -13,6 +13,8 @@ export interface TopicLimits {
 
 /** Why a topic name is not acceptable in PUBLISH, or undefined. Strings are already valid UTF-8 without U+0000. */
 export function topicNameFault(topic: string, limits: TopicLimits): string | undefined {
+  // A handler can have put anything there.
+  if (typeof topic !== 'string') return 'the topic is no text'
   if (topic.length === 0) return 'empty topic' // [MQTT-4.7.3-1]
   let levels = 1
   for (let i = 0; i < topic.length; i++) {

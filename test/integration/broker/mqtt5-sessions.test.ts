@@ -1,10 +1,17 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { AuthError } from '../../../src/hooks/types.ts'
+import { AuthError, type PublishRequest } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { eventually } from '../../support/eventually.ts'
 import { LoadClient, type LoadClientOptions } from '../../support/load-client.ts'
 
 const NEVER = 0xffff_ffff
+
+/** Handlers are JavaScript. */
+const SPOILERS: Readonly<Record<string, (message: PublishRequest) => void>> = {
+  'bad properties': (message) => (message.properties = { userProperties: 5 as never }),
+  'bad payload': (message) => (message.payload = 'text' as never),
+  'bad topic': (message) => (message.topic = 5 as never),
+}
 
 let broker: TestBroker
 let watcher: LoadClient
@@ -20,10 +27,17 @@ beforeAll(async () => {
           authConnect(session) {
             if (session.id.startsWith('rewritten') && session.will !== undefined)
               session.will = { ...session.will, delaySeconds: 0, properties: { contentType: 'by a handler' } }
+            if (session.id === 'null will') session.will = null as never
+            if (session.id === 'getter')
+              session.will = new Proxy(session.will!, {
+                get() {
+                  throw new Error('not yours')
+                },
+              })
           },
           authPublish(session, message) {
             if (message.isWill && session.attributes.has('revoked')) throw new AuthError()
-            if (session.id === 'spoilt') message.properties = { contentType: 5 as unknown as string }
+            SPOILERS[session.id]?.(message)
           },
           authSubscribe(session) {
             session.attributes.set('revoked', true)
@@ -240,8 +254,21 @@ describe('a will', () => {
     expect(payloads()).not.toContain('revoked')
   })
 
-  it('that handlers have made into what cannot be sent is refused', async () => {
-    const spoilt = newClient({ clientId: 'spoilt', will: { topic: 'will/x', payload: 'spoilt' } })
-    expect(await spoilt.connect()).toMatchObject({ code: 0x87 })
+  it('that handlers have made into what cannot be sent is refused, as a message is', async () => {
+    const codes: unknown[] = []
+    for (const clientId of [...Object.keys(SPOILERS), 'getter', 'null will']) {
+      const client = newClient({ clientId, will: { topic: 'will/x', payload: 'spoilt' } })
+      codes.push((await client.connect()).code)
+      await client.vanish()
+    }
+    expect(codes).toEqual([0x87, 0x87, 0x87, 0x80, 0])
+    for (const clientId of Object.keys(SPOILERS)) {
+      const client = newClient({ clientId })
+      await client.connect()
+      await client.publish({ topic: 'will/x', payload: 'spoilt', qos: 1 })
+      expect(client.reasonCodes.get('spoilt')).toBe(0x80)
+    }
+    await watcher.ping()
+    expect(payloads()).not.toContain('spoilt')
   })
 })
