@@ -91,10 +91,9 @@ export class Subscribing {
 
   subscribe(connection: Connection, packet: SubscribePacket): void {
     const most = Math.max(this.#options.maxSubscriptionsPerClient, MOST_IN_PACKET)
-    const asked = packet.subscriptions.map((one, index): FilterRequest => {
-      const parsed = this.#parse(connection, one, packet.properties)
-      return index < most ? parsed : { ...parsed, kind: 'too-many' }
-    })
+    const asked = packet.subscriptions.map((one, index) =>
+      this.#parse(connection, one, packet.properties, index >= most),
+    )
     const span = this.#tracing?.begin({
       name: 'SUBSCRIBE',
       attributes: subscribeAttributes(
@@ -119,11 +118,13 @@ export class Subscribing {
     connection: Connection,
     asked: RequestedSubscription,
     properties: Readonly<Properties>,
+    isTooMany: boolean,
   ): FilterRequest {
     const { filter, qos } = asked
     const { topic, shareGroup, excess } = parseFilter(filter, this.#options.topics, connection.version)
+    assertOptionsFit(shareGroup, asked)
+    if (isTooMany) return plainRequest(filter, 'too-many')
     const options = connection.version < 5 ? NO_OPTIONS : optionsOf(asked, properties)
-    assertOptionsFit(shareGroup, options)
     const request =
       shareGroup === undefined ? { topic, qos, ...options } : { topic, qos, shareGroup, ...options }
     if (excess !== undefined) return { filter, options, request, kind: 'too-large' }
