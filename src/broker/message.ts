@@ -14,6 +14,19 @@ export function keptProperties(
   return wasRetained ? { ...properties, retain: true } : properties
 }
 
+/** What is made of a message for receivers of MQTT 5: at QoS 0, and with room for a packet identifier. */
+interface Encoded5 {
+  /** Without their length. */
+  readonly properties: Buffer
+  /** Said in them; 0: it does not expire. */
+  readonly secondsLeft: number
+  whole0: PublishWire | undefined
+  whole1: PublishWire | undefined
+  /** With room for an alias, and no topic. */
+  aliased0: PublishWire | undefined
+  aliased1: PublishWire | undefined
+}
+
 /** A message on its way through the broker. Serialised once for each QoS, however many receive it. */
 export class Message implements StoredMessage {
   readonly topic: string
@@ -28,11 +41,7 @@ export class Message implements StoredMessage {
   readonly publishedTopic?: string
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
-  /** MQTT 5. */
-  #wires5: (PublishWire | undefined)[] | undefined
-  #properties5: Buffer | undefined
-  /** What {@link expiresAtMs} was when it was encoded. */
-  #secondsLeft = 0
+  #encoded5: Encoded5 | undefined
 
   constructor(
     topic: string,
@@ -98,34 +107,41 @@ export class Message implements StoredMessage {
    * Made again when a second has gone by, if the message expires.
    */
   wire5(withId: boolean, isAliased: boolean): PublishWire {
-    const properties = this.properties5
-    const wires = (this.#wires5 ??= [undefined, undefined, undefined, undefined])
-    const index = (withId ? 1 : 0) | (isAliased ? 2 : 0)
-    return (wires[index] ??= encodePublish5(
-      isAliased ? '' : this.topic,
-      this.payload,
-      withId,
-      properties,
-      isAliased ? ALIAS_ONLY : NOTHING_OWN,
-    ))
+    const { payload } = this
+    const made = this.#encode5()
+    const { properties } = made
+    if (isAliased) {
+      if (withId) return (made.aliased1 ??= encodePublish5('', payload, true, properties, ALIAS_ONLY))
+      return (made.aliased0 ??= encodePublish5('', payload, false, properties, ALIAS_ONLY))
+    }
+    if (withId) return (made.whole1 ??= encodePublish5(this.topic, payload, true, properties, NOTHING_OWN))
+    return (made.whole0 ??= encodePublish5(this.topic, payload, false, properties, NOTHING_OWN))
   }
 
   /** Properties for every receiver, encoded, without their length. */
   get properties5(): Buffer {
-    if (this.expiresAtMs > 0) {
-      // [MQTT-3.3.2-6]: the seconds that are left. It is not 0 before it has expired.
-      const secondsLeft = Math.max(1, Math.ceil((this.expiresAtMs - Date.now()) / 1_000))
-      if (secondsLeft !== this.#secondsLeft) {
-        this.#secondsLeft = secondsLeft
-        this.#properties5 = this.#wires5 = undefined
-      }
-    }
-    return (this.#properties5 ??= this.#encodeProperties())
+    return this.#encode5().properties
   }
 
-  #encodeProperties(): Buffer {
+  #encode5(): Encoded5 {
+    // [MQTT-3.3.2-6]: the seconds that are left. It is not 0 before it has expired.
+    const secondsLeft =
+      this.expiresAtMs === 0 ? 0 : Math.max(1, Math.ceil((this.expiresAtMs - Date.now()) / 1_000))
+    if (this.#encoded5?.secondsLeft === secondsLeft) return this.#encoded5
+    const properties = this.#encodeProperties(secondsLeft)
+    return (this.#encoded5 = {
+      properties,
+      secondsLeft,
+      whole0: undefined,
+      whole1: undefined,
+      aliased0: undefined,
+      aliased1: undefined,
+    })
+  }
+
+  #encodeProperties(secondsLeft: number): Buffer {
     const { properties } = this
-    const seconds = Math.min(this.#secondsLeft, MAX_SECONDS)
+    const seconds = Math.min(secondsLeft, MAX_SECONDS)
     if (properties === undefined) return seconds === 0 ? NOTHING : encodeExpiry(seconds)
     if (seconds === 0) return encodeMessageProperties(properties)
     return encodeMessageProperties({ ...properties, messageExpiryInterval: seconds })
