@@ -156,8 +156,14 @@ export class Sessions {
       this.#attach(connection, session, claim)
     } catch (error) {
       this.table.dropIfRemoved(id)
-      // It goes on waiting for its client; the will is nobody's.
-      void this.#release(connection, claim, this.table.get(id), 0)
+      // It goes on waiting for its client; the will is nobody's. What a CONNECT asked for that is refused does not count.
+      const isRefused = connection.phase !== 'closed' && claim.present
+      const expirySeconds = isRefused ? undefined : connection.terms?.sessionExpirySeconds
+      void this.#release(connection, claim, {
+        session: this.table.get(id),
+        willDueAtMs: 0,
+        expirySeconds,
+      }).then(() => this.table.dropIfRemoved(id))
       throw error
     }
     return claim.present
@@ -267,8 +273,9 @@ export class Sessions {
   async #depart(connection: Connection, session: ClientSession): Promise<void> {
     if (connection.willSettled !== undefined) await connection.willSettled
     const willDueAtMs = connection.willDueAtMs || this.#leftWillDueAtMs(connection, session)
-    const released = this.#release(connection, connection.claim!, session, willDueAtMs)
-    if (session.stored === undefined || connection.terms?.sessionExpirySeconds !== 0) return
+    const expirySeconds = connection.terms?.sessionExpirySeconds
+    const released = this.#release(connection, connection.claim!, { session, willDueAtMs, expirySeconds })
+    if (session.stored === undefined || expirySeconds !== 0) return
     // It has ended with its connection: the next one finds nothing.
     await released
     this.table.dropIfRemoved(session.id)
@@ -286,12 +293,11 @@ export class Sessions {
 
   /** The time in which the client must be back begins, or is over. */
   #release(
-    { sessionId, terms }: Connection,
+    { sessionId }: Connection,
     claim: Claim,
-    session: ClientSession | undefined,
-    willDueAtMs: number,
+    end: { session: ClientSession | undefined; willDueAtMs: number; expirySeconds: number | undefined },
   ): Promise<void> {
-    const expirySeconds = terms?.sessionExpirySeconds
+    const { session, willDueAtMs, expirySeconds } = end
     const expiresAtMs = sessionEndsAtMs(Date.now(), expirySeconds, this.#options.expiryMs)
     const sentUpToSeq = session?.outbox.sentUpToSeq ?? 0
     return claim

@@ -359,6 +359,21 @@ describe('a CONNECT that cannot have its session', () => {
     expect(back.received()).toEqual(['publish t=x qos1 #2'])
   })
 
+  it('because nobody could say what it may have takes nothing of the session, whatever interval it asked for', async () => {
+    const parts = await BrokerParts.open({ expiryMs: 60_000 })
+    const client = await parts.connect('c', false, { sessionExpirySeconds: 30 })
+    await client.subscribe('t', 1)
+    client.lose()
+    await parts.publish('t', 'x', 1)
+    const { connection } = parts.connecting('c', false, { sessionExpirySeconds: 0 })
+    const refused = parts.sessions.attach(connection, () => Promise.reject(new Error('nobody is there')))
+    await expect(refused).rejects.toThrow('nobody is there')
+    const back = parts.connecting('c', false, { sessionExpirySeconds: 30 })
+    expect(await back.attach()).toBe(true)
+    await parts.quiet()
+    expect(back.received()).toEqual(['publish t=x qos1 #2'])
+  })
+
   it('because there are too many sessions is rejected, but not the return of one that is there', async () => {
     const parts = await BrokerParts.open({ maxSessions: 1 })
     const first = await parts.connect('first')
