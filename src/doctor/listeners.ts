@@ -41,13 +41,15 @@ const SPOKEN = { coap: 'CoAP', proxy: 'SOCKS5 and HTTP CONNECT', http: 'HTTP', h
 /** Where it is, as seen from this machine. */
 export function targetOf(listener: MqttListenerConfig): ProbeTarget {
   const clientId = `doctor-${randomBytes(6).toString('hex')}`
+  const version = (['3.1.1', '5', '3.1'] as const).find((one) => listener.protocolVersions.includes(one))!
   if (listener.type === 'unix')
-    return { host: '', port: 0, socketPath: listener.path, isTls: false, clientId }
+    return { host: '', port: 0, socketPath: listener.path, isTls: false, clientId, version }
   return {
     host: connectHost(listener.host),
     port: listener.port,
     isTls: listener.type === 'tls' || listener.type === 'wss',
     clientId,
+    version,
     ...('websocket' in listener && { webSocketPath: listener.websocket.path }),
   }
 }

@@ -16,6 +16,8 @@ export interface ProbeTarget {
   readonly proxyHeader?: Buffer
   /** Short, and of ASCII. */
   readonly clientId: string
+  /** One that is served there. */
+  readonly version: keyof typeof LEVELS
   /**
    * Ask in a version that is never served, for listeners that want credentials: the answer shows that MQTT is spoken, and
    * no refused credentials are counted towards a ban of this address.
@@ -24,7 +26,7 @@ export interface ProbeTarget {
 }
 
 export interface Probe {
-  /** CONNACK of MQTT 3.1.1; 0: let in. Undefined: there was none. */
+  /** CONNACK, its code in that version; 0: let in. Undefined: there was none. */
   readonly connack?: number
   readonly connectMs?: number
   /** From PINGREQ to PINGRESP, when let in. */
@@ -42,6 +44,7 @@ const DISCONNECT = Buffer.from([0xe0, 0])
 /** Not one to come: that is answered in MQTT 5. */
 const NEVER_SERVED_LEVEL = 0
 const CLEAN_SESSION = 0x02
+const LEVELS = { '3.1': 3, '3.1.1': 4, '5': 5 } as const
 
 /**
  * A real CONNECT, with clean session, and PINGREQ. `during` runs while the client is connected. Never rejects, but with what
@@ -80,9 +83,12 @@ export async function probeMqtt(target: ProbeTarget, during?: () => Promise<void
     }
     at = 'mqtt'
     socket.write(wrap(connectPacket(target)))
-    const connack = await next(4, signal)
-    if (connack[0] !== 0x20 || connack[1] !== 2) throw new Error('what answers there does not speak MQTT')
-    facts = { ...facts, connack: connack[3] ?? 0xff, connectMs: performance.now() - startedAt }
+    const [type, length = 0] = await next(2, signal)
+    // Short enough for one byte of length, with what the broker says of itself in MQTT 5.
+    if (type !== 0x20 || length < 2 || length > 0x7f)
+      throw new Error('what answers there does not speak MQTT')
+    const [, code = 0xff] = await next(length, signal)
+    facts = { ...facts, connack: code, connectMs: performance.now() - startedAt }
     if (facts.connack !== 0) return facts
     const pingedAt = performance.now()
     socket.write(wrap(PINGREQ))
@@ -181,10 +187,14 @@ function framed(read: Read): Read {
   }
 }
 
-/** MQTT 3.1.1, 3.1, without credentials. */
-function connectPacket({ clientId, asksOnly = false }: ProbeTarget): Buffer {
-  const level = asksOnly ? NEVER_SERVED_LEVEL : 4
-  const body = Buffer.concat([field('MQTT'), Buffer.from([level, CLEAN_SESSION, 0, 30]), field(clientId)])
+/** 3.1, without credentials; in MQTT 5 without properties. */
+function connectPacket({ clientId, version, asksOnly = false }: ProbeTarget): Buffer {
+  const level = asksOnly ? NEVER_SERVED_LEVEL : LEVELS[version]
+  const body = Buffer.concat([
+    field(level === LEVELS['3.1'] ? 'MQIsdp' : 'MQTT'),
+    Buffer.from([level, CLEAN_SESSION, 0, 30, ...(level === LEVELS['5'] ? [0] : [])]),
+    field(clientId),
+  ])
   return Buffer.concat([Buffer.from([0x10, body.length]), body])
 }
 

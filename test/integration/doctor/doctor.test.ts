@@ -32,8 +32,8 @@ beforeAll(async () => {
   const config = {
     listeners: [
       { type: 'tcp', ...port('plain') },
-      { type: 'tls', ...port('tls'), tls: shown },
-      { type: 'ws', ...port('ws') },
+      { type: 'tls', ...port('tls'), tls: shown, protocolVersions: ['3.1'] },
+      { type: 'ws', ...port('ws'), protocolVersions: ['5'] },
       { type: 'wss', ...port('wss'), tls: shown },
       { type: 'tcp', ...port('behind'), proxyProtocol: 'required' },
       { type: 'tcp', ...port('mixed'), proxyProtocol: 'trusted', trustedProxies: ['127.0.0.1'] },
