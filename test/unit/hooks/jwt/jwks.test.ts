@@ -45,7 +45,7 @@ describe('the key set of a provider', () => {
     const provider = await startHttpService(() => setOf(one))
     const { keys, kids, passMs, counters, log } = await open(provider, {
       maxResponseBytes: 2_000,
-      timeoutMs: 50,
+      timeoutMs: 1_000,
       keepMs: 100_000,
     })
     const bad: ServiceReply[] = [
