@@ -72,9 +72,11 @@ export class Unsubscribing {
 /** UNSUBACK has one for each filter of the client's packet, whatever an interceptor has made of that. [MQTT-3.11.3-1] */
 function codesAsNamed({ filters, named }: UnsubscribePacket, codes: readonly number[]): readonly number[] {
   if (named === undefined) return codes
+  // A packet has room for very many. Of one that is there twice, the first: that one has ended something.
+  const places = new Map(filters.map((filter, index) => [filter, index] as const).toReversed())
   return named.map((filter, index) => {
-    const place = filters[index] === filter ? index : filters.indexOf(filter)
-    if (place >= 0) return codes[place]!
+    const place = filters[index] === filter ? index : places.get(filter)
+    if (place !== undefined) return codes[place]!
     return filters.length === named.length ? codes[index]! : ReasonCode.notAuthorized
   })
 }

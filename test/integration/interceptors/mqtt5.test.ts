@@ -9,7 +9,7 @@ import type {
 import { AuthError, noOpinion, RefuseReason, type Handler } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { connectRaw, openRaw } from '../../support/broker-world.ts'
-import { publishPacket } from '../../support/wire.ts'
+import { field, packet, publishPacket, uint16 } from '../../support/wire.ts'
 
 // What interceptors see of MQTT 5, and may change.
 
@@ -33,6 +33,8 @@ beforeAll(async () => {
       intercept(_session: unknown, packet: InterceptedPacket, direction: Direction) {
         seen.push({ at, direction, packet })
         if (packet.cmd === 'connect' && at === 'before') return changesConnect?.(packet)
+        if (packet.cmd === 'unsubscribe' && packet.unsubscriptions.length > 2)
+          return { ...packet, unsubscriptions: packet.unsubscriptions.map((filter) => `own/${filter}`) }
         return packet.cmd === 'publish' ? changes.get(`${at} ${direction}`)?.(packet) : undefined
       },
     },
@@ -166,6 +168,13 @@ describe('interceptors', () => {
     changes.set('before up', refuse)
     client.send(publishPacket({ topic: 't', properties: {} }))
     expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x97, properties: told })
+  })
+
+  it('may give other names to as many filters as a packet has room for', async () => {
+    const client = await connectRaw(broker.port, { clientId: 'c9', version: 5 })
+    const filters = Array.from({ length: 120_000 }, (_, index) => field(String(index)))
+    client.send(packet(0xa2, uint16(1), Buffer.of(0), Buffer.concat(filters)))
+    expect((await client.nextAck('unsuback', 1)).codes).toHaveLength(filters.length)
   })
 
   it('cannot drop at QoS 2 what was accepted when it is sent again', async () => {
