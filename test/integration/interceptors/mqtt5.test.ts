@@ -9,7 +9,7 @@ import type {
 import { AuthError, noOpinion, RefuseReason, type Handler } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { connectRaw, openRaw } from '../../support/broker-world.ts'
-import { field, packet, publishPacket, uint16 } from '../../support/wire.ts'
+import { field, packet as packetOf, publishPacket, uint16 } from '../../support/wire.ts'
 
 // What interceptors see of MQTT 5, and may change.
 
@@ -173,7 +173,7 @@ describe('interceptors', () => {
   it('may give other names to as many filters as a packet has room for', async () => {
     const client = await connectRaw(broker.port, { clientId: 'c9', version: 5 })
     const filters = Array.from({ length: 120_000 }, (_, index) => field(String(index)))
-    client.send(packet(0xa2, uint16(1), Buffer.of(0), Buffer.concat(filters)))
+    client.send(packetOf(0xa2, uint16(1), Buffer.of(0), Buffer.concat(filters)))
     expect((await client.nextAck('unsuback', 1)).codes).toHaveLength(filters.length)
   })
 
