@@ -25,15 +25,16 @@ const bundled = [
 const entries = ['index', 'tunnel/index', 'cli/index']
 /** With `--inner`, for benches and for `npm run docs`, which look inside. */
 const innerEntries = [
+  ...['admin/metric-reference', 'broker/broker', 'cluster/single', 'config/example', 'config/handler-schema'],
+  ...['config/json-schema', 'config/reference', 'config/schema', 'counters', 'hooks/build', 'hooks/chain'],
   ...[
-    'admin/metric-reference',
-    'config/example',
-    'config/handler-schema',
-    'config/json-schema',
-    'config/reference',
+    'hooks/guard',
+    'identities/directory',
+    'listeners/admission',
+    'log',
+    'store/embedded/store',
+    'store/memory',
   ],
-  ...['config/schema', 'hooks/build', 'hooks/chain', 'hooks/guard', 'identities/directory', 'log'],
-  'store/embedded/store',
 ]
 
 const isOwn = (id) => id.startsWith('.') || id.startsWith('/') || id.startsWith('\0')

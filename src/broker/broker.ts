@@ -15,6 +15,7 @@ import type { TunnelRouter } from '../tunnel/router/router.ts'
 import { connectAttributes } from '../tracing/attributes.ts'
 import type { Tracing } from '../tracing/contract.ts'
 import { addMountpoint } from './client-session.ts'
+import { Accepting } from './accepting.ts'
 import { Authenticating } from './authenticating.ts'
 import { Connecting } from './connecting.ts'
 import { ConnectionEvents } from './connection-events.ts'
@@ -85,6 +86,7 @@ export class Broker implements InterceptedBroker {
   readonly #events: ConnectionEvents
   readonly #topics: { readonly maxBytes: number; readonly maxLevels: number }
   readonly #dispatcher: Dispatcher
+  readonly #accepting: Accepting
   readonly #publishing: Publishing
   readonly #subscribing: Subscribing
   readonly #unsubscribing: Unsubscribing
@@ -147,15 +149,22 @@ export class Broker implements InterceptedBroker {
       commitLatency: counters.storeCommit,
       maxHeldBytes: config.store.redis.maxPendingBytes,
     })
+    const { maxInflightIncoming } = limits
+    this.#accepting = new Accepting(
+      { store, dispatcher: this.#dispatcher, counters, refusals, log },
+      {
+        onRefusedPublish: auth.onRefusedPublish,
+        maxInflightIncoming,
+        messageExpiryMs: session.messageExpiryMs,
+      },
+    )
     this.#publishing = new Publishing(
-      { store, dispatcher: this.#dispatcher, tunnels, counters, refusals, tracing, log },
+      { accepting: this.#accepting, tunnels, counters, tracing, log },
       {
         topics: this.#topics,
-        onRefusedPublish: auth.onRefusedPublish,
-        maxInflightIncoming: limits.maxInflightIncoming,
+        maxInflightIncoming,
         messagesPerSecond: limits.messagesPerSecond,
         bytesPerSecond: limits.bytesPerSecond,
-        messageExpiryMs: session.messageExpiryMs,
         checkPayloadFormat: config.mqtt5.checkPayloadFormat,
       },
     )
@@ -444,7 +453,7 @@ export class Broker implements InterceptedBroker {
   }
 
   release(connection: Connection, messageId: number): void {
-    this.#publishing.release(connection, messageId)
+    this.#accepting.release(connection, messageId)
   }
 
   subscribe(connection: Connection, packet: SubscribePacket): void {

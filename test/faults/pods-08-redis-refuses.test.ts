@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished } from 'vitest'
 import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, type Pods, startPods, waitReady } from '../support/pods.ts'
 import { redisCall } from '../support/redis-call.ts'
@@ -169,18 +169,18 @@ it('acknowledges nothing while Redis loads its data, says so, and goes on behind
     args: ['--key-load-delay', '10000', '--loading-process-events-interval-bytes', '1024'],
     startTimeoutMs: 50_000,
   })
+  const endDelay = (): Promise<unknown> => redisCall(port, ['CONFIG', 'SET', 'key-load-delay', '0'])
+  onTestFinished(async () => {
+    await endDelay().catch(() => undefined)
+    await (await loading).remove()
+  })
   const reasons = await refusesWith(pods, /loading/)
   // Not from the stop on: what Redis had answered by then was on its way to the publishers.
   const before = load.acknowledgedCount
   await new Promise((resolve) => setTimeout(resolve, 300))
   expect(load.acknowledgedCount).toBe(before)
   for (const pod of pods.all) expect(String(await notReadyReasons(pod))).toContain('loading')
-  await redisCall(port, ['CONFIG', 'SET', 'key-load-delay', '0'])
-  const redis = await loading
-  try {
-    await Promise.all(pods.all.map((pod) => waitReady(pod)))
-    await load.end('8 (LOADING)', reasons)
-  } finally {
-    await redis.remove()
-  }
+  await endDelay()
+  await Promise.all(pods.all.map((pod) => waitReady(pod)))
+  await load.end('8 (LOADING)', reasons)
 }, 60_000)
