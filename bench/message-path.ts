@@ -6,6 +6,7 @@
    npm run bench:message-path -- --against FOLDER          3.1.1 beside 3.1.1 of another build: a dist/ that
                                                            `npm run build` (`-- --inner` from 0014 on) has made
 */
+import { execFileSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -20,7 +21,6 @@ const TURNS = 400
 
 /** One way of doing it: a build, and a version of MQTT. */
 interface Way {
-  readonly name: string
   readonly build: Build
   readonly version: 4 | 5
 }
@@ -56,34 +56,39 @@ async function compare(scenario: Scenario, first: Way, second: Way): Promise<str
   ]
 }
 
-const { values } = parseArgs({ options: { against: { type: 'string' } } })
-const ours = await loadBuild(new URL('../../dist/', import.meta.url))
-const against = values.against
-const [first, second]: [Way, Way] =
-  against === undefined
-    ? [
-        { name: '3.1.1', build: ours, version: 4 },
-        { name: 'MQTT 5', build: ours, version: 5 },
-      ]
-    : [
-        {
-          name: 'the other build',
-          build: await loadBuild(pathToFileURL(`${resolve(against)}/`)),
-          version: 4,
-        },
-        { name: 'this build', build: ours, version: 4 },
-      ]
-const machine = describeMachine(0, tmpdir())
-const source = describeSource(resolve(import.meta.dirname, '../..'))
-const rows: string[][] = []
-for (const scenario of scenarios) rows.push(await compare(scenario, first, second))
-const page = [
-  `# Message path, ${new Date().toISOString().slice(0, 10)}`,
-  `${machine.cpu}, ${machine.coreCount} cores, ${machine.kernel}, Node ${machine.node}; ` +
-    `commit ${source.commit}${source.isChanged ? ' with uncommitted changes' : ''}; ${TURNS} turns each`,
-  'Microseconds of CPU time for each message delivered: medians. Ratio: the median of all pairs of turns, the middle half of them, and that of all time.',
-  table(['', first.name, second.name, 'ratio', 'middle half', 'of all time'], rows),
-]
-process.stdout.write(`${page.join('\n\n')}\n`)
-// The brokers have nothing that ends.
-process.exit(0)
+const { values } = parseArgs({ options: { against: { type: 'string' }, scenario: { type: 'string' } } })
+
+if (values.scenario === undefined) {
+  const machine = describeMachine(0, tmpdir())
+  const source = describeSource(resolve(import.meta.dirname, '../..'))
+  // A process for each: what one has made of the code on its way would be in the figures of the next.
+  const rows = scenarios.map(({ name }) => {
+    const args = [...process.argv.slice(1), '--scenario', name]
+    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as string[]
+  })
+  const names = values.against === undefined ? ['3.1.1', 'MQTT 5'] : ['the other build', 'this build']
+  const page = [
+    `# Message path, ${new Date().toISOString().slice(0, 10)}`,
+    `${machine.cpu}, ${machine.coreCount} cores, ${machine.kernel}, Node ${machine.node}; ` +
+      `commit ${source.commit}${source.isChanged ? ' with uncommitted changes' : ''}; ${TURNS} turns each`,
+    'Microseconds of CPU time for each message delivered: medians. Ratio: the median of all pairs of turns, the middle half of them, and that of all time.',
+    table(['', ...names, 'ratio', 'middle half', 'of all time'], rows),
+  ]
+  process.stdout.write(`${page.join('\n\n')}\n`)
+} else {
+  const scenario = scenarios.find(({ name }) => name === values.scenario)
+  if (scenario === undefined) throw new Error(`--scenario ${values.scenario}: is not known`)
+  const ours = await loadBuild(new URL('../../dist/', import.meta.url))
+  const { against } = values
+  const row =
+    against === undefined
+      ? await compare(scenario, { build: ours, version: 4 }, { build: ours, version: 5 })
+      : await compare(
+          scenario,
+          { build: await loadBuild(pathToFileURL(`${resolve(against)}/`)), version: 4 },
+          { build: ours, version: 4 },
+        )
+  process.stdout.write(JSON.stringify(row))
+  // The brokers have nothing that ends.
+  process.exit(0)
+}
