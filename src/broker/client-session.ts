@@ -5,7 +5,6 @@ import { fits, writePublish5 } from './delivery5.ts'
 import { shownFacts } from './interceptors/shown.ts'
 import { OptionsOfSubscriptions, type MatchedOptions } from './matched-options.ts'
 import type { Message } from './message.ts'
-import { encodePublish } from './publish-wire.ts'
 import { Outbox, type OutboxContext } from './outbox.ts'
 import { PacketType } from './packets/types.ts'
 import { RetainedReplays } from './retained-replays.ts'
@@ -152,7 +151,7 @@ export class ClientSession {
 
   /** Asked before each delivery: a packet that is larger than the client takes is not sent, and counted [MQTT-3.1.2-25]. */
   fits(message: Message, qos: QoS, via?: Subscription): boolean {
-    if (this.takes(message, qos, via)) return true
+    if (this.connection!.terms === undefined || this.takes(message, qos, via)) return true
     this.#context.counters.dropped['too-large']++
     return false
   }
@@ -177,14 +176,12 @@ export class ClientSession {
       this.#transmit5(connection, message, qos, messageId, dup, via)
       return
     }
-    const mountpoint = connection.profile.mountpoint
-    const wire =
-      mountpoint === ''
-        ? message.wire(qos > 0)
-        : encodePublish(stripMountpoint(message.topic, mountpoint), message.payload, qos > 0)
     const retain = message.retain || (connection.isBridge && message.wasRetained)
-    connection.outbound.writePublish(wire, firstByte(qos, dup, retain), messageId)
-    const bytes = wire.bytes.length + (wire.payload?.length ?? 0)
+    const first = firstByte(qos, dup, retain)
+    const bytes =
+      message.wasSent && connection.profile.mountpoint === ''
+        ? connection.outbound.writePublish(message.wire(qos > 0), first, messageId)
+        : writeAlone(connection, message, first, messageId)
     this.#countSent(connection, qos, bytes)
     if (connection.tap !== undefined)
       connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes })
@@ -258,6 +255,20 @@ export function stripMountpoint(topic: string, mountpoint: string): string {
   if (mountpoint === '') return topic
   if (topic.startsWith(mountpoint)) return topic.slice(mountpoint.length)
   return reservedNamespace(topic) === 'tunnel' ? withoutTunnelMountpoint(topic, mountpoint) : topic
+}
+
+/** To one receiver, of what may be the only one: an encoding to share would be made for nobody. */
+function writeAlone(connection: Connection, message: Message, first: number, messageId: number): number {
+  message.wasSent = true
+  const topic = stripMountpoint(message.topic, connection.profile.mountpoint)
+  const parts = {
+    topic,
+    payload: message.payload,
+    withId: messageId !== 0,
+    shared: undefined,
+    own: undefined,
+  }
+  return connection.outbound.encodePublish(parts, first, messageId)
 }
 
 function firstByte(qos: QoS, dup: boolean, retain: boolean): number {

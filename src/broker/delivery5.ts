@@ -1,6 +1,6 @@
 import type { Connection } from './connection.ts'
 import type { Message } from './message.ts'
-import { ALIAS_BYTES, encodePublish5, publishBytes5 } from './publish-wire.ts'
+import { ALIAS_BYTES, ALIAS_ONLY, NOTHING_OWN, type OwnProperties, publishBytes5 } from './publish-wire.ts'
 
 /** What an alias adds to the packet that introduces it: both lengths may take one byte more. */
 const INTRODUCTION_BYTES = ALIAS_BYTES + 2
@@ -43,16 +43,25 @@ export function writePublish5(
   const isNew =
     !isAliased && aliases?.hasOneFor(topic) === true && hasRoomForAlias(connection, bytesOf(delivery))
   const alias = isNew ? aliases.introduce(topic) : known
+  const { outbound } = connection
   const isShared =
     identifiers.length === 0 && (isAliased || (alias === 0 && topic.length === message.topic.length))
-  const wire = isShared
-    ? message.wire5(withId, isAliased)
-    : encodePublish5(isAliased ? '' : topic, message.payload, withId, message.properties5, {
-        hasAlias: alias !== 0,
-        identifiers,
-      })
-  connection.outbound.writePublish(wire, first, messageId, alias)
-  return wire.bytes.length + (wire.payload?.length ?? 0)
+  if (isShared && message.wasSent)
+    return outbound.writePublish(message.wire5(withId, isAliased), first, messageId, alias)
+  message.wasSent = true
+  const own = ownOf(alias !== 0, identifiers)
+  const { payload, properties5: shared } = message
+  return outbound.encodePublish(
+    { topic: isAliased ? '' : topic, payload, withId, shared, own },
+    first,
+    messageId,
+    alias,
+  )
+}
+
+function ownOf(hasAlias: boolean, identifiers: Buffer): OwnProperties {
+  if (identifiers.length > 0) return { hasAlias, identifiers }
+  return hasAlias ? ALIAS_ONLY : NOTHING_OWN
 }
 
 /** Writes a frame of a tunnel, whose topic repeats more than any other; returns the bytes, or 0: the client takes no packets of its size. */
@@ -63,11 +72,12 @@ export function writeFrame5(connection: Connection, topic: string, frame: Buffer
   const known = aliases === undefined ? 0 : aliases.of(topic)
   const isNew = known === 0 && aliases?.hasOneFor(topic) === true && hasRoomForAlias(connection, wholeBytes)
   const alias = isNew ? aliases.introduce(topic) : known
-  const own = { hasAlias: alias !== 0, identifiers: NOTHING }
-  const wire = encodePublish5(known !== 0 ? '' : topic, frame, false, NOTHING, own)
-  const bytes = wire.bytes.length + (wire.payload?.length ?? 0)
+  const own = alias === 0 ? NOTHING_OWN : ALIAS_ONLY
+  const parts = { topic: known !== 0 ? '' : topic, payload: frame, withId: false, shared: NOTHING, own }
+  const bytes = publishBytes5(parts.topic.length, frame.length, false, alias === 0 ? 0 : ALIAS_BYTES)
+  // Before it is written.
   connection.countTunnel(bytes)
-  connection.outbound.writePublish(wire, PUBLISH_QOS0, 0, alias)
+  connection.outbound.encodePublish(parts, PUBLISH_QOS0, 0, alias)
   return bytes
 }
 

@@ -1,7 +1,7 @@
 import type { MessageProperties, QoS } from '../hooks/types.ts'
 import type { StoredMessage, StoredProperties } from '../store/contract.ts'
 import { encodeExpiry, encodeMessageProperties } from './packets/encode-properties.ts'
-import { encodePublish, encodePublish5, type OwnProperties, type PublishWire } from './publish-wire.ts'
+import { ALIAS_ONLY, encodePublish, encodePublish5, NOTHING_OWN, type PublishWire } from './publish-wire.ts'
 
 const WAS_RETAINED: StoredProperties = Object.freeze({ retain: true })
 
@@ -27,7 +27,7 @@ interface Encoded5 {
   aliased1: PublishWire | undefined
 }
 
-/** A message on its way through the broker. Serialised once for each QoS, however many receive it. */
+/** A message on its way through the broker. Where several receive it, it is serialised once for each QoS. */
 export class Message implements StoredMessage {
   readonly topic: string
   payload: Buffer
@@ -39,6 +39,8 @@ export class Message implements StoredMessage {
   readonly properties?: StoredProperties
   /** As it was published, where an interceptor has given it another topic on its way to one client. */
   readonly publishedTopic?: string
+  /** Somebody has been sent it: for the next one it is encoded so that all can share that. */
+  wasSent = false
   #wire0: PublishWire | undefined
   #wire1: PublishWire | undefined
   #encoded5: Encoded5 | undefined
@@ -120,6 +122,7 @@ export class Message implements StoredMessage {
 
   /** Properties for every receiver, encoded, without their length. */
   get properties5(): Buffer {
+    if (this.properties === undefined && this.expiresAtMs === 0) return NOTHING
     return this.#encode5().properties
   }
 
@@ -154,7 +157,5 @@ export class Message implements StoredMessage {
 }
 
 const NOTHING = Buffer.alloc(0)
-const NOTHING_OWN: OwnProperties = { hasAlias: false, identifiers: NOTHING }
-const ALIAS_ONLY: OwnProperties = { hasAlias: true, identifiers: NOTHING }
 /** Largest message expiry interval (MQTT 5, 3.3.2.3.3). */
 const MAX_SECONDS = 0xffff_ffff

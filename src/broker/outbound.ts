@@ -1,5 +1,11 @@
 import type { Transport } from '../listeners/transport.ts'
-import type { PublishWire } from './publish-wire.ts'
+import {
+  LARGE_PAYLOAD_BYTES,
+  measure,
+  writeHead,
+  type PublishParts,
+  type PublishWire,
+} from './publish-wire.ts'
 
 /** Smallest buffer that writes are gathered in. */
 const PAGE_BYTES = 1_024
@@ -59,10 +65,14 @@ export class Outbound {
     this.#pageLength += length
   }
 
-  /** One PUBLISH; `first` holds type and flags, `messageId` is 0 at QoS 0, `alias` is 0 where there is none. */
-  writePublish(wire: PublishWire, first: number, messageId: number, alias = 0): void {
-    if (this.#closed) return
+  /**
+   * One PUBLISH; `first` holds type and flags, `messageId` is 0 at QoS 0, `alias` is 0 where there is none. Returns its
+   * bytes.
+   */
+  writePublish(wire: PublishWire, first: number, messageId: number, alias = 0): number {
     const length = wire.bytes.length
+    const bytes = length + (wire.payload?.length ?? 0)
+    if (this.#closed) return bytes
     const page = this.#room(length)
     const offset = this.#pageLength
     page.set(wire.bytes, offset)
@@ -77,6 +87,24 @@ export class Outbound {
     }
     this.#pageLength = offset + length
     if (wire.payload !== undefined) this.#append(wire.payload)
+    return bytes
+  }
+
+  /** As {@link writePublish}, encoded where it is gathered, as nobody else gets these bytes. Returns how many they are. */
+  encodePublish(parts: PublishParts, first: number, messageId: number, alias = 0): number {
+    const { payload } = parts
+    const measures = measure(parts)
+    const { headBytes } = measures
+    const bytes = headBytes + payload.length
+    if (this.#closed) return bytes
+    const large = payload.length > LARGE_PAYLOAD_BYTES
+    const page = this.#room(large ? headBytes : bytes)
+    const offset = this.#pageLength
+    writeHead(page, offset, parts, measures, first, messageId, alias)
+    if (!large) page.set(payload, offset + headBytes)
+    this.#pageLength = offset + (large ? headBytes : bytes)
+    if (large) this.#append(payload)
+    return bytes
   }
 
   /** Writes what has been gathered. Called at the end of the turn, and when the peer takes bytes again. */

@@ -23,7 +23,7 @@ export const ALIAS_BYTES = 3
 
 /** MQTT 3.1.1, 3.3. With or without room for a packet identifier. */
 export function encodePublish(topic: string, payload: Buffer, withId: boolean): PublishWire {
-  return encode(topic, payload, withId, undefined, undefined)
+  return encode({ topic, payload, withId, shared: undefined, own: undefined })
 }
 
 /** What the connection adds to the properties of the message. */
@@ -34,6 +34,10 @@ export interface OwnProperties {
   readonly identifiers: Buffer
 }
 
+const NOTHING = Buffer.alloc(0)
+export const NOTHING_OWN: OwnProperties = { hasAlias: false, identifiers: NOTHING }
+export const ALIAS_ONLY: OwnProperties = { hasAlias: true, identifiers: NOTHING }
+
 /** MQTT 5, 3.3. `shared`: encoded properties of the message, without their length. */
 export function encodePublish5(
   topic: string,
@@ -42,7 +46,7 @@ export function encodePublish5(
   shared: Buffer,
   own: OwnProperties,
 ): PublishWire {
-  return encode(topic, payload, withId, shared, own)
+  return encode({ topic, payload, withId, shared, own })
 }
 
 /** Bytes of the whole packet of MQTT 5, with its topic; `propertyBytes` without their length. */
@@ -69,16 +73,30 @@ export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
   return bytes
 }
 
-/** Before MQTT 5 there are no properties: `shared` and `own` are undefined. */
-function encode(
-  topic: string,
-  payload: Buffer,
-  withId: boolean,
-  shared: Buffer | undefined,
-  own: OwnProperties | undefined,
-): PublishWire {
+/** What one PUBLISH is made of. */
+export interface PublishParts {
+  readonly topic: string
+  readonly payload: Buffer
+  /** There is room for a packet identifier. */
+  readonly withId: boolean
+  /** Encoded properties of the message, without their length; undefined, as `own`: before MQTT 5. */
+  readonly shared: Buffer | undefined
+  readonly own: OwnProperties | undefined
+}
+
+interface Measures {
+  readonly topicBytes: number
+  /** Properties, without their length. */
+  readonly listBytes: number
+  /** The remaining length of the fixed header. */
+  readonly length: number
+  /** All that stands before the payload. */
+  readonly headBytes: number
+}
+
+/** Asked before it is written, as there has to be room for it. */
+export function measure({ topic, payload, withId, shared, own }: PublishParts): Measures {
   const topicBytes = Buffer.byteLength(topic)
-  const large = payload.length > LARGE_PAYLOAD_BYTES
   let listBytes = 0
   let propertyBytes = 0
   if (shared !== undefined) {
@@ -86,25 +104,54 @@ function encode(
     propertyBytes = varintBytes(listBytes) + listBytes
   }
   const length = 2 + topicBytes + (withId ? 2 : 0) + propertyBytes + payload.length
-  const headBytes = 1 + varintBytes(length) + length - payload.length
-  const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
-  let offset = writeHeader(bytes, 0, PacketType.publish << 4, length)
-  bytes[offset++] = topicBytes >> 8
-  bytes[offset++] = topicBytes & 0xff
-  if (topicBytes === topic.length) bytes.write(topic, offset, topicBytes, 'latin1')
-  else bytes.write(topic, offset, topicBytes, 'utf8')
-  const idAt = offset + topicBytes
-  let aliasAt = 0
-  if (shared !== undefined) {
-    let at = writeVarint(bytes, headBytes - propertyBytes, listBytes)
-    if (own!.hasAlias) {
-      bytes[at] = TOPIC_ALIAS
-      aliasAt = at + 1
-      at += ALIAS_BYTES
-    }
-    if (own!.identifiers.length > 0) bytes.set(own!.identifiers, at)
-    if (shared.length > 0) bytes.set(shared, headBytes - shared.length)
+  return { topicBytes, listBytes, length, headBytes: 1 + varintBytes(length) + length - payload.length }
+}
+
+/** All that stands before the payload; `messageId` and `alias` are 0 where there is none, or where they come later. */
+export function writeHead(
+  target: Buffer,
+  start: number,
+  { topic, withId, shared, own }: PublishParts,
+  { topicBytes, listBytes, length }: Measures,
+  first: number,
+  messageId: number,
+  alias: number,
+): void {
+  let at = writeHeader(target, start, first, length)
+  target[at++] = topicBytes >> 8
+  target[at++] = topicBytes & 0xff
+  if (topicBytes === topic.length) target.write(topic, at, topicBytes, 'latin1')
+  else target.write(topic, at, topicBytes, 'utf8')
+  at += topicBytes
+  if (withId) {
+    target[at++] = messageId >> 8
+    target[at++] = messageId & 0xff
   }
+  if (shared === undefined) return
+  at = writeVarint(target, at, listBytes)
+  if (own!.hasAlias) {
+    target[at++] = TOPIC_ALIAS
+    target[at++] = alias >> 8
+    target[at++] = alias & 0xff
+  }
+  if (own!.identifiers.length > 0) target.set(own!.identifiers, at)
+  if (shared.length > 0) target.set(shared, at + own!.identifiers.length)
+}
+
+function encode(parts: PublishParts): PublishWire {
+  const { payload, withId, own } = parts
+  const measures = measure(parts)
+  const { headBytes, listBytes } = measures
+  const large = payload.length > LARGE_PAYLOAD_BYTES
+  const bytes = Buffer.allocUnsafe(large ? headBytes : headBytes + payload.length)
+  writeHead(bytes, 0, parts, measures, PacketType.publish << 4, 0, 0)
   if (!large) bytes.set(payload, headBytes)
-  return { bytes, idAt, aliasAt, payload: large ? payload : undefined }
+  const propertyBytes = own === undefined ? 0 : varintBytes(listBytes) + listBytes
+  return {
+    bytes,
+    idAt: headBytes - propertyBytes - (withId ? 2 : 0),
+    // The first of the properties, behind its identifier.
+    aliasAt: own?.hasAlias === true ? headBytes - listBytes + 1 : 0,
+    payload: large ? payload : undefined,
+  }
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { encodePublish } from '../../../src/broker/publish-wire.ts'
+import { encodeIdentifiers, encodePublish, encodePublish5 } from '../../../src/broker/publish-wire.ts'
 import { Outbound } from '../../../src/broker/outbound.ts'
 import { FakeTransport } from '../../support/fake-transport.ts'
 import { publishPacket } from '../../support/wire.ts'
@@ -59,6 +59,43 @@ describe('writing to a peer that reads', () => {
       ]),
     )
     expect(wire.bytes).toEqual(before)
+  })
+})
+
+describe('a PUBLISH of MQTT 5 that is encoded in place', () => {
+  it('is, byte for byte, the one that would be shared', () => {
+    const topic = fc.oneof(fc.string({ maxLength: 140 }), fc.string({ unit: 'grapheme', maxLength: 60 }))
+    const payloadBytes = fc.oneof(fc.nat(200), fc.constantFrom(8_192, 8_193, 17_000))
+    const properties = fc.uint8Array({ maxLength: 300 })
+    const identifiers = fc.array(fc.integer({ min: 1, max: 268_435_455 }), { maxLength: 5 })
+    const alias = fc.constantFrom(0, 1, 65_535)
+    fc.assert(
+      fc.property(
+        topic,
+        payloadBytes,
+        properties,
+        identifiers,
+        alias,
+        fc.nat(2),
+        (name, size, list, ids, number, qos) => {
+          const payload = Buffer.alloc(size, 7)
+          const shared = Buffer.from(list)
+          const own = { hasAlias: number > 0, identifiers: encodeIdentifiers(ids) }
+          const [first, messageId] = [0x30 | (qos << 1), qos > 0 ? 0x1234 : 0]
+          open()
+          const wire = encodePublish5(name, payload, qos > 0, shared, own)
+          const sharedBytes = outbound.writePublish(wire, first, messageId, number)
+          outbound.finish()
+          const expected = transport.written
+          open()
+          const parts = { topic: name, payload, withId: qos > 0, shared, own }
+          expect(outbound.encodePublish(parts, first, messageId, number)).toBe(sharedBytes)
+          outbound.finish()
+          expect(transport.written.equals(expected)).toBe(true)
+          expect(expected).toHaveLength(sharedBytes)
+        },
+      ),
+    )
   })
 })
 
@@ -159,6 +196,7 @@ describe('the order of bytes', () => {
         kind: fc.constant('publish' as const),
         size: fc.oneof(fc.nat(200), fc.constantFrom(8_192, 8_193, 200_000)),
         qos: fc.nat(2),
+        isShared: fc.boolean(),
       }),
     },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
@@ -181,11 +219,15 @@ describe('the order of bytes', () => {
             // Small writes are copied: the caller may go on using its buffer.
             if (one.size <= 16_384) bytes.fill(0xee)
           } else if (one.kind === 'publish') {
-            const { size, qos } = one
+            const { size, qos, isShared } = one
             const payload = Buffer.alloc(size, mark)
             twin.push(publishPacket({ topic: 'tö', payload, qos, messageId: mark }))
-            const wire = encodePublish('tö', payload, qos > 0)
-            outbound.writePublish(wire, 0x30 | (qos << 1), qos > 0 ? mark : 0)
+            const [first, messageId] = [0x30 | (qos << 1), qos > 0 ? mark : 0]
+            if (isShared) outbound.writePublish(encodePublish('tö', payload, qos > 0), first, messageId)
+            else {
+              const parts = { topic: 'tö', payload, withId: qos > 0, shared: undefined, own: undefined }
+              outbound.encodePublish(parts, first, messageId)
+            }
           } else if (one.kind === 'flush') outbound.flush()
           else if (one.kind === 'slow') transport.isSlow = one.isSlow
           else if (transport.pendingBytes > 0) transport.take()
