@@ -197,9 +197,19 @@ export class ClientSession {
   ): void {
     const { identifiers, retainAsPublished } = this.#optionsFor(message, via)
     const retain = message.retain || (retainAsPublished && message.wasRetained)
-    const topic = stripMountpoint(message.topic, connection.profile.mountpoint)
-    const delivery = { message, topic, withId: qos > 0, identifiers }
-    const bytes = writePublish5(connection, delivery, firstByte(qos, dup, retain), messageId)
+    const first = firstByte(qos, dup, retain)
+    const { mountpoint } = connection.profile
+    // Nothing of its own, as in a fan-out most have.
+    const isPlain = identifiers.length === 0 && connection.aliases === undefined && mountpoint === ''
+    const bytes =
+      isPlain && message.wasSent
+        ? connection.outbound.writePublish(message.wire5(qos > 0, false), first, messageId)
+        : writePublish5(
+            connection,
+            { message, topic: stripMountpoint(message.topic, mountpoint), withId: qos > 0, identifiers },
+            first,
+            messageId,
+          )
     this.#countSent(connection, qos, bytes)
     if (connection.tap !== undefined)
       connection.tap.delivered(connection, message, { qos, messageId, dup, retain, bytes, identifiers })
