@@ -231,28 +231,14 @@ export class Publishing {
       if (span !== undefined) endRefused(span, reason, decision.handler)
       return
     }
-    if (
-      request.topic !== connection.checkedTopic &&
-      !this.#rewrittenTopicIsLegal(connection, request, decision)
-    ) {
-      const reason = 'the handler rewrote the topic to one that is not allowed'
-      if (typeof request.topic !== 'string') request.topic = ''
+    const fault = this.#rewrittenFault(connection, request, decision)
+    if (fault !== undefined) {
       this.#accepting.refuse(connection, request, messageId, {
-        reason,
+        reason: fault,
         code: ReasonCode.unspecifiedError,
         by: decision,
       })
-      if (span !== undefined) endRefused(span, reason, decision.handler)
-      return
-    }
-    if (!this.#rewrittenPropertiesAreLegal(connection, request, decision)) {
-      const reason = 'the handler rewrote the payload or the properties to what they cannot be'
-      this.#accepting.refuse(connection, request, messageId, {
-        reason,
-        code: ReasonCode.unspecifiedError,
-        by: decision,
-      })
-      if (span !== undefined) endRefused(span, reason, decision.handler)
+      if (span !== undefined) endRefused(span, fault, decision.handler)
       return
     }
     const { interceptors } = connection.profile
@@ -315,6 +301,18 @@ export class Publishing {
       return
     }
     this.#accepting.drop(connection, packet, by)
+  }
+
+  /** Why what the handlers have made of it goes nowhere. */
+  #rewrittenFault(connection: Connection, request: ReceivedPublish, decision: Decision): string | undefined {
+    const isSame = request.topic === connection.checkedTopic
+    if (!isSame && !this.#rewrittenTopicIsLegal(connection, request, decision)) {
+      if (typeof request.topic !== 'string') request.topic = ''
+      return 'the handler rewrote the topic to one that is not allowed'
+    }
+    return this.#rewrittenPropertiesAreLegal(connection, request, decision)
+      ? undefined
+      : 'the handler rewrote the payload or the properties to what they cannot be'
   }
 
   #rewrittenTopicIsLegal(connection: Connection, request: PublishRequest, decision: Decision): boolean {

@@ -10,7 +10,7 @@ import {
 } from './acl.ts'
 import { explainAcl } from './acl-explain.ts'
 import type { HandlerLog } from './log.ts'
-import { openRightsFile, type RightsFileOptions } from './rights-file.ts'
+import { openRightsFile, type RightsFileOptions, partsOfRightsFile } from './rights-file.ts'
 import { AuthError, type ManagedHandler, type Session } from './types.ts'
 
 export interface AclFileOptions {
@@ -104,12 +104,7 @@ export async function createAclFileHandler(options: AclFileOptions): Promise<Man
         known.publish.has(topic)
       return { ...explainAcl(acl.current, file, { clientId: id, username, mountpoint }, asked), isCached }
     },
-    reload: () => acl.reload(),
-    onChange: (listener) => acl.onChange(listener),
-    close: () => {
-      acl.close()
-      return Promise.resolve()
-    },
+    ...partsOfRightsFile(acl),
   }
 }
 

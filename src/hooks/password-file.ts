@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { HandlerLog } from './log.ts'
 import { decoyOf, parsePasswordHash, type PasswordHash } from './password-hash.ts'
 import { createPasswordVerifier } from './password-verifier.ts'
-import { lineError, openRightsFile, type RightsFileOptions } from './rights-file.ts'
+import { lineError, openRightsFile, type RightsFileOptions, partsOfRightsFile } from './rights-file.ts'
 import { AuthError, noOpinion, RefuseReason, type ManagedHandler, type Session } from './types.ts'
 
 interface PasswordEntry {
@@ -103,12 +103,7 @@ export async function createPasswordFileHandler(options: PasswordFileOptions): P
         reason: `user ${JSON.stringify(username)} is in the file: the password decides`,
       }
     },
-    reload: () => rights.reload(),
-    onChange: (listener) => rights.onChange(listener),
-    close: () => {
-      rights.close()
-      return Promise.resolve()
-    },
+    ...partsOfRightsFile(rights),
   }
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { HandlerLog } from './log.ts'
+import type { ManagedHandler } from './types.ts'
 import { watchFiles, type FileWatcher, type WatchOptions } from '../watch-files.ts'
 
 /** A parsed file of rights that is read again when it changes. */
@@ -11,6 +12,20 @@ export interface RightsFile<Rights> {
   /** The listener runs after `current` has changed. */
   onChange(listener: () => void): void
   close(): void
+}
+
+/** What a handler leaves to its file. */
+export function partsOfRightsFile(
+  rights: RightsFile<unknown>,
+): Required<Pick<ManagedHandler, 'reload' | 'onChange' | 'close'>> {
+  return {
+    reload: () => rights.reload(),
+    onChange: (listener) => rights.onChange(listener),
+    close: () => {
+      rights.close()
+      return Promise.resolve()
+    },
+  }
 }
 
 export interface RightsFileOptions<Rights> {

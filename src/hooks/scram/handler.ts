@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { HandlerLog } from '../log.ts'
-import { lineError, openRightsFile, type RightsFileOptions } from '../rights-file.ts'
+import { lineError, openRightsFile, type RightsFileOptions, partsOfRightsFile } from '../rights-file.ts'
 import {
   AuthError,
   RefuseReason,
@@ -148,12 +148,7 @@ export async function createScramHandler(options: ScramOptions): Promise<Managed
         return { rule: file, reason: `no such user is in the file; who names ${method} is refused` }
       return { rule: `${file}:${entry.line}`, reason: `the user is in the file: with ${method} it decides` }
     },
-    reload: () => rights.reload(),
-    onChange: (listener) => rights.onChange(listener),
-    close: () => {
-      rights.close()
-      return Promise.resolve()
-    },
+    ...partsOfRightsFile(rights),
   }
 }
 

@@ -129,6 +129,24 @@ export function optional<Type extends 'string' | 'boolean' | 'number'>(
   return value as { string: string; boolean: boolean; number: number }[Type]
 }
 
+/** What a service has made of a message. `qos`: as it stands there. Throws: it is not what it should be. */
+export function readRewritten(
+  answer: Record<string, unknown>,
+  qos: unknown,
+  encoding: FormatOptions['payload'],
+): Pick<Allowed, 'topic' | 'payload' | 'retain' | 'qos'> {
+  const topic = optional(answer, 'topic', 'string')
+  const payload = optional(answer, 'payload', 'string')
+  const retain = optional(answer, 'retain', 'boolean')
+  if (qos !== undefined && !isQoS(qos)) throw new Error('qos is none of 0, 1 and 2')
+  return {
+    ...(topic !== undefined && { topic }),
+    ...(payload !== undefined && { payload: decodePayload(payload, encoding) }),
+    ...(retain !== undefined && { retain }),
+    ...(qos !== undefined && { qos }),
+  }
+}
+
 export function isQoS(value: unknown): value is QoS {
   return value === 0 || value === 1 || value === 2
 }

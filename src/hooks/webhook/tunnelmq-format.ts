@@ -7,7 +7,6 @@ import {
   type SubscribeRequest,
 } from '../types.ts'
 import {
-  decodePayload,
   encodePayload,
   isQoS,
   isRecord,
@@ -15,6 +14,7 @@ import {
   optional,
   parseObject,
   passwordText,
+  readRewritten,
   type Allowed,
   type Answer,
   type Format,
@@ -183,18 +183,8 @@ function readConnect(answer: Record<string, unknown>): Allowed {
 }
 
 function readPublish(answer: Record<string, unknown>, options: FormatOptions): Allowed {
-  const topic = optional(answer, 'topic', 'string')
-  const payload = optional(answer, 'payload', 'string')
-  const retain = optional(answer, 'retain', 'boolean')
   const qos = optional(answer, 'qos', 'number')
-  if (qos !== undefined && !isQoS(qos)) throw new Error('qos is none of 0, 1 and 2')
-  return {
-    verdict: 'allow',
-    ...(topic !== undefined && { topic }),
-    ...(payload !== undefined && { payload: decodePayload(payload, options.payload) }),
-    ...(retain !== undefined && { retain }),
-    ...(qos !== undefined && { qos }),
-  }
+  return { verdict: 'allow', ...readRewritten(answer, qos, options.payload) }
 }
 
 function readSubscribe(

@@ -1,9 +1,9 @@
 import { RefuseReason, type PublishRequest, type SubscribeRequest } from '../types.ts'
 import {
-  decodePayload,
   isQoS,
   isRecord,
   optional,
+  readRewritten,
   type Allowed,
   type Answer,
   type FormatOptions,
@@ -101,17 +101,10 @@ function readPublish(
   for (const modifier of Object.keys(rest)) options.onIgnored(modifier)
   if (message === undefined && properties !== undefined) options.onIgnored('properties')
   checkMountpoint(modifiers, options)
-  const topic = optional(modifiers, 'topic', 'string')
-  const payload = optional(modifiers, 'payload', 'string')
-  const retain = optional(modifiers, 'retain', 'boolean')
-  if (qos !== undefined && !isQoS(qos)) throw new Error('qos is none of 0, 1 and 2')
   return {
     verdict: 'allow',
-    ...(topic !== undefined && { topic }),
     // `base64encode` counts for both directions.
-    ...(payload !== undefined && { payload: decodePayload(payload, options.payload) }),
-    ...(retain !== undefined && { retain }),
-    ...(qos !== undefined && { qos }),
+    ...readRewritten(modifiers, qos, options.payload),
     ...(message !== undefined &&
       properties !== undefined &&
       readMessageProperties(properties, message, options.onIgnored)),
