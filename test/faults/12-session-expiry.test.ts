@@ -1,24 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { LoadClient, type LoadClientOptions } from '../support/load-client.ts'
+import { LoadClient } from '../support/load-client.ts'
 import { eventually, missing, report, texts } from './ledger.ts'
+import { enter, mqtt5, returnAtTheEdge } from './session-edge.ts'
 import { openSingle, type SingleBroker, startSingle } from './single-broker.ts'
-
-/** Of MQTT 5, with a time away of its own. */
-const mqtt5 = (sessionExpirySeconds: number): Partial<LoadClientOptions> => ({
-  version: 5,
-  sessionExpirySeconds,
-})
-
-async function enter(
-  port: number,
-  clientId: string,
-  options: Partial<LoadClientOptions> = {},
-): Promise<LoadClient> {
-  const client = new LoadClient({ port, clientId, clean: false, ...options })
-  await client.connect()
-  await client.subscribe([`to/${clientId}`, 1], ['to/all', 1])
-  return client
-}
 
 /** So many are left, connected or away. */
 async function storedCountIs(broker: Pick<SingleBroker, 'metric'>, count: number): Promise<void> {
@@ -69,44 +53,15 @@ describe.each([
   it('either keeps a session whole or removes it whole when its client is back just as it ends', async () => {
     const expiryMs = 2_000
     const broker = await openSingle(type, { session: { expiryMs } })
-    const publisher = new LoadClient({ port: broker.port, clientId: 'publisher' })
-    await publisher.connect()
-    const outcomes = { kept: 0, removed: 0 }
-    let acknowledgedCount = 0
-    let deliveredCount = 0
-    const enterAs = (i: number): Promise<LoadClient> =>
-      enter(broker.port, `edge-${i}`, i % 2 === 0 ? {} : mqtt5(expiryMs / 1_000))
-    const returnAt = async (client: LoadClient, i: number): Promise<void> => {
-      const { clientId } = client.options
-      await client.disconnect()
-      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
-      // Around the moment of expiry and of the sweeps behind it; some at once, as the machine may be busy.
-      await new Promise((resolve) => setTimeout(resolve, (i * 2_700) / clientCount))
-      const { sessionPresent } = await client.connect()
-      outcomes[sessionPresent ? 'kept' : 'removed']++
-      if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
-      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
-      const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
-      await eventually(() => client.received.length >= due.length)
-      // Still there after the sweeps that saw it as ended.
-      await new Promise((resolve) => setTimeout(resolve, expiryMs))
-      await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
-      due.push(`${clientId} 2`)
-      await eventually(() => client.received.length >= due.length)
-      expect(texts(client.received)).toEqual(due)
-      acknowledgedCount += due.length
-      deliveredCount += client.received.length
-    }
-    // All are there before the first goes: or those that return would wait behind those that come.
-    const all = await Promise.all(Array.from({ length: clientCount }, (_, i) => enterAs(i)))
-    await Promise.all(all.map(returnAt))
-    expect(outcomes.kept).toBeGreaterThan(0)
-    expect(outcomes.removed).toBeGreaterThan(0)
-    report(
-      `12 (back, ${type})`,
-      acknowledgedCount,
-      `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
-    )
+    await returnAtTheEdge({
+      name: `12 (back, ${type})`,
+      publisherPort: broker.port,
+      clientCount,
+      expiryMs,
+      enterAs: (i) => enter(broker.port, `edge-${i}`, i % 2 === 0 ? {} : mqtt5(expiryMs / 1_000)),
+      awayMs: (i) => (i * 2_700) / clientCount,
+      returnPort: () => undefined,
+    })
   }, 60_000)
 })
 

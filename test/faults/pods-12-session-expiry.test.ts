@@ -1,30 +1,14 @@
 import { expect, it } from 'vitest'
-import { LoadClient, type LoadClientOptions } from '../support/load-client.ts'
+import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods, startReady } from '../support/pods.ts'
 import { eventually, missing, report, texts } from './ledger.ts'
+import { enter, mqtt5, returnAtTheEdge } from './session-edge.ts'
 
 const expiryMs = 2_000
 /** A lease, what it takes to notice its end, the time away, and a sweep. */
 const WIPED_WITHIN_MS = 10_000
 
 const start = (count: number): Promise<Pods> => startPods(count, { config: { session: { expiryMs } } })
-
-/** Of MQTT 5, with a time away of its own. */
-const mqtt5 = (sessionExpirySeconds: number): Partial<LoadClientOptions> => ({
-  version: 5,
-  sessionExpirySeconds,
-})
-
-async function enter(
-  port: number,
-  clientId: string,
-  options: Partial<LoadClientOptions> = {},
-): Promise<LoadClient> {
-  const client = new LoadClient({ port, clientId, clean: false, ...options })
-  await client.connect()
-  await client.subscribe([`to/${clientId}`, 1], ['to/all', 1])
-  return client
-}
 
 /** Every pod has dropped what is not stored any more. */
 async function storedEverywhere(pods: Pods, count: number): Promise<void> {
@@ -78,44 +62,15 @@ it('removes sessions whose clients stay away, and never one that is connected or
 
 it('either keeps a session whole or removes it whole when its client is back, at another pod, just as it ends', async () => {
   const pods = await start(2)
-  const publisher = new LoadClient({ port: pods.ports[0]!, clientId: 'publisher' })
-  await publisher.connect()
-  const outcomes = { kept: 0, removed: 0 }
-  let acknowledgedCount = 0
-  let deliveredCount = 0
-  const enterAs = (i: number): Promise<LoadClient> =>
-    enter(pods.ports[i % 2]!, `edge-${i}`, i % 4 < 2 ? {} : mqtt5(expiryMs / 1_000))
-  const returnAt = async (client: LoadClient, i: number): Promise<void> => {
-    const { clientId } = client.options
-    await client.disconnect()
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 0`, qos: 1 })
-    // Around the moment of expiry and of the sweeps behind it; some at once, as the machine may be busy.
-    await new Promise((resolve) => setTimeout(resolve, i * 60))
-    const { sessionPresent } = await client.connect(pods.ports[(i + 1) % 2])
-    outcomes[sessionPresent ? 'kept' : 'removed']++
-    if (!sessionPresent) await client.subscribe([`to/${clientId}`, 1])
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 1`, qos: 1 })
-    const due = sessionPresent ? [`${clientId} 0`, `${clientId} 1`] : [`${clientId} 1`]
-    await eventually(() => client.received.length >= due.length)
-    // Still there after the sweeps that saw it as ended.
-    await new Promise((resolve) => setTimeout(resolve, expiryMs))
-    await publisher.publish({ topic: `to/${clientId}`, payload: `${clientId} 2`, qos: 1 })
-    due.push(`${clientId} 2`)
-    await eventually(() => client.received.length >= due.length)
-    expect(texts(client.received)).toEqual(due)
-    acknowledgedCount += due.length
-    deliveredCount += client.received.length
-  }
-  // All are there before the first goes: or those that return would wait behind those that come.
-  const all = await Promise.all(Array.from({ length: 60 }, (_, i) => enterAs(i)))
-  await Promise.all(all.map(returnAt))
-  expect(outcomes.kept).toBeGreaterThan(0)
-  expect(outcomes.removed).toBeGreaterThan(0)
-  report(
-    '12 (pods, back)',
-    acknowledgedCount,
-    `${deliveredCount} delivered; ${outcomes.kept} sessions kept, ${outcomes.removed} ended`,
-  )
+  await returnAtTheEdge({
+    name: '12 (pods, back)',
+    publisherPort: pods.ports[0]!,
+    clientCount: 60,
+    expiryMs,
+    enterAs: (i) => enter(pods.ports[i % 2]!, `edge-${i}`, i % 4 < 2 ? {} : mqtt5(expiryMs / 1_000)),
+    awayMs: (i) => i * 60,
+    returnPort: (i) => pods.ports[(i + 1) % 2],
+  })
 }, 60_000)
 
 it('sessions of a pod that died end in time, but those of clients that are back at another do not', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw, openRaw, refusalCode } from '../../support/broker-world.ts'
+import { openRaw, refusalCode } from '../../support/broker-world.ts'
 import type { RawClient } from '../../support/raw-client.ts'
 import {
   connectPacket,
@@ -13,11 +13,11 @@ import {
   type ConnectFields,
 } from '../../support/wire.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
+import { clientsOf } from './clients.ts'
 
 const world = brokerOfFile()
 const open = (): Promise<RawClient> => openRaw(world.port)
-const connect = (fields: Partial<ConnectFields> = {}): Promise<RawClient> =>
-  connectRaw(world.port, { clientId: '', ...fields })
+const { connect } = clientsOf(world)
 const refused = (fields: Partial<ConnectFields>): Promise<number> =>
   refusalCode(world.port, { clientId: '', ...fields })
 

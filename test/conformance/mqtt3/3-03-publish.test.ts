@@ -1,27 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw, openRaw } from '../../support/broker-world.ts'
-import type { RawClient } from '../../support/raw-client.ts'
-import {
-  ackPacket,
-  connectPacket,
-  field,
-  packet,
-  Packet,
-  publishPacket,
-  uint16,
-  type ConnectFields,
-} from '../../support/wire.ts'
+import { openRaw } from '../../support/broker-world.ts'
+import { ackPacket, connectPacket, field, packet, Packet, publishPacket, uint16 } from '../../support/wire.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
+import { clientsOf } from './clients.ts'
 
 const world = brokerOfFile()
-const connect = (fields: Partial<ConnectFields> = {}): Promise<RawClient> =>
-  connectRaw(world.port, { clientId: '', ...fields })
-
-async function expectEnd(bytes: Buffer): Promise<void> {
-  const client = await connect()
-  client.send(bytes)
-  await client.untilClosed()
-}
+const { connect, expectEnd } = clientsOf(world)
 
 async function retainedOf(topic: string): Promise<string[]> {
   const client = await connect()

@@ -1,24 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw } from '../../support/broker-world.ts'
-import type { RawClient } from '../../support/raw-client.ts'
-import {
-  field,
-  packet,
-  subscribePacket,
-  uint16,
-  unsubscribePacket,
-  type ConnectFields,
-} from '../../support/wire.ts'
+import { field, packet, subscribePacket, uint16, unsubscribePacket } from '../../support/wire.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
+import { clientsOf } from './clients.ts'
 
 const world = brokerOfFile()
-const connect = (fields: Partial<ConnectFields> = {}): Promise<RawClient> =>
-  connectRaw(world.port, { clientId: '', ...fields })
+const { connect, expectEnd: untilEnd } = clientsOf(world)
 
 async function expectEnd(bytes: Buffer): Promise<void> {
-  const client = await connect()
-  client.send(bytes)
-  await client.untilClosed()
+  const client = await untilEnd(bytes)
   expect(client.received.map(({ type }) => type)).toEqual(['connack'])
 }
 

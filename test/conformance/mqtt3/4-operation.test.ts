@@ -1,19 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { connectRaw } from '../../support/broker-world.ts'
 import type { RawClient } from '../../support/raw-client.ts'
-import {
-  ackPacket,
-  packet,
-  Packet,
-  publishPacket,
-  subscribePacket,
-  type ConnectFields,
-} from '../../support/wire.ts'
+import { ackPacket, packet, Packet, publishPacket, subscribePacket } from '../../support/wire.ts'
 import { brokerOfFile } from '../broker-of-file.ts'
+import { clientsOf } from './clients.ts'
 
 const world = brokerOfFile()
-const connect = (fields: Partial<ConnectFields> = {}): Promise<RawClient> =>
-  connectRaw(world.port, { clientId: '', ...fields })
+const { connect, expectEnd } = clientsOf(world)
 
 /** A client whose session has a subscription at QoS 2. */
 async function subscriber(clientId: string, topic: string): Promise<RawClient> {
@@ -25,12 +17,6 @@ async function subscriber(clientId: string, topic: string): Promise<RawClient> {
 async function again(client: RawClient, clientId: string): Promise<RawClient> {
   await client.destroy()
   return await connect({ clientId, clean: false })
-}
-
-async function expectEnd(bytes: Buffer): Promise<void> {
-  const client = await connect()
-  client.send(bytes)
-  await client.untilClosed()
 }
 
 /** Refused in the SUBACK, or with the end of the connection. */
