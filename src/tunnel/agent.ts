@@ -169,6 +169,7 @@ export class AgentEndpoint implements Agent {
     const socket = dial(service.target, this.#settings.dialTimeoutMs ?? DIAL_TIMEOUT_MS, () => {
       isConnected = true
       this.#dials.delete(socket)
+      if (channel.isOver) return
       channel.accept()
       // Behind ACCEPT, which leaves in this turn: nobody need wait for the line.
       setImmediate(() => this.#log.info(fields, 'tunnel stream opened'))

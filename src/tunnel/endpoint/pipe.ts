@@ -179,14 +179,17 @@ export class Pipe implements ChannelOwner {
 /** RST instead of FIN, where there is such a thing. */
 export function resetSocket(socket: Duplex): void {
   // A TLS socket is a Socket, too, and throws when it is reset.
-  const isTcp =
-    socket instanceof Socket &&
-    !(socket instanceof TLSSocket) &&
-    !socket.connecting &&
-    socket.remoteAddress !== undefined
-  if (!isTcp || socket.destroyed) socket.destroy()
+  if (!(socket instanceof Socket) || socket instanceof TLSSocket || socket.destroyed) socket.destroy()
+  else if (socket.connecting) resetConnecting(socket)
+  else if (socket.remoteAddress === undefined) socket.destroy()
   else if (isShuttingDown(socket)) socket.once('finish', () => resetSocket(socket))
   else socket.resetAndDestroy()
+}
+
+/** The kernel may have connected it before this process has heard: one poll of the event loop brings the news. */
+function resetConnecting(socket: Socket): void {
+  socket.once('connect', () => resetSocket(socket))
+  setImmediate(() => setImmediate(() => socket.destroy()))
 }
 
 /** While its FIN is on the way to the kernel libuv refuses the reset (EINVAL), and Node then loses the open socket. */

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { Channel } from '../../../../src/tunnel/endpoint/channel.ts'
@@ -177,6 +177,28 @@ describe('a pipe', () => {
 })
 
 describe('the reset of a socket', () => {
+  it('reaches the other end when this one has not heard yet that it is connected', async () => {
+    const reset = later<string | undefined>()
+    const target = await openTarget((other) => void closeCodeOf(other).then(reset.resolve))
+    const [host, port] = target.split(':')
+    const socket = connect(Number(port), host)
+    const closed = once(socket, 'close')
+    // Node calls connect(2) in the next tick; over loopback the kernel has then finished it.
+    await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)))
+    expect(socket.connecting).toBe(true)
+    resetSocket(socket)
+    expect(await reset.promise).toBe('ECONNRESET')
+    await closed
+  })
+
+  it('does not wait for a target that does not answer', async () => {
+    const socket = connect({ host: 'nobody.invalid', port: 9, lookup: () => undefined })
+    const closed = once(socket, 'close')
+    resetSocket(socket)
+    await closed
+    expect(socket.destroyed).toBe(true)
+  })
+
   it('closes it also when it was just ended, and reaches the other end', async () => {
     const accepted = later<Socket>()
     const [, port] = (await openTarget(accepted.resolve)).split(':')
