@@ -42,6 +42,7 @@ const ground = [
   'latency-histogram.ts',
   'watch-files.ts',
   'rewrite-file.ts',
+  'timer.ts',
 ]
 /** Contracts: what a folder shows to the others. */
 const contracts = [

@@ -3,13 +3,12 @@ import type { Log } from '../log.ts'
 import type { Store, StoredMessage, StoredWill } from '../store/contract.ts'
 import { willWaitSeconds } from '../store/session-expiry.ts'
 import { sessionIdOfWill } from '../store/session-id.ts'
+import { withinTimer } from '../timer.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { expiresAt } from './message-properties.ts'
 import { keptProperties, Message } from './message.ts'
 import type { Sessions } from './sessions.ts'
 
-/** Longer ones of setTimeout fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1
 /** Each look is at all that wait; delays are whole seconds. */
 const LOOK_AGAIN_MS = 100
 
@@ -112,8 +111,7 @@ export class Wills {
   #wakeAt(atMs: number): void {
     clearTimeout(this.#timer)
     this.#nextMs = atMs
-    const inMs = Math.min(LONGEST_TIMER_MS, Math.max(0, atMs - Date.now()))
-    this.#timer = setTimeout(() => this.#wake(), inMs)
+    this.#timer = setTimeout(() => this.#wake(), withinTimer(Math.max(0, atMs - Date.now())))
   }
 
   #wake(): void {

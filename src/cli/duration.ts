@@ -1,8 +1,9 @@
 import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { MAX_TIMER_MS } from '../timer.ts'
 
 const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
 
-/** `500ms`, `30s`, `5m`, `1h`, or a number of seconds, in ms. Throws TMQ_USAGE. */
+/** `500ms`, `30s`, `5m`, `1h`, or a number of seconds, in ms; 24 days at most. Throws TMQ_USAGE. */
 export function parseDuration(option: string, text: string): number {
   const match = /^(\d{1,9}(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)
   if (match === null)
@@ -10,7 +11,10 @@ export function parseDuration(option: string, text: string): number {
       ErrorCode.usage,
       `${option} ${text}: not a duration, such as 30s, 500ms, 5m or 1h`,
     )
-  return Math.round(Number(match[1]) * (unitsMs[match[2] ?? 's'] ?? 0))
+  const ms = Math.round(Number(match[1]) * (unitsMs[match[2] ?? 's'] ?? 0))
+  if (ms > MAX_TIMER_MS)
+    throw new TunnelMQError(ErrorCode.usage, `${option} ${text}: at most ${MAX_TIMER_MS / 3_600_000}h`)
+  return ms
 }
 
 /** A whole number from 1 on. Throws TMQ_USAGE. */

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import type { Environment } from '../config/overrides.ts'
 import type { Log } from '../log.ts'
+import { withinTimer } from '../timer.ts'
 
 /** What systemd is told of the process (sd_notify(3)). Nothing of it waits, and nothing of it fails the process. */
 export interface ServiceManager {
@@ -54,7 +55,7 @@ export function serviceManagerOf(env: Environment, log: Log): ServiceManager | u
         pingsWaiting++
         void tell('WATCHDOG=1').finally(() => pingsWaiting--)
       }
-      setInterval(ping, watchdogMs / PINGS_A_WATCHDOG).unref()
+      setInterval(ping, withinTimer(watchdogMs / PINGS_A_WATCHDOG)).unref()
     },
   }
 }

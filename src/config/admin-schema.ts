@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { timerMs } from './duration-schema.ts'
 
 /** The part `admin` of the configuration; see schema.ts for its rules. */
 
@@ -43,7 +44,7 @@ export const adminSchema = z
       .describe('Requests with a wrong key from one address, a minute; more get 429.'),
     requestsPerSecond: positive.default(200).describe('API requests a second, of one key; more get 429.'),
     maxBodyBytes: positive.default(65_536).describe('Largest body of a request, in bytes.'),
-    podTimeoutMs: positive.default(3_000).describe('Deadline for the answer of another pod, in ms.'),
+    podTimeoutMs: timerMs().default(3_000).describe('Deadline for the answer of another pod, in ms.'),
     refusalsKept: positive
       .default(1_000)
       .describe('Last refusals of handlers and limits that are kept in memory, for each pod.'),
@@ -55,7 +56,7 @@ export const adminSchema = z
     traceKept: positive
       .default(2_000)
       .describe('Packets that one trace keeps for its reader. A packet costs up to 1 KiB.'),
-    traceIdleMs: positive.default(15_000).describe('A trace that nobody reads ends after this long, in ms.'),
+    traceIdleMs: timerMs().default(15_000).describe('A trace that nobody reads ends after this long, in ms.'),
   })
   .describe('Health, metrics, API and dashboard, over HTTP.')
 

@@ -1,11 +1,10 @@
 import { z } from 'zod'
 import { clientTls } from './client-tls-schema.ts'
+import { timerMs } from './duration-schema.ts'
 
 /** The part `bridges` of the configuration; see schema.ts for its rules. */
 
 const positive = z.int().min(1)
-/** Timers of Node run no longer, and what is more fires at once. */
-const waitMs = positive.max(2_147_483_647)
 const filePath = () => z.string().min(1).meta({ filePath: true })
 const secret = () => z.string().min(1).meta({ secret: true })
 
@@ -68,9 +67,9 @@ export const bridgeSchema = z
         'Let the other broker forget us when the connection is lost; what comes meanwhile is missed.',
       ),
     keepaliveSeconds: positive.max(65_535).default(60).describe('Keep-alive, in seconds.'),
-    connectTimeoutMs: waitMs.default(15_000).describe('Deadline of a connection, to its CONNACK, in ms.'),
-    reconnectMinMs: waitMs.default(1_000).describe('Wait before the first new attempt, in ms.'),
-    reconnectMaxMs: waitMs.default(60_000).describe('Longest wait between attempts, in ms.'),
+    connectTimeoutMs: timerMs().default(15_000).describe('Deadline of a connection, to its CONNACK, in ms.'),
+    reconnectMinMs: timerMs().default(1_000).describe('Wait before the first new attempt, in ms.'),
+    reconnectMaxMs: timerMs().default(60_000).describe('Longest wait between attempts, in ms.'),
     maxInflight: positive.default(20).describe('Messages under way to the other broker at once.'),
     tls: tlsSchema.optional(),
     mountpoint: z.string().default('').describe('Mountpoint of the local topics.'),

@@ -1,5 +1,6 @@
 import { clusterSchema, type RedisConfig, redisSchema } from './cluster-schema.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
+import { splitHostPort } from './network-names.ts'
 import type { Config } from './schema.ts'
 
 /** Beats that may go missing before a pod is declared dead: one lost answer must not cost all its connections. */
@@ -13,10 +14,11 @@ const MAX_BEAT_MS = 1_000
 /** What the schemas of `store.redis` and `cluster` cannot say. Nothing, while the store is another. */
 export function checkCluster(config: Config): readonly Mistake[] {
   if (config.store.type !== 'redis') return []
-  return [...checkUrl(config.store.redis), ...checkTls(config.store.redis), ...checkTimes(config)]
+  const { redis } = config.store
+  return [...checkUrl(redis), ...checkSentinels(redis), ...checkTls(redis), ...checkTimes(config)]
 }
 
-function at(...keys: string[]): ConfigPath {
+function at(...keys: (string | number)[]): ConfigPath {
   return ['store', 'redis', ...keys]
 }
 
@@ -57,6 +59,14 @@ function checkUrl({ url: written, username, password }: RedisConfig): Mistake[] 
       message: 'has a user, and no password; one without a user is redis://:password@host',
     })
   return mistakes
+}
+
+function checkSentinels({ sentinel }: RedisConfig): Mistake[] {
+  return (sentinel?.nodes ?? []).flatMap((node, index) => {
+    const { port } = splitHostPort(node)
+    if (port >= 1 && port <= 65_535) return []
+    return [{ path: at('sentinel', 'nodes', index), message: `${port} is not a port: 1 to 65535` }]
+  })
 }
 
 function checkTls({ url, tls, sentinel }: RedisConfig): Mistake[] {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { clientTls } from './client-tls-schema.ts'
+import { timerMs } from './duration-schema.ts'
 
 /** The parts `store.redis` and `cluster` of the configuration; see schema.ts for its rules. */
 
@@ -46,11 +47,11 @@ export const redisSchema = z
       ),
     tls: tlsSchema.optional(),
     sentinel: sentinelSchema.optional(),
-    commandTimeoutMs: positive
+    commandTimeoutMs: timerMs()
       .default(1_000)
       .describe('A command without an answer for this long: the connection is made anew, in ms.'),
-    connectTimeoutMs: positive.default(2_000).describe('From the attempt to the first answer, in ms.'),
-    holdMs: count
+    connectTimeoutMs: timerMs().default(2_000).describe('From the attempt to the first answer, in ms.'),
+    holdMs: timerMs(0)
       .default(5_000)
       .describe(
         'While Redis is away, messages at QoS 1 and 2 wait this long; then their publishers are disconnected, without an acknowledgement. In ms.',
@@ -61,7 +62,7 @@ export const redisSchema = z
     waitReplicas: count
       .default(0)
       .describe('Acknowledge a message only when so many replicas have it (WAIT); 0: the primary is enough.'),
-    waitTimeoutMs: positive.default(1_000).describe('How long to wait for replicas, in ms.'),
+    waitTimeoutMs: timerMs().default(1_000).describe('How long to wait for replicas, in ms.'),
   })
   .describe('Redis 7.0 or newer, for `store.type: redis`.')
 
@@ -72,18 +73,18 @@ export const clusterSchema = z
       .max(253)
       .default('')
       .describe('Name of this pod in logs and metrics; default: the host name.'),
-    beatMs: positive.default(500).describe('How often a pod says that it lives, in ms; at most 1000.'),
-    leaseMs: positive
+    beatMs: timerMs().default(500).describe('How often a pod says that it lives, in ms; at most 1000.'),
+    leaseMs: timerMs()
       .default(8_000)
       .describe(
         'A pod that has not said so for this long is dead: its wills are published, its sessions are free. In ms.',
       ),
-    takeoverMs: positive
+    takeoverMs: timerMs()
       .default(1_000)
       .describe(
         'How long a new connection waits for another pod to close the old one of its client id, in ms.',
       ),
-    freshMs: positive
+    freshMs: timerMs()
       .default(1_000)
       .describe(
         'A pod that has not heard from Redis for this long holds messages at QoS 1 and 2; a SUBACK waits at most as long for other pods. In ms.',

@@ -1,8 +1,7 @@
 import { z } from 'zod'
+import { timerMs } from './duration-schema.ts'
 
 const positive = z.int().min(1)
-/** What a timer takes. */
-const milliseconds = z.int().min(1).max(2_147_483_647)
 
 /** Of a `coap` listener: RFC 7252, 7641 and 7959. */
 export const coapSchema = z
@@ -15,9 +14,10 @@ export const coapSchema = z
         'Path before the topic: `/mqtt` makes `coap://host/mqtt/a/b` of `a/b`. Empty: the whole path is the topic, as mGate has it.',
       ),
     maxPayloadBytes: positive
+      .max(1_073_741_824) // 2^20 blocks of 1024 bytes: RFC 7959, 2.2
       .default(65_536)
       .describe('Largest payload that is taken, in one message or block by block. Larger: 4.13.'),
-    idleTimeoutMs: milliseconds
+    idleTimeoutMs: timerMs()
       .default(60_000)
       .describe(
         'An address, port and credentials without requests and observations for so long are disconnected from the broker.',
@@ -45,12 +45,12 @@ export const coapSchema = z
       .describe(
         'Topics of one observation whose newest message waits for a slow observer. If there are more, the oldest is skipped.',
       ),
-    confirmableIntervalMs: milliseconds
+    confirmableIntervalMs: timerMs()
       .default(60_000)
       .describe(
         'At least so often an observer has to answer; if it does not (for about 31 x `ackTimeoutMs`), its observations end.',
       ),
-    ackTimeoutMs: milliseconds
+    ackTimeoutMs: positive
       .max(60_000)
       .default(2_000)
       .describe(
@@ -61,7 +61,7 @@ export const coapSchema = z
       .describe(
         'Block-wise uploads that are not complete, and downloads, at once. Memory: twice this x `maxPayloadBytes` at most.',
       ),
-    transferTimeoutMs: milliseconds
+    transferTimeoutMs: timerMs()
       .default(30_000)
       .describe('A block-wise transfer without another block for so long is forgotten.'),
   })

@@ -1,3 +1,4 @@
+import { checkHeaders } from './header-meaning.ts'
 import type { JwtConfig } from './jwt-schema.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import { isLoopback } from './network-names.ts'
@@ -99,16 +100,7 @@ function checkWebhook(webhook: WebhookConfig, path: ConfigPath): Mistake[] {
     })
   if (webhook.hooks.length === 0 && (webhook.mqtt5Hooks ?? []).length === 0)
     mistakes.push({ path: [...path, 'hooks'], message: 'is empty: name what the service is asked or told' })
-  const badHeader = Object.keys(webhook.headers).find((name) => !/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name))
-  if (badHeader !== undefined)
-    mistakes.push({ path: [...path, 'headers', badHeader], message: 'is not a name of an HTTP header' })
-  // Node throws at such a value: at each request.
-  const badValue = Object.entries(webhook.headers).find(([, value]) => /[^\t\x20-\x7e\x80-\xff]/.test(value))
-  if (badValue !== undefined)
-    mistakes.push({
-      path: [...path, 'headers', badValue[0]],
-      message: 'has a character that no HTTP header may have, such as the end of a line',
-    })
+  mistakes.push(...checkHeaders(webhook.headers, [...path, 'headers']))
   if (webhook.tls !== undefined && !webhook.endpoints.some((endpoint) => endpoint.startsWith('https:')))
     mistakes.push({ path: [...path, 'tls'], message: 'is for https:// only' })
   return [...mistakes, ...checkTls(webhook.tls, path)]

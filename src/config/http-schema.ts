@@ -1,8 +1,7 @@
 import { z } from 'zod'
+import { timerMs } from './duration-schema.ts'
 
 const positive = z.int().min(1)
-/** What a timer takes. */
-const milliseconds = positive.max(2_147_483_647)
 
 /** How `http` and `https` listeners speak HTTP (docs/http.md). */
 export const httpSchema = z
@@ -25,18 +24,17 @@ export const httpSchema = z
       .describe(
         'Origins (scheme://host[:port]) of pages whose scripts may use it (CORS); `*`: any, without the credentials of browsers.',
       ),
-    headerTimeoutMs: milliseconds
+    headerTimeoutMs: timerMs()
       .default(10_000)
       .describe('Deadline of the head of the first request of a connection, in ms.'),
-    bodyTimeoutMs: milliseconds.default(30_000).describe('Deadline of the body of a request, in ms.'),
-    idleTimeoutMs: milliseconds
+    bodyTimeoutMs: timerMs().default(30_000).describe('Deadline of the body of a request, in ms.'),
+    idleTimeoutMs: timerMs()
       .default(60_000)
       .describe(
         'From an answer to the whole head of the next request, in ms; then the connection is closed.',
       ),
     maxEventStreams: positive.default(1_000).describe('Event streams at once on this listener.'),
-    eventStreamPingMs: milliseconds
-      .min(100)
+    eventStreamPingMs: timerMs(100)
       .default(15_000)
       .describe('Interval of the comments that keep event streams alive through proxies, in ms.'),
   })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { clientTls } from './client-tls-schema.ts'
+import { spanMs, timerMs } from './duration-schema.ts'
 
 /** The handler `jwt`; see schema.ts for its rules. */
 
@@ -96,18 +97,14 @@ export const jwtSchema = z
         'Claim with rights: an object with the lists `publish`, `subscribe`, `serve` and `open`. Tokens without it: no opinion on topics.',
       ),
     maxTokenBytes: positive.max(65_535).default(8_192).describe('Longer tokens are refused unread.'),
-    refreshMs: positive
-      .max(2_147_483_647)
-      .default(600_000)
-      .describe('How often the key set is fetched again, in ms.'),
-    cooldownMs: positive
-      .max(2_147_483_647)
+    refreshMs: timerMs().default(600_000).describe('How often the key set is fetched again, in ms.'),
+    cooldownMs: timerMs()
       .default(10_000)
       .describe('Least time between two fetches, in ms, also when tokens name keys that are not known.'),
-    keepMs: positive
+    keepMs: spanMs(1)
       .default(86_400_000)
       .describe('How long fetched keys go on while the provider is away, in ms.'),
-    timeoutMs: positive.max(2_147_483_647).default(3_000).describe('Deadline of a fetch, in ms.'),
+    timeoutMs: timerMs().default(3_000).describe('Deadline of a fetch, in ms.'),
     maxResponseBytes: positive.default(262_144).describe('Largest key set, in bytes.'),
     tls: clientTls('the provider').optional().describe('TLS to the provider, for `https://`.'),
   })

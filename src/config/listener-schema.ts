@@ -34,6 +34,7 @@ const websocketSchema = z
       .default([])
       .describe('Origins (scheme://host[:port]) that browsers may come from; empty: any, `*` likewise.'),
     maxPayloadBytes: positive
+      .max(2_147_483_647)
       .default(2_097_152)
       .describe('Largest WebSocket message, in bytes. MQTT packets may span several.'),
   })

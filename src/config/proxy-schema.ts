@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { timerMs } from './duration-schema.ts'
 
 const positive = z.int().min(1)
 
@@ -11,7 +12,7 @@ export const proxySchema = z
       .max(190)
       .default('tunnel')
       .describe('What names end with: with `tunnel`, `web.pi7.tunnel` is service web of agent pi7.'),
-    requestTimeoutMs: positive
+    requestTimeoutMs: timerMs()
       .default(10_000)
       .describe('From the connection to its complete request, in ms; credentials included.'),
     maxHeaderBytes: positive.default(16_384).describe('Largest head of an HTTP request, in bytes.'),

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { adminSchema } from './admin-schema.ts'
 import { bridgeSchema } from './bridge-schema.ts'
 import { clusterSchema, redisSchema } from './cluster-schema.ts'
+import { spanMs, timerMs } from './duration-schema.ts'
 import { handlerSchema } from './handler-schema.ts'
 import { identitySchema } from './identity-schema.ts'
 import { listenerSchema } from './listener-schema.ts'
@@ -21,7 +22,6 @@ const filePath = () => z.string().min(1).meta({ filePath: true })
 
 const positive = z.int().min(1)
 const count = z.int().min(0)
-const ms = z.int().min(0)
 
 const storeSchema = z
   .strictObject({
@@ -40,7 +40,10 @@ const storeSchema = z
       .describe(
         'Sync to the disk before a message is acknowledged. Without it, acknowledged messages survive kill -9 but not a power cut.',
       ),
-    cacheBytes: positive.default(8_388_608).describe('Read cache of the embedded store, in bytes.'),
+    cacheBytes: positive
+      .max(4_294_967_295)
+      .default(8_388_608)
+      .describe('Read cache of the embedded store, in bytes.'),
     redis: redisSchema.prefault({}),
   })
   .describe('Where sessions, queues and retained messages are kept.')
@@ -58,15 +61,19 @@ const limitsSchema = z
     connectionsPerSecondPerAddress: count
       .default(0)
       .describe('New connections a second from one address; 0: no limit.'),
-    connectTimeoutMs: positive
+    connectTimeoutMs: timerMs()
       .default(10_000)
       .describe('From the connection to its complete CONNECT, in ms.'),
     maxConnectBytes: positive.default(65_536).describe('Largest packet before the CONNACK, in bytes.'),
     maxPacketBytes: positive
+      .max(268_435_460) // MQTT 3.1.1, 2.2.3: so many after a header of 5
       .default(1_048_576)
       .describe('Largest packet, in bytes. A larger one ends the connection.'),
-    packetTimeoutMs: positive.default(30_000).describe('From the first byte of a packet to its last, in ms.'),
+    packetTimeoutMs: timerMs()
+      .default(30_000)
+      .describe('From the first byte of a packet to its last, in ms.'),
     maxKeepaliveSeconds: count
+      .max(65_535) // MQTT 3.1.1, 3.1.2.10
       .default(0)
       .describe(
         'Longest keep-alive that is accepted, in seconds; 0: any. Clients of MQTT 5 are told this one, others are refused.',
@@ -97,17 +104,17 @@ const limitsSchema = z
       .describe(
         'Bytes that may wait for a slow reader. Above it QoS 0 messages are dropped, and QoS 1 and 2 stay in the queue.',
       ),
-    drainTimeoutMs: positive
+    drainTimeoutMs: timerMs()
       .default(20_000)
       .describe('A reader that takes nothing for this long is disconnected, in ms.'),
-    storeTimeoutMs: positive
+    storeTimeoutMs: timerMs()
       .default(30_000)
       .describe('A client whose packet the store has not answered for this long is disconnected, in ms.'),
     banFailures: count
       .default(10)
       .describe('Refused credentials from one address within `banWindowMs` that lead to a ban; 0: never.'),
-    banWindowMs: positive.default(60_000).describe('Window for `banFailures`, in ms.'),
-    banMs: positive.default(300_000).describe('How long an address is banned, in ms.'),
+    banWindowMs: timerMs().default(60_000).describe('Window for `banFailures`, in ms.'),
+    banMs: spanMs(1).default(300_000).describe('How long an address is banned, in ms.'),
   })
   .describe(
     'Bounds. Every one is per broker process, but for `maxConnectionsPerUser` and the bans, which pods on one Redis share.',
@@ -115,7 +122,7 @@ const limitsSchema = z
 
 const sessionSchema = z
   .strictObject({
-    expiryMs: count
+    expiryMs: spanMs()
       .default(2_592_000_000)
       .describe(
         'A session (clean session 0) whose client stays away this long is removed, in ms; 0: never. Default 30 days. Clients of MQTT 5 say how long themselves, and get at most this.',
@@ -136,10 +143,10 @@ const sessionSchema = z
       .describe(
         'Bytes of payloads and properties that wait in memory for one connection with clean session 1.',
       ),
-    messageExpiryMs: count
+    messageExpiryMs: spanMs()
       .default(0)
       .describe('Queued and retained messages end after this long, in ms; 0: never.'),
-    willGraceMs: ms
+    willGraceMs: timerMs(0)
       .default(10_000)
       .describe(
         'After a start, wills of clients that were connected before are published when they are not back within this time, in ms. Agents of tunnels are expected back for as long.',
@@ -158,7 +165,7 @@ const retainedSchema = z
 
 const authSchema = z
   .strictObject({
-    timeoutMs: positive
+    timeoutMs: timerMs()
       .default(5_000)
       .describe('Deadline of an auth method of a handler, in ms. After it: refused.'),
     maxConcurrent: positive
@@ -197,10 +204,10 @@ const logSchema = z
 
 const shutdownSchema = z
   .strictObject({
-    drainMs: ms
+    drainMs: timerMs(0)
       .default(5_000)
       .describe('On SIGTERM clients are closed spread over at most this time, in ms.'),
-    timeoutMs: positive.default(20_000).describe('Deadline of the whole stop, in ms.'),
+    timeoutMs: timerMs().default(20_000).describe('Deadline of the whole stop, in ms.'),
   })
   .describe('Stopping.')
 
@@ -232,7 +239,9 @@ export const configSchema = z
     bridges: z.array(bridgeSchema).default([]).describe('Bridges to other MQTT brokers.'),
     admin: adminSchema.prefault({}),
     tracing: tracingSchema.prefault({}),
-    sysIntervalMs: ms.default(10_000).describe('How often `$SYS/broker/...` is published, in ms; 0: never.'),
+    sysIntervalMs: timerMs(0)
+      .default(10_000)
+      .describe('How often `$SYS/broker/...` is published, in ms; 0: never.'),
     log: logSchema.prefault({}),
     shutdown: shutdownSchema.prefault({}),
   })

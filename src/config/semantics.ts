@@ -2,6 +2,7 @@ import { checkBridges } from './bridge-meaning.ts'
 import { checkCertificateHandlers, warnOfCertificateHandlers } from './certificate-meaning.ts'
 import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
 import { checkHandlers, decidesOnTopics, warnOfHandlers } from './handler-meaning.ts'
+import { checkHeaders } from './header-meaning.ts'
 import { listenerName } from './listener-name.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import { mountpointFault } from './mountpoint.ts'
@@ -35,6 +36,7 @@ export function checkMeaning(config: Config): Findings {
     ...checkDurations(config),
     ...checkTunnel(config.tunnel),
     ...checkCluster(config),
+    ...checkTracing(config.tracing),
     ...checkBridges(config),
     ...checkHandlers(config),
     ...checkCertificateHandlers(config),
@@ -175,6 +177,17 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return (
     protocol === (b.protocol ?? 'tcp') && a.port === b.port && a.port !== 0 && hostsOverlap(a.host, b.host)
   )
+}
+
+function checkTracing({ endpoint, headers }: Config['tracing']): Mistake[] {
+  const mistakes = checkHeaders(headers, ['tracing', 'headers'])
+  // The value is not shown: a password may be in it.
+  if (endpoint !== undefined && !URL.canParse(endpoint))
+    mistakes.push({
+      path: ['tracing', 'endpoint'],
+      message: 'is not a URL such as http://collector:4318/v1/traces',
+    })
+  return mistakes
 }
 
 function checkDurations(config: Config): Mistake[] {

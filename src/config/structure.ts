@@ -75,16 +75,25 @@ function describeIssue(issue: ConfigIssue, value: unknown, root: ObjectNode): Mi
   const actual = valueAt(value, path)
   if (actual === undefined) return [{ path, message: `is missing${hintOf(node)}`, atKey: true }]
   if (node === undefined) return [{ path, message: issue.message }]
+  if (isSaidByBound(issue, node)) return []
   const said = wordsOf(issue)
-  if (said !== undefined && typeof actual === 'string')
-    return [{ path, message: `${shownAt(node, actual)} ${said}` }]
+  if (said !== undefined) return [{ path, message: `${shownAt(node, actual)} ${said}` }]
   return [{ path, message: describeWrong(actual, node) }]
 }
 
-/** What a schema says itself of a text that has not its form; others only have the pattern. */
-function wordsOf(issue: ConfigIssue): string | undefined {
-  const isOwn = issue.code === 'invalid_format' && !issue.message.startsWith('Invalid ')
-  return isOwn ? issue.message : undefined
+/** What a schema says itself of a text that has not its form, or of a number that is too large; others have no words. */
+function wordsOf({ code, message }: ConfigIssue): string | undefined {
+  const isOwn =
+    (code === 'invalid_format' && !message.startsWith('Invalid ')) ||
+    (code === 'too_big' && !message.startsWith('Too big'))
+  return isOwn ? message : undefined
+}
+
+/** Beyond what JavaScript counts exactly, and so beyond the bound of the key as well, which has better words. */
+function isSaidByBound(issue: ConfigIssue, node: SchemaNode): boolean {
+  if (node.kind !== 'integer') return false
+  if (issue.code === 'too_big') return issue.maximum === Number.MAX_SAFE_INTEGER && node.maximum !== undefined
+  return issue.code === 'too_small' && issue.minimum === Number.MIN_SAFE_INTEGER && node.minimum !== undefined
 }
 
 function shownAt(node: SchemaNode, actual: unknown): string {
@@ -93,6 +102,8 @@ function shownAt(node: SchemaNode, actual: unknown): string {
 
 function describeWrong(actual: unknown, node: SchemaNode): string {
   const expected = `${shownAt(node, actual)} is not ${expectation(node)}`
+  if (node.kind === 'integer' && node.maximum === undefined && Number(actual) > Number.MAX_SAFE_INTEGER)
+    return `${expected} to ${Number.MAX_SAFE_INTEGER}`
   if (node.kind !== 'choice') {
     return node.kind === 'text' && typeof actual === 'number' ? `${expected}; put it in quotes` : expected
   }
@@ -133,7 +144,8 @@ function hintOf(node: SchemaNode | undefined): string {
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  // JSON has no word for NaN and Infinity.
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value))
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }
 

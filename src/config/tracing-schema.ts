@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { timerMs } from './duration-schema.ts'
 
 /** The part `tracing` of the configuration; see schema.ts for its rules. */
 
@@ -30,8 +31,8 @@ export const tracingSchema = z
     maxQueuedSpans: positive
       .default(2_048)
       .describe('Spans that wait to be sent; more are dropped, and counted.'),
-    exportIntervalMs: positive.default(5_000).describe('How often spans are sent, in ms.'),
-    timeoutMs: positive.default(10_000).describe('Deadline of one sending, in ms.'),
+    exportIntervalMs: timerMs().default(5_000).describe('How often spans are sent, in ms.'),
+    timeoutMs: timerMs().default(10_000).describe('Deadline of one sending, in ms.'),
   })
   .describe('OpenTelemetry traces of connections, of the path of messages, and of streams of tunnels.')
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { spanMs, timerMs } from './duration-schema.ts'
 
 /** The part `tunnel` of the configuration; see schema.ts for its rules. */
 
@@ -67,13 +68,13 @@ export const tunnelSchema = z
     bytesPerSecondPerAgent: count
       .default(0)
       .describe('Bytes a second of all streams of one agent, each way; 0: no limit.'),
-    idleTimeoutMs: count
+    idleTimeoutMs: spanMs()
       .default(0)
       .describe('A stream without data for this long is ended, in ms; 0: never.'),
-    maxDurationMs: count
+    maxDurationMs: spanMs()
       .default(0)
       .describe('A stream that is open for this long is ended, in ms; 0: never.'),
-    resumeTimeoutMs: positive.default(120_000).describe('How long an end of a stream may be away, in ms.'),
+    resumeTimeoutMs: timerMs().default(120_000).describe('How long an end of a stream may be away, in ms.'),
     name: tunnelName
       .default('broker')
       .describe('Name of the broker as agent and as client of tunnels. No MQTT client can have its place.'),

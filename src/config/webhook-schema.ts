@@ -1,11 +1,10 @@
 import { z } from 'zod'
 import { clientTls } from './client-tls-schema.ts'
+import { spanMs, timerMs } from './duration-schema.ts'
 
 /** The handler `http`; see schema.ts for its rules. */
 
 const positive = z.int().min(1)
-/** Timers of Node run no longer, and what is more fires at once. */
-const waitMs = positive.max(2_147_483_647)
 
 /** Methods of a handler (docs/handlers.md) that a service can be asked for. */
 const webhookHooks = [
@@ -22,32 +21,33 @@ const webhookHooks = [
 
 const cacheSchema = z
   .strictObject({
-    maxEntries: z.int().min(0).default(10_000).describe('Answers remembered, about 300 bytes each; 0: none.'),
+    maxEntries: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(10_000)
+      .describe('Answers remembered, about 300 bytes each; 0: none.'),
     maxBytes: positive
       .default(33_554_432)
       .describe('Their bytes in memory, by an estimate: answers with an `acl` may be long.'),
-    allowMs: z
-      .int()
-      .min(0)
+    allowMs: spanMs()
       .default(0)
       .describe('How long a yes without `Cache-Control` holds, in ms; 0: it is asked each time.'),
-    denyMs: z
-      .int()
-      .min(0)
+    denyMs: spanMs()
       .default(0)
       .describe('How long a no holds, in ms: keeps clients that try again and again from the service.'),
     honourCacheControl: z
       .boolean()
       .default(true)
       .describe('`max-age` of an answer counts instead, `no-store` too.'),
-    maxMs: positive.default(3_600_000).describe('No answer holds longer, in ms, whatever `max-age` says.'),
+    maxMs: spanMs(1).default(3_600_000).describe('No answer holds longer, in ms, whatever `max-age` says.'),
   })
   .describe('Answers that are remembered. Passwords are not: keys are HMACs.')
 
 const breakerSchema = z
   .strictObject({
     failures: positive.default(5).describe('Failures in a row after which an endpoint is left out.'),
-    cooldownMs: waitMs.default(10_000).describe('For how long, in ms; then one request tries it.'),
+    cooldownMs: timerMs().default(10_000).describe('For how long, in ms; then one request tries it.'),
   })
   .describe('Circuit breaker of each endpoint.')
 
@@ -106,10 +106,12 @@ export const webhookSchema = z
       .boolean()
       .default(false)
       .describe("Send the client's whole certificate with authConnect."),
-    timeoutMs: waitMs.default(2_000).describe('Deadline of a request, in ms; shorter than auth.timeoutMs.'),
+    timeoutMs: timerMs()
+      .default(2_000)
+      .describe('Deadline of a request, in ms; shorter than auth.timeoutMs.'),
     maxResponseBytes: positive.default(65_536).describe('Longer answers are a failure.'),
     maxSockets: positive.default(20).describe('Connections to each endpoint.'),
-    keepAliveMs: waitMs.default(30_000).describe('How long a connection without work stays open, in ms.'),
+    keepAliveMs: timerMs().default(30_000).describe('How long a connection without work stays open, in ms.'),
     tls: clientTls('the service').optional().describe('TLS to the service, for `https://`.'),
     cache: cacheSchema.prefault({}),
     breaker: breakerSchema.prefault({}),

@@ -1,5 +1,6 @@
 import type { HandlerLog } from '../hooks/log.ts'
 import type { IdentityKind, IdentityListener, StoredIdentity } from '../store/contract.ts'
+import { withinTimer } from '../timer.ts'
 import { parseRecord, type Group, type Identity, type RecordOf, type Role } from './records.ts'
 
 /** A record with the number of the write that it is of. */
@@ -17,9 +18,6 @@ export type Touched =
 export type IdentityRefusal = 'secret' | 'disabled' | 'expired' | 'client-id'
 
 type Change = Parameters<IdentityListener['changed']>[0][number]
-
-/** The longest that a timer of Node runs. */
-const MAX_TIMER_MS = 2_147_483_647
 
 /** Identities, groups and roles of all pods, in memory, by name. */
 export class Directory implements IdentityListener {
@@ -222,7 +220,7 @@ export class Directory implements IdentityListener {
     clearTimeout(this.#expiryTimer)
     this.#expiryAtMs = nextMs
     if (nextMs === Infinity) return
-    this.#expiryTimer = setTimeout(() => this.#expired(), Math.min(nextMs - nowMs, MAX_TIMER_MS))
+    this.#expiryTimer = setTimeout(() => this.#expired(), withinTimer(nextMs - nowMs))
     this.#expiryTimer.unref()
   }
 

@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { ErrorCode, TunnelMQError } from '../errors.ts'
+import { MAX_TIMER_MS } from '../timer.ts'
 import { AgentEndpoint, type Agent, type AgentSettings } from './agent.ts'
 import { ClientEndpoint, type ClientSettings, type TunnelClient } from './client.ts'
 import { checkedName } from './endpoint/checked-name.ts'
@@ -63,6 +65,12 @@ export function createTunnelClient(options: TunnelClientOptions): TunnelClient {
 }
 
 function streamsOf(role: 'agent' | 'client', { limits = {} }: EndOptions): Streams {
+  for (const [name, value] of Object.entries(limits)) {
+    const most = name.endsWith('Ms') ? MAX_TIMER_MS : Number.MAX_SAFE_INTEGER
+    if (Number.isInteger(value) && value >= 1 && value <= most) continue
+    const message = `limits.${name} is ${value}, and not a whole number from 1 to ${most}`
+    throw new TunnelMQError(ErrorCode.usage, message)
+  }
   // docs/tunnel-protocol.md 4.2
   return createStreams({ role, limits, firstStreamId: randomBytes(4).readUInt32BE(0) })
 }

@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import type { RedisConfig } from '../../config/cluster-schema.ts'
+import { withinTimer } from '../../timer.ts'
 import type { ScriptArgument, ScriptReply } from './contract.ts'
 import { redisOptions, parseRedisAddress } from './options.ts'
 import { reasonOf, Refusal, unavailable } from './refusal.ts'
@@ -147,7 +148,7 @@ export class Connection {
     const nodes = this.#config.sentinel?.nodes.length ?? 0
     const timer = setTimeout(
       () => fail(new Error('Redis does not answer')),
-      this.#config.connectTimeoutMs * (1 + nodes),
+      withinTimer(this.#config.connectTimeoutMs * (1 + nodes)),
     )
     client
       .connect()

@@ -1,3 +1,5 @@
+import { withinTimer } from '../../timer.ts'
+
 interface Waiter {
   holds(): boolean
   done(held: boolean): void
@@ -11,7 +13,7 @@ export class Conditions {
   until(holds: () => boolean, timeoutMs: number): Promise<boolean> {
     if (holds()) return Promise.resolve(true)
     return new Promise((resolve) => {
-      const timer = setTimeout(() => waiter.done(false), timeoutMs)
+      const timer = setTimeout(() => waiter.done(false), withinTimer(timeoutMs))
       const waiter: Waiter = {
         holds,
         done: (held) => {

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { withinTimer } from '../../timer.ts'
 import type { TunnelLog } from '../log.ts'
 import type { Link } from '../link/link.ts'
 import type { OpenPayload } from '../protocol/open-payload.ts'
@@ -18,9 +19,6 @@ export interface EndpointOptions {
   down?(reason: string): void
   status?(agent: string, payload: Buffer | undefined): void
 }
-
-/** Longest time that a timer may be set for. */
-const MAX_TIMER_MS = 0x7fff_ffff
 
 /**
  * Drives the streams of one end over its link: what comes in goes to the machine, what the machine says goes to the
@@ -227,7 +225,7 @@ export class Endpoint {
     clearTimeout(this.#timer)
     this.#timerAtMs = atMs
     const inMs = Math.max(1, Math.ceil(atMs - this.now()))
-    this.#timer = setTimeout(this.#alarm, Math.min(inMs, MAX_TIMER_MS))
+    this.#timer = setTimeout(this.#alarm, withinTimer(inMs))
   }
 
   readonly #alarm = (): void => {

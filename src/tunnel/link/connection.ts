@@ -1,4 +1,5 @@
 import { PeerError } from '../../errors.ts'
+import { withinTimer } from '../../timer.ts'
 import type { FrameHeader } from '../protocol/frame.ts'
 import {
   connackFailure,
@@ -162,7 +163,7 @@ export class Connection implements PacketSink, WireEvents {
       this.#wire.destroy()
       return
     }
-    this.#deadline = setTimeout(() => this.#wire.destroy(), graceMs)
+    this.#deadline = setTimeout(() => this.#wire.destroy(), withinTimer(graceMs))
     this.#outbound.write(DISCONNECT)
     this.#outbound.flush()
     this.#wire.end() // [MQTT-3.14.4-1]

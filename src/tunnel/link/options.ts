@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { MAX_TIMER_MS } from '../../timer.ts'
 import { answersFilter, isTunnelName, serveFilter, statusTopic, TUNNEL_PREFIX } from '../protocol/names.ts'
 import type { ConnectionOptions } from './connection.ts'
 import type { WireTls } from './socket.ts'
@@ -78,6 +79,11 @@ export function connectionOptions(options: MqttLinkOptions): ConnectionOptions {
   check(/^[^+#\0]*[^+#/\0]$/.test(topicPrefix), `'${topicPrefix}' cannot be the prefix of topics`)
   const isKeepalive = Number.isInteger(keepaliveSeconds) && keepaliveSeconds > 0 && keepaliveSeconds <= 0xffff
   check(isKeepalive, 'the keep-alive is 1 to 65535 s')
+  const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS, maxPendingBytes = DEFAULT_MAX_PENDING_BYTES } =
+    options
+  const isTimeout = connectTimeoutMs > 0 && connectTimeoutMs <= MAX_TIMER_MS
+  check(isTimeout, `connectTimeoutMs is 1 to ${MAX_TIMER_MS} ms (24 days)`)
+  check(maxPendingBytes > 0, 'maxPendingBytes is 1 or more')
   const address = parseBrokerUrl(options.url)
   const { username = address.credentials.username, password = address.credentials.password } = options
   // [MQTT-3.1.2-22]
@@ -98,8 +104,8 @@ export function connectionOptions(options: MqttLinkOptions): ConnectionOptions {
       will: role === 'agent' ? will : undefined,
     },
     filter: role === 'agent' ? serveFilter(name, topicPrefix) : answersFilter(name, topicPrefix),
-    connectTimeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
-    maxPendingBytes: options.maxPendingBytes ?? DEFAULT_MAX_PENDING_BYTES,
+    connectTimeoutMs,
+    maxPendingBytes,
   }
 }
 

@@ -1,4 +1,5 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
+import { withinTimer } from '../../timer.ts'
 import { statusTopic } from '../protocol/names.ts'
 import { SUBACK_FAILURE } from './packets.ts'
 
@@ -79,7 +80,7 @@ export class StatusWatch {
         this.#waiters.delete(waiter)
         const message = `the status of the agents did not come within ${timeoutMs / 1_000} s`
         reject(new TunnelMQError(ErrorCode.timeout, message))
-      }, timeoutMs)
+      }, withinTimer(timeoutMs))
       const waiter: Waiter = { resolve, reject, timer }
       this.#waiters.add(waiter)
       this.#look()

@@ -304,9 +304,24 @@ describe('what a schema cannot say', () => {
   })
 
   it('is checked: a time that no timer takes, and that would be over at once', async () => {
-    const http = { idleTimeoutMs: 2 ** 31 }
-    await expect(parseConfig({ listeners: [{ type: 'http', port: 8081, http }] })).rejects.toThrow(
-      'listeners.0.http.idleTimeoutMs: 2147483648 is not a whole number from 1 to 2147483647',
+    const http = { idleTimeoutMs: 2 ** 31, bodyTimeoutMs: Number.NaN }
+    const limits = {
+      banMs: 1e300,
+      banWindowMs: Number.POSITIVE_INFINITY,
+      maxConnections: 1e300,
+      banFailures: -1e300,
+    }
+    const config = { listeners: [{ type: 'http', port: 8081, http } as const], limits }
+    await expect(parseConfig(config)).rejects.toThrow(
+      [
+        '6 mistakes in the configuration:',
+        'listeners.0.http.bodyTimeoutMs: NaN is not a whole number from 1 to 2073600000',
+        'listeners.0.http.idleTimeoutMs: 2147483648 is more than 2073600000 (24 days), the longest that a timer takes',
+        'limits.maxConnections: 1e+300 is not a whole number from 1 to 9007199254740991',
+        'limits.banFailures: -1e+300 is not a whole number from 0',
+        'limits.banWindowMs: Infinity is not a whole number from 1 to 2073600000',
+        'limits.banMs: 1e+300 is more than 4294967295000 (136 years)',
+      ].join('\n  '),
     )
   })
 
