@@ -70,10 +70,12 @@ export class Ownership {
         throw new TunnelMQError('TMQ_STORE', 'not a kick')
       for (const hold of this.#holdsOf(sessionId)) if (hold.kicked(number)) this.#lostClaims++
     })
-    this.#store.onFenced((sessionId, claim) => {
+    // A write may be answered before the word of the take-over is here.
+    this.#store.onFenced((sessionId, claim, isTaken) => {
       for (const hold of this.#holdsOf(sessionId))
         // Not a later one: the write was one of the connection before.
-        if (hold.number !== undefined && hold.number <= claim) this.#lose(hold, 'fenced')
+        if (hold.number !== undefined && hold.number <= claim)
+          this.#lose(hold, isTaken ? 'taken-over' : 'fenced')
     })
   }
 
@@ -177,7 +179,7 @@ export class Ownership {
       for (const sessionId of lost)
         for (const hold of this.#holdsOf(sessionId))
           if (hold.number !== undefined && hold.number <= (numbers.get(sessionId) ?? 0))
-            this.#lose(hold, 'fenced')
+            this.#lose(hold, 'taken-over')
       if (numbers.size > 0)
         this.#log.info({ claims: numbers.size, lost: lost.length }, 'sessions claimed again')
       return true

@@ -190,6 +190,9 @@ export interface RedisStore extends Store {
   claimOf(sessionId: string): number | undefined
   readonly claimedCount: number
   readonly fencedWrites: number
-  /** A write of a session was refused because this claim of it is lost; 0: it was made without one. */
-  onFenced(listener: (sessionId: string, claim: number) => void): void
+  /**
+   * A write of a session was refused because this claim of it is lost; 0: it was made without one. `isTaken`: another
+   * connection holds it; else nobody does, or it is one of an older Redis.
+   */
+  onFenced(listener: (sessionId: string, claim: number, isTaken: boolean) => void): void
 }

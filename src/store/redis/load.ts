@@ -42,7 +42,7 @@ export async function loadSessions(
     }
   } while (cursor !== '0')
   replica.loaded(present, position, isFirst)
-  for (const session of older) if (session.claim > 0) requests.lost(session.id, session.claim)
+  for (const session of older) if (session.claim > 0) requests.lost(session.id, session.claim, false)
   return corrupt
 }
 

@@ -139,7 +139,7 @@ export class Publishes {
       if (seq > 0) {
         const session = redisSessionOf(target.session)
         // Before the answer is given: the connection here is not to deliver it, too.
-        if (answer < 0 && session.claim > 0) requests.lost(session.id, session.claim)
+        if (answer < 0 && session.claim > 0) requests.lost(session.id, session.claim, true)
         replica.countEntry(session, seq, countedBytes(message))
       }
       seqs.push(Math.max(0, seq))

@@ -1,10 +1,11 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
-import type { Op, RedisLink, ScriptArgument, ScriptReply } from './contract.ts'
+import type { Op, RedisLink, RedisStore, ScriptArgument, ScriptReply } from './contract.ts'
 import { unavailable } from './refusal.ts'
 import { listIn, numberIn } from './reply.ts'
 
-/** Begins the reply of a write that was refused because another holds the claim. */
-const FENCED = 2
+/** Begins the reply of a write that was refused because another holds the claim; or because nobody does. */
+const TAKEN = 2
+const UNCLAIMED = 4
 /** A change is in Redis, and the log that tells of it has not come: something is stuck. */
 const APPLIED_WITHIN_MS = 5_000
 /** Names, numbers and the rest of an op. */
@@ -17,12 +18,13 @@ export interface OpOptions {
   readonly bytes?: number
 }
 
+type OnFenced = Parameters<RedisStore['onFenced']>[0]
 type Settle = (error: Error | undefined, reply: readonly ScriptReply[]) => void
 
 /** How the parts of the store ask Redis for changes. */
 export class Requests {
   readonly #link: RedisLink
-  readonly #fencedListeners: ((sessionId: string, claim: number) => void)[] = []
+  readonly #fencedListeners: OnFenced[] = []
   #closed = true
   fencedWrites = 0
 
@@ -49,7 +51,7 @@ export class Requests {
     return this.refusal ?? (failure === undefined ? undefined : unavailable(failure))
   }
 
-  onFenced(listener: (sessionId: string, claim: number) => void): void {
+  onFenced(listener: OnFenced): void {
     this.#fencedListeners.push(listener)
   }
 
@@ -97,15 +99,17 @@ export class Requests {
 
   /** Was this refused for its claim? Then that is told, with the number: it may be that of an earlier connection. */
   fencedIn(sessionId: string, claim: number, reply: readonly ScriptReply[]): TunnelMQError | undefined {
-    if (reply[0] !== FENCED) return undefined
+    const isTaken = reply[0] === TAKEN
+    if (!isTaken && reply[0] !== UNCLAIMED) return undefined
     this.fencedWrites++
-    this.lost(sessionId, claim)
-    return new TunnelMQError(ErrorCode.stopped, 'Another connection holds the claim of this session')
+    this.lost(sessionId, claim, isTaken)
+    const what = isTaken ? 'Another connection holds' : 'Redis does not know'
+    return new TunnelMQError(ErrorCode.stopped, `${what} the claim of this session`)
   }
 
-  /** Redis has said that another holds what this pod has claimed with this number. */
-  lost(sessionId: string, claim: number): void {
-    for (const listener of this.#fencedListeners) listener(sessionId, claim)
+  /** Redis has said that this pod does not hold what it has claimed with this number; `isTaken`: another does. */
+  lost(sessionId: string, claim: number, isTaken: boolean): void {
+    for (const listener of this.#fencedListeners) listener(sessionId, claim, isTaken)
   }
 
   /** After all that was asked before. */

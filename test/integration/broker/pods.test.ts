@@ -202,13 +202,29 @@ describe('a client id', () => {
     }
   })
 
-  it('is disconnected by any pod', async () => {
-    const { pods } = await startPods(2)
+  it('is disconnected by any pod, and as taken over when a write finds it at another (0x8E)', async () => {
+    const { redis, pods } = await startPods(2)
     const client = await connectMqtt(pods[0]!.url, { clientId: 'c' })
     const closed = new Promise<void>((resolve) => client.once('close', () => resolve()))
     expect(await pods[1]!.disconnect('c')).toBe(true)
     await closed
     await expect.poll(() => pods[1]!.disconnect('c')).toBe(false)
+
+    // [MQTT-3.1.4-3] The word of the take-over has not come yet.
+    const writes = {
+      subscribing: subscribePacket(1, [['t', 1]], {}),
+      publishing: publishPacket({ topic: 't', qos: 2, messageId: 1, properties: {} }),
+    }
+    for (const [clientId, write] of Object.entries(writes)) {
+      const properties = { sessionExpiryInterval: 60 }
+      const writer = await connectRaw(pods[0]!.port, { clientId, version: 5, properties })
+      const owner = String(await redis.command('HGET', '{tunnelmq}:owner', clientId))
+      const names = (await redis.command('HKEYS', '{tunnelmq}:pods')) as unknown[]
+      const other = names.map(String).find((name) => !owner.endsWith(`:${name}`))
+      await redis.command('HSET', '{tunnelmq}:owner', clientId, `99:${other}`)
+      writer.send(write)
+      expect(await writer.next('disconnect')).toMatchObject({ reasonCode: 0x8e })
+    }
   })
 })
 

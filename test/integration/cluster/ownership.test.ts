@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { TunnelMQError } from '../../../src/errors.ts'
 import {
   type ClusterPod,
   claimAt,
@@ -212,26 +213,32 @@ describe('the ownership of client ids', () => {
     expect(pod.cluster.stats()).toMatchObject({ owned: 1, fencedWrites: 1 })
   })
 
-  it.each(['publishes', 'reads'])(
-    'learns that another has it before it delivers what it %s',
-    async (does) => {
-      const { redis, pods } = await openClusterPods(2)
-      const [a, b] = two(pods)
-      const first = claimAt(a, 'x', { clean: false })
-      const stored = (await first.claimed)?.stored
-      if (stored === undefined) throw new Error('not stored')
-      const targets = [{ session: stored, qos: 1 }] as const
-      await publish(a.store, { message: message('f', '1'), targets })
-      await redis.command('HSET', '{tunnelmq}:owner', 'x', `99:${b.link.pod}`)
-      const done =
-        does === 'publishes'
-          ? (await publish(a.store, { message: message('f', '2'), targets })).seqs
-          : await a.store.readQueue(stored, 0, 10, 10_000)
-      expect(done).toEqual(does === 'publishes' ? [2] : [])
-      expect(first.losses).toEqual(['fenced'])
-      expect(first.isOpen).toBe(false)
-    },
-  )
+  it.each([
+    ['another has it', 'publishes', [2], 'taken-over'],
+    ['another has it', 'reads', [], 'taken-over'],
+    ['another has it', 'receives', 'TMQ_STOPPED', 'taken-over'],
+    ['nobody has it', 'receives', 'TMQ_STOPPED', 'fenced'],
+  ] as const)('learns that %s before it delivers what it %s', async (who, does, result, loss) => {
+    const { redis, pods } = await openClusterPods(2)
+    const [a, b] = two(pods)
+    const first = claimAt(a, 'x', { clean: false })
+    const stored = (await first.claimed)?.stored
+    if (stored === undefined) throw new Error('not stored')
+    const targets = [{ session: stored, qos: 1 }] as const
+    await publish(a.store, { message: message('f', '1'), targets })
+    if (who === 'nobody has it') await redis.command('HDEL', '{tunnelmq}:owner', 'x')
+    else await redis.command('HSET', '{tunnelmq}:owner', 'x', `99:${b.link.pod}`)
+    const incoming = { session: stored, messageId: 1 }
+    const done = {
+      publishes: async () => (await publish(a.store, { message: message('f', '2'), targets })).seqs,
+      reads: () => a.store.readQueue(stored, 0, 10, 10_000),
+      receives: () =>
+        publish(a.store, { message: message('f', '2'), incoming }).catch(({ code }: TunnelMQError) => code),
+    }
+    expect(await done[does]()).toEqual(result)
+    expect(first.losses).toEqual([loss])
+    expect(first.isOpen).toBe(false)
+  })
 
   it('leaves one survivor when Redis has lost everything, and gives numbers that it has given before', async () => {
     const { redis, pods } = await openClusterPods(2)

@@ -102,7 +102,7 @@ describe('the queue of a session that is claimed again', () => {
     await world.server.command('XSETID', `${world.prefix}q:cc`, '1-0')
     await world.server.command('HSET', `${world.prefix}s:cc`, 'seq', 1, 'n', 1, 'b', 1)
     link.reload('test')
-    await expect.poll(() => lost).toEqual([['c', number]])
+    await expect.poll(() => lost).toEqual([['c', number, false]])
     expect(store.claimOf('c')).toBeUndefined()
     expect(store.claimOf('other')).toBeDefined()
   })

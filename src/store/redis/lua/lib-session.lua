@@ -100,6 +100,11 @@ local function mayWrite(kid, number)
   return owner == number .. ':' .. pod
 end
 
+-- The reply to what may not: 2, another holds the claim; 4, nobody does.
+local function refused(kid)
+  return { claimOf(string.sub(kid, 2)) and 2 or 4 }
+end
+
 -- Answers the position in the log.
 local function addSession(kid, createdMs, number)
   call('HSET', key('sessions'), kid, createdMs)

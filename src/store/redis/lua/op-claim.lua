@@ -128,9 +128,10 @@ ops['claim'] = function(a)
 end
 
 -- claim-will <session id> <claim, 0: none> <will or empty> <the session before is over 1/0>: in place of any. Of a client
--- without a claim it is due at once. Reply: 0 and 1 if the one before waited for the end of its session, or 0 and 0; or 2.
+-- without a claim it is due at once. Reply: 0 and 1 if the one before waited for the end of its session, or 0 and 0; or
+-- 2 or 4: the claim is lost.
 ops['claim-will'] = function(a)
-  if not mayWrite('c' .. a[1], a[2]) then return { 2 } end
+  if not mayWrite('c' .. a[1], a[2]) then return refused('c' .. a[1]) end
   local isWillDue = a[4] == '1' and not isWillOf(a[1], a[2]) and endWait(a[1])
   putWill(a[1], a[2], a[3])
   if a[2] == '0' and a[3] ~= '' then call('ZADD', key('willdue'), nowMs(), a[1]) end

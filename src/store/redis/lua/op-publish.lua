@@ -53,7 +53,7 @@ end
 -- `w` <session id whose will this is> <number of that will>, `p` <count> <pods that have connected receivers...>,
 -- then `-`, and for each target: <QoS, and 2 more if exempt from the bound by count, then 14 digits: the number of the
 -- session, 0: whatever it is; then the kid>
--- Reply: 1 nothing written: the identifier was taken, or the will is gone; 2: the publisher's claim is lost; or 0,
+-- Reply: 1 nothing written: the identifier was taken, or the will is gone; 2 or 4: the publisher's claim is lost; or 0,
 -- position of the log if the retained value has changed, 1 if that was not kept, then for each target its sequence
 -- number, 0: dropped at a bound, -1: there is no such session; below that: the sequence number, less one, and negative:
 -- a connection at another pod has it.
@@ -69,7 +69,7 @@ ops['publish'] = function(a)
   end
   if publisher then
     local kid = a[publisher]
-    if not mayWrite(kid, a[publisher + 1]) then return { 2 } end
+    if not mayWrite(kid, a[publisher + 1]) then return refused(kid) end
     if hasSession(kid) and call('SADD', key('i:' .. kid), a[publisher + 2]) == 0 then return { 1 } end
   end
   if will then

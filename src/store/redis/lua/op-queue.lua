@@ -4,7 +4,7 @@
 -- number: forgotten. Reply: 0, how many were there.
 ops['acknowledge'] = function(a)
   local kid = a[1]
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   local released = tonumber(a[4])
   local count = 0
   if released > 0 then count = call('ZREM', key('r:' .. kid), unpack(a, 5, 4 + released)) end
@@ -20,7 +20,7 @@ end
 -- release <kid> <claim> <entry> <payload bytes>: its message goes, its number stays. Reply: 0.
 ops['release'] = function(a)
   local kid = a[1]
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   if call('XDEL', key('q:' .. kid), a[3] .. '-0') == 1 then
     call('ZADD', key('r:' .. kid), a[3], a[3])
     takeOut(kid, 0, tonumber(a[4]))
@@ -30,7 +30,7 @@ end
 
 -- release-incoming <kid> <claim> <QoS 2 identifier>: it may be used again. Reply: 0.
 ops['release-incoming'] = function(a)
-  if not mayWrite(a[1], a[2]) then return { 2 } end
+  if not mayWrite(a[1], a[2]) then return refused(a[1]) end
   call('SREM', key('i:' .. a[1]), a[3])
   return { 0 }
 end

@@ -1,5 +1,5 @@
 -- Sessions and their subscriptions. `claim`: number of the claim that this pod holds, 0: none. A reply that begins with
--- 2 says that another holds it, and that nothing was written.
+-- 2 says that another holds it, with 4 that nobody does, and both that nothing was written.
 
 -- session-create <kid> <created, ms> <number for it, if it is new>
 -- Reply: its number, created, seq, sent, n, b, and the position of the log that has it.
@@ -16,7 +16,7 @@ end
 -- or 3: a shared group that has members.
 ops['session-remove'] = function(a)
   local kid = a[1]
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   if call('HGET', key('s:' .. kid), 'number') ~= a[3] then return { 0, head() } end
   if string.byte(kid) == 103 and call('EXISTS', key('gm:' .. string.sub(kid, 2))) == 1 then return { 3 } end
   return { 0, removeSession(kid) }
@@ -25,7 +25,7 @@ end
 -- session-connected <kid> <claim> <expiry interval, s, or empty>: it does not expire. Reply: 0.
 ops['session-connected'] = function(a)
   local kid = a[1]
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   if hasSession(kid) then
     call('HSET', key('s:' .. kid), 'expires', 0)
     setExpiry(kid, a[3])
@@ -37,7 +37,7 @@ end
 -- session-disconnected <kid> <claim> <expires, ms> <sent up to>: its time away begins. Reply: 0.
 ops['session-disconnected'] = function(a)
   local kid, skey = a[1], key('s:' .. a[1])
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   if not hasSession(kid) then return { 0 } end
   local sent = math.max(tonumber(a[4]), tonumber(call('HGET', skey, 'sent') or 0))
   call('HSET', skey, 'expires', a[3], 'sent', text(sent))
@@ -56,7 +56,7 @@ end
 -- <number for the group's session, if it is new>. Reply: 0, position of the log that has them.
 ops['subscriptions'] = function(a)
   local kid, fkey = a[1], key('f:' .. a[1])
-  if not mayWrite(kid, a[2]) then return { 2 } end
+  if not mayWrite(kid, a[2]) then return refused(kid) end
   if #a < 3 or not hasSession(kid) then return { 0, head() } end
   local member = 's' .. string.sub(kid, 2)
   local filters = {}
