@@ -230,6 +230,7 @@ export class Broker implements InterceptedBroker {
       dispatcher: this.#dispatcher,
       subscriptions: this.subscriptions,
       topics: this.#topics,
+      messageExpiryMs: session.messageExpiryMs,
       log,
     })
     this.podEvents = new PodEvents({

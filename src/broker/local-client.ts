@@ -5,6 +5,7 @@ import { sessionIdOf } from '../store/session-id.ts'
 import { addMountpoint } from './client-session.ts'
 import type { Dispatcher } from './dispatch.ts'
 import { keptProperties, Message } from './message.ts'
+import { expiresAt } from './message-properties.ts'
 import type { Subscriptions } from './subscriptions.ts'
 import { reservedNamespace, topicFilterFault, topicNameFault, type TopicLimits } from './topics.ts'
 
@@ -37,17 +38,21 @@ export class LocalClient {
   readonly #dispatcher: Dispatcher
   readonly #subscriptions: Subscriptions
   readonly #topics: TopicLimits
+  readonly #messageExpiryMs: number
   readonly #log: Log
 
   constructor(context: {
     dispatcher: Dispatcher
     subscriptions: Subscriptions
     topics: TopicLimits
+    /** 0: messages of the program never expire. */
+    messageExpiryMs: number
     log: Log
   }) {
     this.#dispatcher = context.dispatcher
     this.#subscriptions = context.subscriptions
     this.#topics = context.topics
+    this.#messageExpiryMs = context.messageExpiryMs
     this.#log = context.log
   }
 
@@ -64,7 +69,9 @@ export class LocalClient {
     }
     const payload = Buffer.from(request.payload)
     const properties = keptProperties(retain && this.#dispatcher.keepsRetain)
-    const message = new Message(topic, payload, qos, false, '', Date.now(), 0, properties)
+    const nowMs = Date.now()
+    const expiresAtMs = expiresAt(nowMs, undefined, this.#messageExpiryMs)
+    const message = new Message(topic, payload, qos, false, '', nowMs, expiresAtMs, properties)
     return new Promise((resolve, reject) => {
       const safe = this.#dispatcher.dispatch(message, { retain }, (error) => {
         if (error === undefined) resolve()

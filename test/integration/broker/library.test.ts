@@ -106,6 +106,27 @@ describe('startBroker of the package', () => {
     expect(seen).toHaveLength(3)
   })
 
+  it('publishes what ends when messages of clients do', async () => {
+    const broker = await startBroker({
+      config: {
+        listeners: [{ type: 'tcp', port: 0, allowAnonymous: true }],
+        store: { type: 'memory' },
+        admin: { enabled: false },
+        session: { messageExpiryMs: 3_600_000 },
+      },
+    })
+    onTestFinished(() => broker.stop())
+    const port = Number(new URL(broker.listeners[0]!.url).port)
+    const client = await connectRaw(port, { clientId: 'five', version: 5 })
+    await client.subscribe(['#', 1])
+    await client.publish({ topic: 'by/client', payload: '', qos: 1, properties: {} })
+    await broker.publish({ topic: 'by/program', payload: '', qos: 1 })
+    for (const { properties } of await client.nextMessages(2)) {
+      expect(properties?.messageExpiryInterval).toBeGreaterThan(3_000)
+      expect(properties?.messageExpiryInterval).toBeLessThanOrEqual(3_600)
+    }
+  })
+
   it.each(['', 'a/+', 'a/#', '$SYS/broker/version', '$share/g/a', 'a\0b'])(
     'does not publish to %j',
     async (topic) => {
