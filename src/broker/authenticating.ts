@@ -112,6 +112,12 @@ export function checkMethod(connection: Connection, method: string | undefined):
   return own
 }
 
+/** Nobody knows the method that it has named: it has guessed nothing, and may try another. */
+export function isMethodUnknown({ session }: Connection, { reasonCode }: Decision): boolean {
+  const method = session?.properties?.authenticationMethod
+  return method !== undefined && reasonCode === ReasonCode.badAuthenticationMethod
+}
+
 const tooManyRounds: Decision = Object.freeze({
   allowed: false,
   handler: 'none',

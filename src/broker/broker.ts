@@ -399,7 +399,7 @@ export class Broker implements InterceptedBroker {
     if (session === undefined || will === undefined || connection.clientSession === undefined) return
     // Again, because rights may have changed since CONNECT.
     const authorized = await this.#connecting.authorizeWill(connection, will)
-    if (typeof authorized !== 'string') {
+    if (!('code' in authorized)) {
       // Who comes back in time has none; else it is published as it was allowed at CONNECT, by whichever pod.
       if (await this.#waits(connection, authorized)) return
       const topic = addMountpoint(authorized.topic, connection.profile.mountpoint)
@@ -407,7 +407,8 @@ export class Broker implements InterceptedBroker {
       return
     }
     this.#context.counters.dropped.refused++
-    this.#context.log.info({ client: session.id, topic: will.topic, reason: authorized }, 'will refused')
+    const { reason } = authorized
+    this.#context.log.info({ client: session.id, topic: will.topic, reason }, 'will refused')
     await this.#wills.discard(connection.sessionId)
   }
 

@@ -12,7 +12,8 @@ import {
 } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
-import type { Authenticating } from './authenticating.ts'
+import type { RefusedPublish } from './accepting.ts'
+import { type Authenticating, isMethodUnknown } from './authenticating.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
@@ -280,9 +281,10 @@ export class Connecting {
   }
 
   #refuse(connection: Connection, decision: Decision): ReasonCode {
-    const reason = decision.refuse ?? RefuseReason.notAuthorized
+    const refuse = decision.refuse ?? RefuseReason.notAuthorized
+    const reason = isMethodUnknown(connection, decision) ? 'authentication-method' : refuse
     this.#refused(connection, reason, decision.reason ?? '', decision.handler)
-    if (connection.version < 5) return reasonCodeOf(reason)
+    if (connection.version < 5) return reasonCodeOf(refuse)
     connection.refusalTold = decision
     return refusalCode('connack', decision)
   }
@@ -308,7 +310,7 @@ export class Connecting {
       return undefined
     }
     const authorized = await this.authorizeWill(connection, will)
-    if (typeof authorized !== 'string') {
+    if (!('code' in authorized)) {
       connection.authorizedWill = authorized
       return undefined
     }
@@ -316,25 +318,26 @@ export class Connecting {
       session.will = undefined
       return undefined
     }
-    this.#refused(connection, 'will-refused', authorized)
-    const fault = this.#willTopicFault(will.topic)
-    if (fault === undefined) return ReasonCode.notAuthorized
-    connection.refusalTold = { clientText: `will: ${fault}` }
-    return ReasonCode.topicNameInvalid
+    const { reason, code, text, by } = authorized
+    this.#refused(connection, 'will-refused', reason)
+    connection.refusalTold = by ?? (text === undefined ? undefined : { clientText: text })
+    return code
   }
 
   /**
    * The will as the handlers let it be published, or why they do not. Asked at CONNECT and when the connection is lost,
    * both times with the client's own: what a handler rewrites must not be rewritten again.
    */
-  async authorizeWill(connection: Connection, will: Will): Promise<Will | string> {
+  async authorizeWill(connection: Connection, will: Will): Promise<Will | RefusedPublish> {
     const { topic, payload, retain, qos, properties, messageExpirySeconds, delaySeconds } = will
-    const refused = (reason: string, handler?: string): string => {
-      this.#refusals.note({ point: 'will', ...whoOf(connection), topic, handler, reason })
-      return reason
+    const refused = (why: RefusedPublish): RefusedPublish => {
+      const { reason, by } = why
+      this.#refusals.note({ point: 'will', ...whoOf(connection), topic, handler: by?.handler, reason })
+      return why
     }
     const rule = this.#willTopicFault(topic)
-    if (rule !== undefined) return refused(rule)
+    if (rule !== undefined)
+      return refused({ reason: rule, code: ReasonCode.topicNameInvalid, text: `will: ${rule}` })
     const request: PublishRequest = {
       topic,
       payload,
@@ -347,13 +350,16 @@ export class Connecting {
     }
     const asked = connection.profile.guard.authPublish(connection.session!, request)
     const decision = asked instanceof Promise ? await asked : asked
-    if (!decision.allowed) return refused(decision.reason ?? 'refused', decision.handler)
+    if (!decision.allowed) {
+      const code = refusedWillCode(connection, decision)
+      return refused({ reason: decision.reason ?? 'refused', code, by: decision })
+    }
     const fault =
       this.#willTopicFault(request.topic) ??
       payloadFault(request.payload) ??
       rewrittenFault(request.properties, request.messageExpirySeconds) ??
       (QOS.has(qos) ? undefined : 'qos')
-    if (fault !== undefined) return refused(fault, decision.handler)
+    if (fault !== undefined) return refused({ reason: fault, code: ReasonCode.notAuthorized, by: decision })
     return {
       topic: request.topic,
       payload: request.payload,
@@ -414,6 +420,16 @@ export class Connecting {
 }
 
 const QOS: ReadonlySet<number> = new Set([0, 1, 2])
+
+/** In a CONNACK. What a handler says of credentials is about a message here, and not about who the client is. */
+function refusedWillCode({ version }: Connection, { refuse, reasonCode }: Decision): ReasonCode {
+  const isAnswerless = refuse === RefuseReason.unavailable
+  const reason = isAnswerless ? RefuseReason.unavailable : RefuseReason.notAuthorized
+  return refusalCode('connack', {
+    refuse: reason,
+    ...(version === 5 && reasonCode !== undefined && { reasonCode }),
+  })
+}
 
 /** Handlers may have made it into anything. */
 function wholeSeconds(seconds: number | undefined): number | undefined {

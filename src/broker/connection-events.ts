@@ -6,6 +6,7 @@ import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
 import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
 import type { Attributes } from '../tracing/contract.ts'
+import { isMethodUnknown } from './authenticating.ts'
 import type { Connection } from './connection.ts'
 import { VERSION_NAMES } from './packets/types.ts'
 import { whoOf, type Refusals } from './refusals.ts'
@@ -68,8 +69,9 @@ export class ConnectionEvents {
   }
 
   /** A client that is connected has shown again who it is, and is not believed: it is disconnected, and that was a guess. */
-  refusedAgain(connection: Connection, { refuse, reason = '', handler }: Decision): void {
+  refusedAgain(connection: Connection, decision: Decision): void {
     const { log, refusals } = this.#context
+    const { refuse, reason = '', handler } = decision
     const { address, port, listener } = connection.transport.peer
     refusals.note({
       point: 'connect',
@@ -77,7 +79,8 @@ export class ConnectionEvents {
       handler,
       reason: `authenticating again: ${reason}`,
     })
-    const isGuess = refuse === RefuseReason.badCredentials || refuse === RefuseReason.notAuthorized
+    const isOfCredentials = refuse === RefuseReason.badCredentials || refuse === RefuseReason.notAuthorized
+    const isGuess = isOfCredentials && !isMethodUnknown(connection, decision)
     const isBanned = isGuess && this.#credentialsRefused(address)
     log.info(
       { client: connection.clientId, address, port, listener, reason: refuse, detail: reason, handler },
@@ -140,6 +143,7 @@ const QUIET: ReadonlySet<DisconnectReason['kind']> = new Set(['client', 'lost', 
 const REFUSALS: Readonly<Record<string, Refusal>> = {
   'bad-credentials': 'bad-credentials',
   'not-authorized': 'not-authorized',
+  'authentication-method': 'not-authorized',
   'will-refused': 'not-authorized',
   'identifier-rejected': 'identifier-rejected',
   unavailable: 'unavailable',

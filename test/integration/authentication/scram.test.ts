@@ -112,6 +112,34 @@ describe('a client that authenticates with SCRAM-SHA-256', () => {
     expect(await client.next('connack')).toMatchObject({ code: 0x86 })
   })
 
+  it('may try methods that nobody knows before, and has guessed nothing with them', async () => {
+    const strict = await startTestBroker({
+      listeners: [{ type: 'tcp', port: 0 }],
+      limits: { banFailures: 2 },
+      handlers: [{ type: 'scram', file }],
+    })
+    onTestFinished(() => strict.stop())
+    const scram = new ScramClient('ann', 'guess')
+    const connect = async (authenticationMethod: string) => {
+      const client = await RawClient.open({ port: strict.port, version: 5 })
+      onTestFinished(() => client.destroy())
+      const properties = { authenticationMethod, authenticationData: scram.first }
+      client.send(connectPacket({ clientId: 's10', version: 5, properties }))
+      return client
+    }
+    for (const other of ['SCRAM-SHA-512', 'SCRAM-SHA-1', 'PLAIN']) {
+      expect(await (await connect(other)).next('connack')).toMatchObject({ code: 0x8c })
+      expect(await eventOf(strict, 'connection refused')).toMatchObject({ reason: 'authentication-method' })
+    }
+    for (let guess = 0; guess < 2; guess++) {
+      const client = await connect(method.authenticationMethod)
+      const { properties } = await client.next('auth')
+      client.send(auth(scram.final(properties.authenticationData!)))
+      expect(await client.next('connack')).toMatchObject({ code: 0x86 })
+    }
+    await eventOf(strict, 'address banned')
+  })
+
   it('does not disturb another one who does the same at once', async () => {
     const [one, two] = [new ScramClient('ann', 'password of ann'), new ScramClient('ann', 'password of ann')]
     const [first, second] = await Promise.all([begin(one, 's5'), begin(two, 's6')])

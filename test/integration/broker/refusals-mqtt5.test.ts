@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AuthError, RefuseReason, type Handler, type RefusalDetails } from '../../../src/hooks/types.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
-import { connectRaw, openBroker, openRaw } from '../../support/broker-world.ts'
+import { connectRaw, openBroker, openRaw, refusalCode } from '../../support/broker-world.ts'
 import { publishPacket, type ConnectFields } from '../../support/wire.ts'
 
 // The column for MQTT 5 of the table of refusals in docs/handlers.md: a test for each of its cells (stillAllowed:
@@ -149,6 +149,21 @@ describe('for a client of MQTT 5', () => {
       properties: { reasonString: 'for the client' },
     })
     await client.untilClosed()
+  })
+
+  it.each([
+    [RefuseReason.notAuthorized, 0x87, 5],
+    // About the message, and not about who the client is.
+    [RefuseReason.badCredentials, 0x87, 5],
+    [RefuseReason.unavailable, 0x88, 3],
+    ['bug', 0x88, 3],
+    ['details', 0x97, 5],
+  ])('a will that is refused as %s is CONNACK %i, before MQTT 5 %i', async (reason, code, before) => {
+    const will = { topic: `x/${reason}`, payload: 'gone' }
+    const told = { reasonString: details.reasonString, userProperties: details.userProperties }
+    const properties = reason === 'details' ? told : {}
+    expect(await refusal({ clientId: 'w0', will })).toEqual({ code, properties })
+    expect(await refusalCode(broker.port, { clientId: 'w0', will })).toBe(before)
   })
 
   it('a will that is refused is CONNACK 0x87, or connected without it', async () => {
