@@ -29,6 +29,7 @@ export class Wills {
   readonly #waiting = new Map<string, Waiting>()
   #timer: NodeJS.Timeout | undefined
   #nextMs = Number.POSITIVE_INFINITY
+  #isStopped = false
 
   /** `messageExpiryMs`: as of all messages; 0: no bound. */
   constructor(
@@ -85,7 +86,8 @@ export class Wills {
 
   /**
    * Wills of connections that ended with the last run of the broker, or were sent away: published after a grace, or when
-   * their delay is over, if that is later, except for clients that are back by then.
+   * their delay is over, if that is later, except for clients that are back by then. A delay begins once, at the first of
+   * these: however often the broker is started again, the will is due then.
    */
   publishOrphansAfter(graceMs: number): void {
     const nowMs = Date.now()
@@ -94,7 +96,10 @@ export class Wills {
       if (this.#waiting.get(clientId)?.message === message) continue
       const session = this.#store.sessions.get(clientId)
       const waitSeconds = session === undefined ? 0 : willWaitSeconds(delaySeconds, session.expirySeconds)
-      this.#waits(will, Math.max(nowMs + graceMs, dueAtMs ?? nowMs + waitSeconds * 1_000))
+      const atMs = Math.max(nowMs + graceMs, dueAtMs ?? nowMs + waitSeconds * 1_000)
+      const begins = dueAtMs === undefined && waitSeconds > 0 && !this.#isConnected(clientId)
+      if (begins) void this.wait(clientId, atMs)
+      else this.#waits(will, atMs)
     }
   }
 
@@ -105,7 +110,7 @@ export class Wills {
 
   #waits({ clientId, message }: StoredWill, dueAtMs: number): void {
     this.#waiting.set(clientId, { dueAtMs, message })
-    if (dueAtMs < this.#nextMs) this.#wakeAt(dueAtMs)
+    if (dueAtMs < this.#nextMs && !this.#isStopped) this.#wakeAt(dueAtMs)
   }
 
   #wakeAt(atMs: number): void {
@@ -124,7 +129,7 @@ export class Wills {
       }
       this.#waiting.delete(clientId)
       const will = this.#store.wills.get(clientId)
-      if (will?.message !== message || this.#sessions.connectionOf(clientId) !== undefined) continue
+      if (will?.message !== message || this.#isConnected(clientId)) continue
       this.publishDue(will)
     }
     if (nextMs < this.#nextMs) this.#wakeAt(Math.max(nextMs, nowMs + LOOK_AGAIN_MS))
@@ -141,7 +146,12 @@ export class Wills {
     void this.publish(clientId, { topic, payload, qos, retain, properties, messageExpirySeconds }, claim)
   }
 
+  #isConnected(clientId: string): boolean {
+    return this.#sessions.connectionOf(clientId) !== undefined
+  }
+
   stop(): void {
+    this.#isStopped = true
     clearTimeout(this.#timer)
   }
 }

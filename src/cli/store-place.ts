@@ -61,7 +61,8 @@ export async function parsePlace(
 /** Opens it to be looked into. Throws TMQ_STORE, TMQ_STORE_UNAVAILABLE. */
 export async function inspectPlace(place: StorePlace): Promise<StoreInspector> {
   if (place.kind === 'embedded') {
-    return inspectLevel(await openLevel(place.path, { cacheBytes: CACHE_BYTES, createIfMissing: false }))
+    const level = await openLevel(place.path, { cacheBytes: CACHE_BYTES, createIfMissing: false })
+    return inspectLevel(level, place.path)
   }
   if (place.kind === 'aedes') throw new TunnelMQError(ErrorCode.usage, 'this is not a store of TunnelMQ')
   const { cluster, session } = place.config

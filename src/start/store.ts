@@ -30,7 +30,7 @@ export async function createStoreAndCluster(
       import('../cluster/cluster.ts'),
     ])
     const link = createRedisLink({ config: redis, cluster: config.cluster, log })
-    const store = createRedisStore({ link, limits, log })
+    const store = createRedisStore({ link, limits, sessionExpiryMs: config.session.expiryMs, log })
     return { store, cluster: createCluster({ store, config, log }) }
   }
   const store =

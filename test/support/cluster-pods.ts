@@ -51,7 +51,7 @@ export async function openClusterPod(
   })
   const redisConfig = redisSchema.parse({ url: `redis://127.0.0.1:${proxy.port}/0`, commandTimeoutMs: 500 })
   const link = createRedisLink({ config: redisConfig, cluster: clusterConfig, log })
-  const store = createRedisStore({ link, limits: testLimits, log })
+  const store = createRedisStore({ link, limits: testLimits, sessionExpiryMs: 0, log })
   const cluster = createCluster({
     store,
     config: { ...config, cluster: clusterConfig, store: { ...config.store, redis: redisConfig } },

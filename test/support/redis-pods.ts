@@ -17,6 +17,8 @@ export interface RedisPodOptions {
   /** Default: one of its own. */
   readonly keyPrefix?: string
   readonly limits?: Partial<StoreLimits>
+  /** Default: 0, never. */
+  readonly sessionExpiryMs?: number
   readonly cluster?: Partial<ClusterConfig>
   readonly redis?: Partial<RedisConfig>
   readonly now?: () => number
@@ -45,6 +47,7 @@ export function createRedisPod(options: RedisPodOptions): RedisPod {
   const store = createRedisStore({
     link,
     limits: { ...testLimits, ...options.limits },
+    sessionExpiryMs: options.sessionExpiryMs ?? 0,
     log,
     ...(options.now !== undefined && { now: options.now }),
   })

@@ -1,11 +1,12 @@
 import { createSilentLog, type Log } from '../../log.ts'
 import { countedBytes } from '../counted-bytes.ts'
 import type { QueueEntry } from '../contract.ts'
-import { decodeEntry, VERSION } from '../codec.ts'
+import { decodeEntry } from '../codec.ts'
 import type { Inspection, Repair, SessionFacts, StoreInspector, StoreProblem } from '../inspection.ts'
 import { allOf, describeKey, KeyKind, parseKey, queueRange, versionKey } from './keys.ts'
+import { readLayout } from './layout.ts'
 import type { Level } from './level.ts'
-import { deleteKeys, setAside, UNFINISHED } from './load.ts'
+import { deleteKeys, setAside } from './load.ts'
 import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
 
 interface NumberedFacts extends SessionFacts {
@@ -25,14 +26,14 @@ interface LevelInspection extends Inspection {
 const PORTION = { maxCount: 1_000, maxBytes: 1024 * 1024 }
 const EVERYTHING = { from: Buffer.of(0), before: Buffer.of(0xff) }
 
-/** Looks into an open LevelDB; `close` closes it. */
-export function inspectLevel(level: Level): StoreInspector {
+/** Looks into the LevelDB of that folder, which is open; `close` closes it. Throws TMQ_STORE for a layout that it does not read. */
+export function inspectLevel(level: Level, path: string): StoreInspector {
   let last: LevelInspection | undefined
   return {
-    inspect: async () => (last = await inspectStore(level)),
+    inspect: async () => (last = await inspectStore(level, path)),
     repair: () => repairProblems(level, last?.problems ?? [], createSilentLog()),
     async queue(kind, id) {
-      const { sessions } = (last ??= await inspectStore(level))
+      const { sessions } = (last ??= await inspectStore(level, path))
       const session = sessions.find((one) => one.kind === kind && one.id === id)
       return session && readQueueOf(level, session)
     },
@@ -40,13 +41,13 @@ export function inspectLevel(level: Level): StoreInspector {
   }
 }
 
-async function inspectStore(level: Level): Promise<LevelInspection> {
+async function inspectStore(level: Level, path: string): Promise<LevelInspection> {
   const inspector = new Inspector()
-  const version = await level.get(versionKey)
-  if (version?.equals(UNFINISHED) === true) {
+  const layout = await readLayout(level, path)
+  if (layout === 'unfinished') {
     inspector.report(versionKey, 'a migration into this store is not finished: run it again', 'none')
-  } else if (version?.[0] !== VERSION) {
-    inspector.report(versionKey, 'layout version is missing or unknown', 'none')
+  } else if (layout === 'missing') {
+    inspector.report(versionKey, 'layout version is missing', 'none')
   }
   for await (const portion of walk(level)) for (const walked of portion) inspector.take(walked)
   const quarantined = await countQuarantined(level)

@@ -9,7 +9,8 @@ import { decodeEntry, VERSION } from '../codec.ts'
 import { GroupCommit } from './group-commit.ts'
 import { parseKey, probeKey, queueRange } from './keys.ts'
 import type { Level } from './level.ts'
-import { checkVersion, loadStore, setAside } from './load.ts'
+import { takeLayout } from './layout.ts'
+import { loadStore, setAside } from './load.ts'
 import { RecordBatch } from './record-batch.ts'
 
 /** Bytes that may wait for the disk. Above it writes are refused, until the disk has caught up. */
@@ -86,7 +87,7 @@ export class EmbeddedJournal implements Journal {
     const startedAt = performance.now()
     const level = await openLevel(true)
     try {
-      await checkVersion(level, path)
+      await takeLayout(level, path, log)
       this.#state = state
       const { corruptValues, orphans } = await loadStore(level, state, log)
       this.corruptValues = corruptValues
@@ -244,7 +245,7 @@ export class EmbeddedJournal implements Journal {
     await broken?.close().catch(() => {})
     const level = await this.#options.openLevel(false)
     this.#level = level
-    await checkVersion(level, this.#options.path)
+    await takeLayout(level, this.#options.path)
     const batch = new RecordBatch(level.begin())
     const keptNow = this.#kept.length
     // Backwards, as a stack: the record of a session may have been deleted, and made anew under the same name.

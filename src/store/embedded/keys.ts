@@ -10,7 +10,7 @@
  *   w <clientId>                 will                      value: message
  *   u <kind: i|g|r> <name>       identity, group or role   value: identity
  *   m identities                 revision of the last write of these, in digits
- *   m version                    layout of the store       value: one byte
+ *   m version                    layout.ts                 value: one byte
  *   m probe                      written after a failure   value: one byte
  *   x <key>                      a value that could not be decoded, under its former key
  */

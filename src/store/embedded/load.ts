@@ -1,11 +1,9 @@
-import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import { countedBytes } from '../counted-bytes.ts'
 import type { Log } from '../../log.ts'
 import { MAX_UNFORGOTTEN_COUNT } from '../contract.ts'
 import { SessionHandle } from '../session-index.ts'
 import type { StoreState } from '../state.ts'
-import { VERSION } from '../codec.ts'
-import { damagedSessions, describeKey, identityRevisionKey, quarantineKey, versionKey } from './keys.ts'
+import { damagedSessions, describeKey, identityRevisionKey, quarantineKey } from './keys.ts'
 import type { Level } from './level.ts'
 import { RecordBatch } from './record-batch.ts'
 import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
@@ -13,35 +11,6 @@ import { type StoredRecord, walk, type WalkedRecord } from './walk.ts'
 export interface LoadResult {
   readonly corruptValues: number
   readonly orphans: number
-}
-
-/** In the place of the layout version while `tunnelmq store migrate` fills the store. */
-export const UNFINISHED = Buffer.from('migrating')
-
-/** Marks a new store as ours; throws TMQ_STORE when the folder holds something else, or a later layout. */
-export async function checkVersion(level: Level, path: string): Promise<void> {
-  const version = await level.get(versionKey)
-  if (version === undefined) {
-    const all = { from: Buffer.of(0), before: Buffer.of(0xff) }
-    for await (const _ of level.scan(all, { maxCount: 1, maxBytes: 1 })) {
-      throw new TunnelMQError(ErrorCode.store, `${path} holds a LevelDB that is not a TunnelMQ store`)
-    }
-    const batch = level.begin()
-    batch.put(versionKey, Buffer.of(VERSION))
-    return batch.write(true)
-  }
-  if (version.equals(UNFINISHED)) {
-    throw new TunnelMQError(
-      ErrorCode.store,
-      `The migration into ${path} is not finished: run \`tunnelmq store migrate\` again, or delete the folder`,
-    )
-  }
-  if (version.length !== 1 || version[0] !== VERSION) {
-    throw new TunnelMQError(
-      ErrorCode.store,
-      `The store ${path} has layout ${version.toString('hex')}, and this TunnelMQ knows ${VERSION} only: use the version that wrote it`,
-    )
-  }
 }
 
 /** Reads everything into the state, takes orphans away, and sets aside what cannot be decoded. */

@@ -7,7 +7,7 @@ import type {
 } from '../contract.ts'
 import type { MovedSession, StoreSource } from '../migration/contract.ts'
 import { allOf, KeyKind, type KeyRange, ownedBy, queueRange } from './keys.ts'
-import { checkVersion } from './load.ts'
+import { checkLayout } from './layout.ts'
 import { type Level, openLevel } from './level.ts'
 import { decodeRecord, type StoredRecord } from './walk.ts'
 
@@ -18,7 +18,7 @@ const CACHE_BYTES = 8 * 1024 * 1024
 export async function openEmbeddedSource(path: string): Promise<StoreSource> {
   const level = await openLevel(path, { cacheBytes: CACHE_BYTES, createIfMissing: false })
   try {
-    await checkVersion(level, path)
+    await checkLayout(level, path)
   } catch (error) {
     await level.close()
     throw error

@@ -32,7 +32,7 @@ import {
   willKey,
 } from './keys.ts'
 import { type Level, type LevelBatch, openLevel } from './level.ts'
-import { checkVersion, UNFINISHED } from './load.ts'
+import { LAYOUT, readLayout, takeLayout, UNFINISHED } from './layout.ts'
 import { readEmbedded } from './migration-source.ts'
 
 const CACHE_BYTES = 8 * 1024 * 1024
@@ -69,9 +69,8 @@ class EmbeddedTarget implements StoreTarget {
   }
 
   async begin(merge: boolean): Promise<void> {
-    const version = await this.#level.get(versionKey)
-    const isUnfinished = version?.equals(UNFINISHED) === true
-    if (!isUnfinished) await checkVersion(this.#level, this.#path)
+    const isUnfinished = (await readLayout(this.#level, this.#path)) === 'unfinished'
+    if (!isUnfinished) await takeLayout(this.#level, this.#path)
     await this.#look()
     if (this.#there.size > 0 && !merge && !isUnfinished) {
       throw new TunnelMQError(
@@ -158,7 +157,7 @@ class EmbeddedTarget implements StoreTarget {
     const revision = Number((await this.#level.get(identityRevisionKey)) ?? 0) || 0
     if (this.#identityRevision > revision)
       this.#batch.put(identityRevisionKey, Buffer.from(String(this.#identityRevision)))
-    this.#batch.put(versionKey, Buffer.of(VERSION))
+    this.#batch.put(versionKey, Buffer.of(LAYOUT))
     await this.flush()
   }
 

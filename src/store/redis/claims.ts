@@ -7,7 +7,7 @@ import { unavailable } from './refusal.ts'
 import { listIn, numberIn, textIn } from './reply.ts'
 import type { Requests } from './requests.ts'
 import { createIncarnation, kidOf, type RedisSession } from './session.ts'
-import { isToBeStored } from '../session-expiry.ts'
+import { isToBeStored, sessionEndsAtMs } from '../session-expiry.ts'
 import { encodeWill } from '../will-codec.ts'
 import { ownWill, type Wills } from './wills.ts'
 
@@ -28,6 +28,8 @@ export interface ClaimParts {
   readonly replica: Replica
   readonly queues: RedisQueues
   readonly limits: StoreLimits
+  /** Of sessions that have none of their own, ms; 0: never. */
+  readonly sessionExpiryMs: number
   readonly now: () => number
 }
 
@@ -112,6 +114,7 @@ export class Claims {
         session.claim = 0
         session.connected = false
         session.expiresAtMs = end.expiresAtMs
+        if (end.expiry !== undefined) session.expirySeconds = end.expiry.seconds
         session.sentUpToSeq = Math.max(session.sentUpToSeq, end.sentUpToSeq)
         session.readUpToSeq = 0
       }
@@ -120,6 +123,7 @@ export class Claims {
     if (wills.numberOf(sessionId) === claim) wills.keep(sessionId, undefined, claim)
     const { expiresAtMs, sentUpToSeq, willDueAtMs, isOver = false, releasedTo = '' } = end
     const args = [sessionId, claim, expiresAtMs, sentUpToSeq, willDueAtMs, releasedTo, isOver ? 1 : 0]
+    if (end.expiry !== undefined) args.push(end.expiry.seconds ?? '')
     await requests.ask('release-claim', args, { patience: 'keep', frees: true })
   }
 
@@ -184,16 +188,26 @@ export class Claims {
     })
   }
 
-  /** Nobody waits for it any more: as it was before. */
+  /**
+   * Nobody waits for it any more: as it was before. If a connection had it, that was told to end, and it can not say any
+   * more when the session is to end: so the time away begins here.
+   */
   async #giveUp(
     { sessionId, clean }: ClaimRequest,
     answer: ClaimAnswer,
     reply: readonly ScriptReply[],
   ): Promise<void> {
-    const { claim, present } = answer
+    const { claim, present, previousClaim } = answer
     try {
       const session = await answer.session
-      const expiresAtMs = session === undefined ? 0 : numberIn(reply[11])
+      const [awayUntilMs, interval] =
+        session === undefined ? [0, ''] : [numberIn(reply[11]), textIn(reply[13])]
+      const seconds = interval === '' ? undefined : Number(interval)
+      const { sessionExpiryMs, now } = this.#parts
+      const expiresAtMs =
+        session === undefined || previousClaim === 0
+          ? awayUntilMs
+          : sessionEndsAtMs(now(), seconds, sessionExpiryMs)
       const sentUpToSeq = session?.sentUpToSeq ?? 0
       if (session !== undefined && (clean || !present)) {
         const args = [session.kid, claim, session.incarnation]
@@ -203,6 +217,7 @@ export class Claims {
         expiresAtMs,
         sentUpToSeq,
         willDueAtMs: 0,
+        expiry: { seconds },
         releasedTo: undefined,
       })
     } catch {

@@ -181,6 +181,8 @@ export interface RedisStore extends Store {
       willDueAtMs: number
       /** The session ends with it. */
       isOver?: boolean
+      /** The interval that the session has again; not there: that of the claim stays. */
+      expiry?: { readonly seconds: number | undefined }
       releasedTo: string | undefined
     },
   ): Promise<void>

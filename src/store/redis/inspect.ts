@@ -5,7 +5,7 @@ import { decodeIdentity } from '../identities.ts'
 import type { Inspection, SessionFacts, StoreInspector } from '../inspection.ts'
 import { sessionEndsAtMs } from '../session-expiry.ts'
 import { type DirectRedis, openDirect } from './direct.ts'
-import { FORMAT, UNFINISHED } from './format.ts'
+import { formatIn } from './format.ts'
 import { findings, type Findings } from './inspect-findings.ts'
 import { inspectNames } from './inspect-names.ts'
 import { inspectOwners } from './inspect-owners.ts'
@@ -17,7 +17,7 @@ const LOOKS = 3
 
 /**
  * Looks into Redis without joining. `expiryMs`: how long a session may stay away, 0: for ever.
- * Throws TMQ_STORE, TMQ_STORE_UNAVAILABLE.
+ * Throws TMQ_STORE, for a format that it does not read too; TMQ_STORE_UNAVAILABLE.
  */
 export async function openRedisInspector(
   config: RedisConfig,
@@ -25,10 +25,18 @@ export async function openRedisInspector(
   expiryMs: number,
 ): Promise<StoreInspector> {
   const redis = await openDirect(config)
+  let format: ReturnType<typeof formatIn>
+  try {
+    format = formatIn(await redis.command('get', redis.key('format')), `The store at ${redis.name}`)
+  } catch (error) {
+    redis.close()
+    throw error
+  }
   let last: Findings | undefined
   return {
     async inspect() {
       last = findings(redis)
+      checkFormat(last, format)
       return inspectRedis({ redis, found: last, leaseMs, expiryMs })
     },
     async repair() {
@@ -63,12 +71,10 @@ interface Inspecting {
 
 async function inspectRedis(inspecting: Inspecting): Promise<Inspection> {
   const { redis, found, leaseMs } = inspecting
-  const [format, aside, info] = await redis.commands([
-    ['get', redis.key('format')],
+  const [aside, info] = await redis.commands([
     ['hlen', redis.key('aside')],
     ['info', 'memory'],
   ])
-  checkFormat(found, format === null ? undefined : String(format))
   const isLive = (await podsAlive(redis, leaseMs)).length > 0
   const sessions: SessionFacts[] = []
   const kids = new Set<string>()
@@ -92,11 +98,10 @@ async function inspectRedis(inspecting: Inspecting): Promise<Inspection> {
   }
 }
 
-function checkFormat(found: Findings, format: string | undefined): void {
-  if (format === FORMAT) return
-  if (format === UNFINISHED)
+function checkFormat(found: Findings, format: ReturnType<typeof formatIn>): void {
+  if (format === 'unfinished')
     found.add('format: a migration into this store is not finished: run it again', 'none')
-  else found.add(`format: is ${format ?? 'missing'}, and this TunnelMQ knows ${FORMAT} only`, 'none')
+  else if (format === undefined) found.add('format: is missing', 'none')
 }
 
 async function inspectSession(

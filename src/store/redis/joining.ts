@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Log } from '../../log.ts'
 import type { ScriptArgument, ScriptReply } from './contract.ts'
+import { FORMAT } from './format.ts'
 import type { StreamFollower } from './follower.ts'
 import { beatOf, joinedOf, type Beat, type Joined } from './membership.ts'
 import { reasonOf } from './refusal.ts'
@@ -190,6 +191,7 @@ export class Joining {
           isMember ? 1 : 0,
           leaseMs,
           this.#info(),
+          FORMAT,
         ]),
       )
     let answer = await ask(!isFirst)
@@ -213,6 +215,11 @@ export class Joining {
       this.#options.log.error('redis has lost everything that was stored, or is another one')
       this.#tell(this.#emptiedListeners)
     }
+    if (answer.format < FORMAT)
+      this.#options.log.warn(
+        { from: answer.format, to: FORMAT },
+        'redis raised to a later format: earlier versions refuse it',
+      )
     // What is in the inbox is not in what is loaded: it is read on where it was.
     const isSameInbox =
       !isFirst && !isExpelled && !isEmptied && answer.inboxPosition >= follower.inboxPosition

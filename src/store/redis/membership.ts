@@ -1,30 +1,42 @@
 import { ErrorCode, TunnelMQError } from '../../errors.ts'
 import type { ScriptReply } from './contract.ts'
-import { FORMAT, UNFINISHED } from './format.ts'
+import { FORMAT, formatIn } from './format.ts'
 
 export interface Joined {
   readonly epoch: string
   readonly position: number
   readonly inboxPosition: number
+  /** Format that the data had until now. */
+  readonly format: number
 }
 
-/** What join.lua answers. `expelled`: to be asked again under another name. Throws TMQ_STORE for another format. */
+/** What join.lua answers. `expelled`: to be asked again under another name. Throws TMQ_STORE for what is not for us. */
 export function joinedOf(reply: ScriptReply): Joined | 'expelled' {
-  const [status, epoch, position, inboxPosition, format] = list(reply)
-  if (String(status) === 'expelled') return 'expelled'
-  if (String(format) === UNFINISHED)
-    throw new TunnelMQError(
-      ErrorCode.store,
-      'The migration into this Redis is not finished: run `tunnelmq store migrate` again',
-    )
-  if (String(format) !== FORMAT)
-    throw new TunnelMQError(
-      ErrorCode.store,
-      `What is stored in Redis has format ${String(format)}, and this version knows ${FORMAT}`,
-    )
-  if (!Buffer.isBuffer(epoch) || typeof position !== 'number' || typeof inboxPosition !== 'number')
+  const [status, what, position, inboxPosition, format] = list(reply)
+  switch (String(status)) {
+    case 'expelled':
+      return 'expelled'
+    case 'format':
+      formatIn(what, 'What is stored in Redis')
+      throw new TunnelMQError(
+        ErrorCode.store,
+        'The migration into this Redis is not finished: run `tunnelmq store migrate` again',
+      )
+    case 'older':
+      throw new TunnelMQError(
+        ErrorCode.store,
+        `Brokers of an earlier version use this Redis (${String(what)}): stop all of them, then start this one; one that was killed counts until its lease is over`,
+      )
+    default:
+  }
+  if (!Buffer.isBuffer(what) || typeof position !== 'number' || typeof inboxPosition !== 'number')
     throw new TunnelMQError(ErrorCode.store, 'Redis has answered a join with something else')
-  return { epoch: epoch.toString(), position, inboxPosition }
+  return {
+    epoch: what.toString(),
+    position,
+    inboxPosition,
+    format: typeof format === 'number' ? format : FORMAT,
+  }
 }
 
 export interface Beat {

@@ -4,7 +4,7 @@ import type { QueueEntry, StoredIdentity, StoredMessage, StoredWill } from '../c
 import { decodeIdentity } from '../identities.ts'
 import type { MovedSession, StoreSource } from '../migration/contract.ts'
 import { type DirectRedis, openDirect } from './direct.ts'
-import { FORMAT } from './format.ts'
+import { formatIn } from './format.ts'
 import { refuseWhilePodsLive } from './pods-alive.ts'
 import { decodeRetained, decodeWill, readQueue, readSessions } from './stored-session.ts'
 
@@ -12,12 +12,12 @@ import { decodeRetained, decodeWill, readQueue, readSessions } from './stored-se
 export async function openRedisSource(config: RedisConfig, leaseMs: number): Promise<StoreSource> {
   const redis = await openDirect(config)
   try {
-    const format = await redis.command('get', redis.key('format'))
-    if (String(format) !== FORMAT) {
+    const format = formatIn(await redis.command('get', redis.key('format')), `The store at ${redis.name}`)
+    if (typeof format !== 'number') {
       const what =
-        format === null
+        format === undefined
           ? `There is no store at ${redis.name} under the prefix ${config.keyPrefix}`
-          : `The store at ${redis.name} has format ${String(format)}, and this TunnelMQ knows ${FORMAT} only`
+          : `The migration into ${redis.name} is not finished: run it again`
       throw new TunnelMQError(ErrorCode.store, what)
     }
     await refuseWhilePodsLive(redis, leaseMs)

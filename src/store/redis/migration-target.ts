@@ -15,7 +15,7 @@ import { encodeIdentity, identityField } from '../identities.ts'
 import { encodeWill } from '../will-codec.ts'
 import type { MovedSession, PlacedSession, StoreSource, StoreTarget } from '../migration/contract.ts'
 import { type DirectCommand, type DirectRedis, openDirect } from './direct.ts'
-import { FORMAT, UNFINISHED } from './format.ts'
+import { FORMAT, formatIn, UNFINISHED } from './format.ts'
 import { readRedis } from './migration-source.ts'
 import { refuseWhilePodsLive } from './pods-alive.ts'
 import { decodeRetained } from './stored-session.ts'
@@ -58,14 +58,10 @@ class RedisTarget implements StoreTarget {
   }
 
   async begin(merge: boolean): Promise<void> {
-    const format = await this.#redis.command('get', this.#redis.key('format'))
-    const found = format === null ? undefined : String(format)
-    if (found !== undefined && found !== FORMAT && found !== UNFINISHED) {
-      const message = `The store at ${this.name} has format ${found}, and this TunnelMQ knows ${FORMAT} only`
-      throw new TunnelMQError(ErrorCode.store, message)
-    }
+    const value = await this.#redis.command('get', this.#redis.key('format'))
+    const format = formatIn(value, `The store at ${this.name}`)
     await this.#look()
-    if (this.#there.size > 0 && !merge && found !== UNFINISHED) {
+    if (this.#there.size > 0 && !merge && format !== 'unfinished') {
       throw new TunnelMQError(
         ErrorCode.store,
         `The store at ${this.name} is not empty: use another database or prefix, or --merge, which leaves alone what is there already`,

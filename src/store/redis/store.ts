@@ -23,6 +23,8 @@ export interface RedisStoreOptions {
   /** Not opened yet. `open` and `close` of the store open and close it; `start` is the caller's. */
   readonly link: RedisLink
   readonly limits: StoreLimits
+  /** Of sessions that have none of their own, ms; 0: never. */
+  readonly sessionExpiryMs: number
   readonly log: Log
   /** Default: Date.now */
   readonly now?: () => number
@@ -32,14 +34,20 @@ export interface RedisStoreOptions {
  * The store that several pods share. What is written here is an op of lua/, and what it changes for all pods comes
  * back through the log; so whoever waits for a change waits for that, and `link.start()` has to be called.
  */
-export function createRedisStore({ link, limits, log, now = Date.now }: RedisStoreOptions): RedisStore {
+export function createRedisStore({
+  link,
+  limits,
+  sessionExpiryMs,
+  log,
+  now = Date.now,
+}: RedisStoreOptions): RedisStore {
   const requests = new Requests(link)
   const replica = new Replica(link)
   const retained = new RetainedReplica(link, limits)
   const queues = new RedisQueues(link, requests, replica)
   const wills = new Wills(requests)
   const identities = new RedisIdentities(link, requests)
-  const claims = new Claims({ requests, wills, replica, queues, limits, now })
+  const claims = new Claims({ requests, wills, replica, queues, limits, sessionExpiryMs, now })
   const publishes = new Publishes({ requests, replica, retained, queues, claims, wills, limits })
   const sweeper = new Sweep(link, requests, replica)
   let corruptValues = 0

@@ -196,7 +196,7 @@ describe('tunnelmq store migrate', () => {
     await redis.command('DEL', '{tunnelmq}:s:cpump')
     await redis.command('SET', '{tunnelmq}:format', 'migrating')
     await expect(runStore('migrate', '--from', url, '--to', pathOf('x'))).rejects.toThrow(
-      'has format migrating',
+      'is not finished: run it again',
     )
     expect(await runStore('check', '--redis', url)).toContain('a migration into this store is not finished')
     expect(await askStore('migrate', '--from', pathOf('old'), '--to', url)).toMatchObject({ sessions: 1 })

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createSilentLog } from '../../../src/log.ts'
 import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
+import { FORMAT } from '../../../src/store/redis/format.ts'
 import { startRedis, type RedisServer } from '../../support/redis-server.ts'
 import { askStore, runStore } from '../../support/store-command.ts'
 import { message, publish, testLimits, to } from '../../support/store-fixtures.ts'
@@ -148,6 +149,26 @@ describe('tunnelmq store check on Redis', () => {
     expect(await problems()).toEqual(['client "pump": n is 7, and should be 3 (correct)'])
     await expect(runStore('check', '--redis', url, '--repair')).rejects.toThrow('is in use by 1 broker')
     expect(await redis.command('HGET', at('s:cpump'), 'n')).toBe('7')
+  })
+
+  it('refuses a later format, as migrations do, and changes nothing; reads an earlier one', async () => {
+    await redis.command('SET', at('format'), FORMAT + 1)
+    await redis.command('HSET', at('retained'), 'later', 'what this version cannot read')
+    const refusal = `has format ${FORMAT + 1}, and this TunnelMQ reads 1 to ${FORMAT}: use the version that wrote it`
+    for (const command of [
+      ['stats', '--redis', url],
+      ['queue', 'pump', '--redis', url],
+      ['check', '--repair', '--redis', url],
+      ['migrate', '--from', url, '--to', join(folder.path, 'elsewhere')],
+      ['migrate', '--from', join(folder.path, 'store'), '--to', url, '--merge'],
+    ])
+      await expect(runStore(...command)).rejects.toThrow(refusal)
+    expect(await redis.command('GET', at('format'))).toBe(String(FORMAT + 1))
+    expect(await redis.command('HLEN', at('aside'))).toBe(0)
+    await redis.command('HDEL', at('retained'), 'later')
+    await redis.command('SET', at('format'), 1)
+    expect(await problems()).toEqual([])
+    expect(await redis.command('GET', at('format'))).toBe('1')
   })
 
   it('says when Redis is not there, or holds nothing of ours', async () => {

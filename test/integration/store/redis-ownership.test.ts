@@ -219,25 +219,40 @@ describe('a claim on the Redis store', () => {
   })
 
   it('is given up when its answer comes too late for its client', async () => {
-    const a = await pod()
+    const [a, b] = [await pod({ sessionExpiryMs: 90_000 }), await pod()]
     const known = await claim(a.store, 'known')
     await a.store.releaseClaim('known', known.claim, { ...AT_ONCE, expiresAtMs: LATER_MS })
+    // Connected at another pod, which has no say any more when they are taken over.
+    await claim(b.store, 'asked', { expirySeconds: 60 })
+    await claim(b.store, 'configured')
+    const ids = ['known', 'new', 'asked', 'configured']
+    const askedMs = Date.now()
     world.server.freeze()
     try {
-      const late = ['known', 'new'].map((id) => claim(a.store, id, { will: will(id) }))
-      const unavailable = { status: 'rejected', reason: { code: 'TMQ_STORE_UNAVAILABLE' } }
-      expect(await Promise.allSettled(late)).toMatchObject([unavailable, unavailable])
+      const late = ids.map((id) => claim(a.store, id, { will: will(id), expirySeconds: 7 }))
+      for (const one of await Promise.allSettled(late))
+        expect(one).toMatchObject({ status: 'rejected', reason: { code: 'TMQ_STORE_UNAVAILABLE' } })
     } finally {
       world.server.thaw()
     }
     await expect
       .poll(() => world.server.command('GET', `${world.prefix}fence`), { timeout: 10_000 })
-      .toBe('3')
+      .toBe('7')
     await expect
       .poll(() => world.server.command('EXISTS', `${world.prefix}owner`, `${world.prefix}wills`))
       .toBe(0)
-    await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['known'])
+    await expect.poll(() => [...a.store.sessions.keys()]).toEqual(['known', 'asked', 'configured'])
     expect(await world.server.command('ZSCORE', `${world.prefix}expiry`, 'cknown')).toBe(String(LATER_MS))
+    // They go on with what they had, and not with what the claim wanted; and their time away began.
+    const away = async (id: string): Promise<unknown[]> => {
+      const expires = await world.server.command('ZSCORE', `${world.prefix}expiry`, `c${id}`)
+      const seconds = await world.server.command('HGET', `${world.prefix}s:c${id}`, 'expiry')
+      return [seconds, Number(expires) - Date.now() <= 90_000 && Number(expires) >= askedMs + 60_000]
+    }
+    expect([await away('asked'), await away('configured')]).toEqual([
+      ['60', true],
+      [null, true],
+    ])
     expect(a.store.claimedCount).toBe(0)
   })
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createLog } from '../../../src/log.ts'
 import type { RedisLink } from '../../../src/store/redis/contract.ts'
+import { FORMAT } from '../../../src/store/redis/format.ts'
 import { createCa } from '../listeners/certificates.ts'
 import { eventually } from '../../support/eventually.ts'
 import { freePort } from '../../support/mosquitto.ts'
@@ -107,10 +108,35 @@ describe('opening', () => {
     })
   })
 
-  it('refuses data of another format', async () => {
+  it('refuses data of a later format, and writes nothing; reads what was before MQTT 5, once its pods are gone', async () => {
     const redis = await server()
-    await redis.command('SET', '{tunnelmq}:format', '7')
-    await expect(create(redis.url).open()).rejects.toThrow('has format 7, and this version knows 1')
+    const format = '{tunnelmq}:format'
+    const later = `has format ${FORMAT + 1}, and this TunnelMQ reads 1 to ${FORMAT}: use the version that wrote it`
+    await redis.command('SET', format, FORMAT + 1)
+    await expect(create(redis.url).open()).rejects.toMatchObject({
+      code: 'TMQ_STORE',
+      message: expect.stringContaining(later) as string,
+    })
+    expect(await redis.command('KEYS', '*')).toEqual([format])
+    await redis.flush()
+
+    const old = create(redis.url, { cluster: { beatMs: 60_000 } })
+    await works(old)
+    await redis.command('SET', format, 1)
+    await expect(create(redis.url).open()).rejects.toMatchObject({
+      code: 'TMQ_STORE',
+      message: expect.stringContaining(
+        `of an earlier version use this Redis (${old.pod}): stop all`,
+      ) as string,
+    })
+    expect(await redis.command('GET', format)).toBe('1')
+    expect(await redis.command('HKEYS', '{tunnelmq}:pods')).toEqual([old.pod])
+    // As if it were frozen, for longer than its lease.
+    await redis.command('HSET', '{tunnelmq}:pods', old.pod, 1)
+    await create(redis.url).open()
+    expect(await redis.command('GET', format)).toBe(String(FORMAT))
+    expect(await redis.command('SMEMBERS', '{tunnelmq}:dying')).toEqual([old.pod])
+    await expect(submitCount(old, 'a')).rejects.toThrow('declared dead')
   })
 
   it('warns of a Redis that keeps nothing', async () => {

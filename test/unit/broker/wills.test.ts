@@ -30,6 +30,35 @@ describe('a will', () => {
     expect(asked.map(([id]) => secondsOf(id))).toEqual([60, 10, 60])
   })
 
+  it('has its delay begin at the first start after its connection, and not again at the next ones', async () => {
+    const { parts } = await open()
+    await parts.connect('c', false, { sessionExpirySeconds: 600 })
+    const will = { clientId: 'c', message: message('will/c', 'x', { qos: 1 }), delaySeconds: 300 }
+    await parts.store.putWill(will)
+    const dueAtMs = () => parts.store.wills.get('c')!.dueAtMs
+    const got: string[] = []
+    const start = async (): Promise<Wills> => {
+      const { store, dispatcher, sessions, subscriptions } = await BrokerParts.open({ store: parts.store })
+      subscriptions.listen('will/#', ({ topic }) => void got.push(topic))
+      const wills = new Wills({ store, dispatcher, sessions, log: createSilentLog() }, 0)
+      wills.publishOrphansAfter(0)
+      return wills
+    }
+    const startedMs = Date.now()
+    const first = await start()
+    await expect.poll(dueAtMs).toBeGreaterThanOrEqual(startedMs + 300_000)
+    first.stop()
+    const second = await start()
+    await parts.quiet()
+    expect([dueAtMs()! < Date.now() + 300_000, got]).toEqual([true, []])
+    second.stop()
+    // As if the minutes had passed.
+    await parts.store.putWill({ ...parts.store.wills.get('c')!, dueAtMs: dueAtMs()! - 300_000 })
+    const third = await start()
+    await expect.poll(() => got).toEqual(['will/c'])
+    third.stop()
+  })
+
   it('does not wait any longer when its client is back', async () => {
     const { parts, wills } = await open()
     const got: string[] = []

@@ -10,9 +10,11 @@ import {
   sessionKey,
   versionKey,
 } from '../../../src/store/embedded/keys.ts'
+import { LAYOUT } from '../../../src/store/embedded/layout.ts'
 import { type LevelBatch, openLevel } from '../../../src/store/embedded/level.ts'
 import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
 import { message, payloads, publish, release, settled, testLimits, to } from '../../support/store-fixtures.ts'
+import { runStore } from '../../support/store-command.ts'
 import { temporaryFolder } from '../../support/store-folder.ts'
 import { snapshot } from '../../support/store-snapshot.ts'
 
@@ -56,6 +58,17 @@ async function tamper(change: (batch: LevelBatch) => void): Promise<void> {
   await batch.write(true)
   await level.close()
   store = create()
+}
+
+/** All keys and values of the store, which is closed. */
+async function contents(): Promise<ReadonlyMap<string, Buffer>> {
+  const level = await openLevel(path, { cacheBytes: 1_000_000, createIfMissing: false })
+  const found = new Map<string, Buffer>()
+  const all = { from: Buffer.of(0), before: Buffer.of(0xff) }
+  for await (const portion of level.scan(all, { maxCount: 1_000, maxBytes: 1_000_000 }))
+    for (const [key, value] of portion) found.set(key.toString('latin1'), value)
+  await level.close()
+  return found
 }
 
 /** One start and one stop. */
@@ -207,7 +220,7 @@ it('names the folder and what to do when another process has it open', async () 
 
 it('does not touch a LevelDB that is not its own, nor one of a later layout', async () => {
   await tamper((batch) => batch.put(versionKey, Buffer.of(9)))
-  await expect(store.open()).rejects.toThrow(/layout 09/)
+  await expect(store.open()).rejects.toThrow(/layout 9/)
   await tamper((batch) => {
     batch.del(versionKey)
     batch.put(Buffer.from('users!ann'), Buffer.from('x'))
@@ -218,6 +231,45 @@ it('does not touch a LevelDB that is not its own, nor one of a later layout', as
     batch.put(versionKey, Buffer.of(1))
   })
   await store.open()
+})
+
+it('refuses a later layout as a whole, and every command does: nothing of it is taken for damaged', async () => {
+  await fill('client', 1)
+  await store.close()
+  const sound = join(folder.path, 'sound')
+  await cp(path, sound, { recursive: true })
+  await tamper((batch) => {
+    batch.put(versionKey, Buffer.of(LAYOUT + 1))
+    batch.put(sessionKey('client', 'later'), Buffer.from('what this version cannot read'))
+    batch.put(queueKey(1, 2), Buffer.from('neither'))
+  })
+  const before = await contents()
+  const refusal = `has layout ${LAYOUT + 1}, and this TunnelMQ reads 1 to ${LAYOUT}: use the version that wrote it`
+  await expect(store.open()).rejects.toMatchObject({
+    code: 'TMQ_STORE',
+    message: expect.stringContaining(refusal),
+  })
+  for (const command of [
+    ['stats', '--path', path],
+    ['queue', 'client', '--path', path],
+    ['check', '--repair', '--path', path],
+    ['migrate', '--from', path, '--to', join(folder.path, 'elsewhere')],
+    ['migrate', '--from', sound, '--to', path, '--merge'],
+  ])
+    await expect(runStore(...command)).rejects.toThrow(refusal)
+  expect(await contents()).toEqual(before)
+  store = create()
+})
+
+it('reads the layout of before MQTT 5, and raises it: from then on earlier versions refuse it', async () => {
+  await fill('client', 2)
+  await tamper((batch) => batch.put(versionKey, Buffer.of(1)))
+  expect(await runStore('check', '--path', path)).toBe('0 problems, 0 mended, 1 sessions\n')
+  expect((await contents()).get(versionKey.toString())).toEqual(Buffer.of(1))
+  await store.open()
+  expect(await payloads(store, sessionOf('client'))).toEqual(['1', '2'])
+  await store.close()
+  expect((await contents()).get(versionKey.toString())).toEqual(Buffer.of(LAYOUT))
 })
 
 it('sets damaged values aside, counts them, and keeps everything else', async () => {

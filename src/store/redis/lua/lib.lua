@@ -50,6 +50,18 @@ local function isMember(name)
   return members[name]
 end
 
+-- Nothing of it is executed any more. What it owned is ended in portions (`bury` in op-pod.lua).
+local function declareDead(name)
+  call('SADD', key('dying'), name)
+  call('HDEL', key('pods'), name)
+  members[name] = false
+  call('HDEL', key('podinfo'), name)
+  call('HDEL', key('inboxpos'), name)
+  call('HDEL', key('inboxbytes'), name)
+  call('UNLINK', key('inbox:' .. name), key('batch:' .. name), key('wants:' .. name), key('seats:' .. name))
+  log('pod', name, 'dead')
+end
+
 -- What ops that only add write once for all of them: functions that write it, and forget what they know.
 local endings = {}
 local function settle()

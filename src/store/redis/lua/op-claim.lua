@@ -73,7 +73,8 @@ end
 -- Reply: 1 sessions are too many, 2 connections of the user; or 0, number, old pod if it lives and is another, old
 -- number, 1 if the session was there and 2 more if the will was put (that of an owner that lives is left to it), 4 if one
 -- is stored now, 8 if a will that waited is due; then the position of the log, and of the session, if one is stored: its
--- number, seq, sent, n, b, until when it would have waited (ms), and the incoming identifiers.
+-- number, seq, sent, n, b, until when it would have waited (ms), the incoming identifiers, and the expiry interval that it
+-- had, or empty.
 ops['claim'] = function(a)
   local id, isClean, username, perUser, isToBeStored = a[1], a[2] == '1', a[8], tonumber(a[9]), a[12] == '1'
   local kid = 'c' .. id
@@ -112,7 +113,7 @@ ops['claim'] = function(a)
     reply[6] = position
     return reply
   end
-  local s = call('HMGET', skey, 'number', 'seq', 'sent', 'n', 'b', 'expires', 'claim')
+  local s = call('HMGET', skey, 'number', 'seq', 'sent', 'n', 'b', 'expires', 'claim', 'expiry')
   local sent = s[3]
   if s[7] then
     sent = math.max(tonumber(sent), sentUncleanly(kid, tonumber(s[2]), tonumber(s[4]), tonumber(a[10])))
@@ -124,6 +125,7 @@ ops['claim'] = function(a)
   reply[6] = position
   reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] = s[1], s[2], sent, s[4], s[5], s[6]
   reply[13] = goesOn and call('SMEMBERS', key('i:' .. kid)) or {}
+  reply[14] = s[8] or ''
   return reply
 end
 
@@ -145,7 +147,7 @@ ops['will-delete'] = function(a)
 end
 
 -- release-claim <session id> <claim> <expires, ms> <sent up to> <will due, ms; 0: there is none> <pod to tell, or empty>
--- <the session ends with it 1/0>. Reply: 1, or 0 if it was lost before.
+-- <the session ends with it 1/0> [<expiry interval that it has again, s, or empty>]. Reply: 1, or 0 if it was lost before.
 ops['release-claim'] = function(a)
   local id, number = a[1], a[2]
   local kid, skey = 'c' .. a[1], key('s:c' .. a[1])
@@ -157,6 +159,7 @@ ops['release-claim'] = function(a)
     if a[7] == '1' and hasSession(kid) then
       removeSession(kid)
     elseif hasSession(kid) then
+      if a[8] then setExpiry(kid, a[8]) end
       local sent = math.max(tonumber(a[4]), tonumber(call('HGET', skey, 'sent') or 0))
       call('HSET', skey, 'expires', a[3], 'sent', text(sent))
       call('HDEL', skey, 'claim')

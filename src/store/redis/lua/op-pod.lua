@@ -13,14 +13,7 @@ ops['dead'] = function(a)
   if not beaten or nowMs() - (tonumber(beaten) or 0) <= tonumber(a[2]) then return 0 end
   if nowMs() - tonumber(call('GET', key('lastbeat')) or 0) > AMNESTY_AFTER_MS then return 0 end
   if nowMs() < tonumber(call('GET', key('graceuntil')) or 0) then return 0 end
-  call('SADD', key('dying'), name)
-  call('HDEL', key('pods'), name)
-  members[name] = false
-  call('HDEL', key('podinfo'), name)
-  call('HDEL', key('inboxpos'), name)
-  call('HDEL', key('inboxbytes'), name)
-  call('UNLINK', key('inbox:' .. name), key('batch:' .. name), key('wants:' .. name), key('seats:' .. name))
-  log('pod', name, 'dead')
+  declareDead(name)
   return 1
 end
 
