@@ -72,7 +72,7 @@ function ourParts(config) {
     extraListener: closed(
       {
         ...without(fields, 'path', 'mode', 'host'),
-        type: { enum: ['tcp', 'tls', 'ws', 'wss', 'http', 'https'] },
+        type: { enum: ['tcp', 'tls', 'ws', 'wss', 'http', 'https', 'coap', 'proxy'] },
         name: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$' },
         port: { ...port, minimum: 1_024 },
         servicePort: port,

@@ -248,9 +248,12 @@ export const valuesSchema = z.strictObject({
   extraListeners: z
     .array(z.any().meta({ ours: 'extraListener' }))
     .default([])
-    .meta({ example: '- name: inside\n  type: tcp\n  port: 1884\n  mountpoint: plant/' })
+    .meta({
+      example:
+        '- name: inside\n  type: tcp\n  port: 1884\n  mountpoint: plant/\n- name: coap\n  type: coap\n  port: 5683',
+    })
     .describe(
-      'More listeners: `name`, and a listener of docs/configuration.md. Each is a port of the service, too; `servicePort` and `nodePort` may be given.',
+      'More listeners: `name`, and a listener of docs/configuration.md. Each is a port of the service, too (of CoAP over UDP); `servicePort` and `nodePort` may be given. A `proxy` with `tls: {}` has the certificate of `tls` or `certificates`.',
     ),
   ingress: section({
     enabled: flag(false).describe('Make an Ingress for MQTT over WebSocket (`service.ws`).'),
@@ -467,7 +470,7 @@ export const valuesSchema = z.strictObject({
   pdb: section({
     enabled: flag(false).describe('Make a PodDisruptionBudget; needs more than one broker.'),
     minAvailable: z.union([count, text()]).default(1).describe('Brokers that stay.'),
-    maxUnavailable: z.union([count, text()]).optional().describe('Brokers that may be away, instead.'),
+    maxUnavailable: z.union([count, text()]).optional().describe('Brokers that may be away, instead; not 0.'),
   }).describe('How many brokers may be taken away at once.'),
   autoscaling: section({
     enabled: flag(false).describe(

@@ -44,6 +44,7 @@ beforeAll(async () => {
     redis: { url: 'rediss://pods:secret@redis.example.com:6380/0' },
     'redis-ca': { 'ca.crt': read(ca.cert) },
     'admin-keys': { keys: '' },
+    scram: { users: '' },
     'bridge-old': { username: 'tunnelmq', password: 'secret' },
     collector: { headers: '{"authorization": "Bearer secret"}' },
     'test-alice': { password: 'secret' },
@@ -55,13 +56,17 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('`tunnelmq config check` of the rendered configuration', () => {
   it.each(sets)(
-    'finds no mistake, and nothing to warn of but that the API is in clear text, for %s',
+    'finds no mistake, and nothing to warn of but that the API and CoAP are in clear text, for %s',
     async (set) => {
       const rendering = await chart.render(set)
       const pod = layOutPod(rendering, brokerOf(rendering), newFolder(), foreign)
       const { config, warnings } = await loadConfig({ file: pod.env['TUNNELMQ_CONFIG']!, env: pod.env })
       // The chart's own TLS is for clients; docs/helm.md says how the API gets it. The trial lets everybody in.
-      const known = set === 'redis-own' ? /^(API keys cross|everyone who reaches)/ : /^API keys cross/
+      const known =
+        {
+          'redis-own': /^(API keys cross|everyone who reaches)/,
+          everything: /^(API keys cross|CoAP is not encrypted)/,
+        }[set] ?? /^API keys cross/
       expect(warnings.filter(({ message }) => !known.test(message))).toEqual([])
       expect(config.admin.port).toBe(8080)
       expect(config.listeners.length).toBeGreaterThan(0)
@@ -140,11 +145,11 @@ describe('the broker of the chart', () => {
     expect(readdirSync(pod.path('/run/tunnelmq'))).toEqual([])
   })
 
-  it('is tested over TLS and behind a proxy, where nothing else is open', async () => {
+  it('is tested over TLS, by MQTT 5 and behind a proxy, where nothing else is open', async () => {
     const rendering = await chart.render({
       service: { mqtt: { enabled: false }, mqtts: { enabled: true } },
       tls: { existingSecret: 'mqtt-tls' },
-      listener: { proxyProtocol: 'required', allowAnonymous: true },
+      listener: { proxyProtocol: 'required', allowAnonymous: true, protocolVersions: ['5'] },
     })
     const { cli, port } = await startPod(layOutPod(rendering, brokerOf(rendering), newFolder(), foreign))
     expect(await helmTest(rendering, port)).toEqual({

@@ -345,6 +345,8 @@ const rows: readonly Row[] = [
         ports: expect.arrayContaining([
           { name: 'mqtt', port: 1883, targetPort: 'mqtt', protocol: 'TCP', nodePort: 31_883 },
           { name: 'inside', port: 1884, targetPort: 'inside', protocol: 'TCP' },
+          { name: 'coap', port: 5683, targetPort: 'coap', protocol: 'UDP', nodePort: 31_683 },
+          { name: 'socks', port: 1080, targetPort: 'socks', protocol: 'TCP' },
         ]) as object,
       },
     },
@@ -440,7 +442,10 @@ const rows: readonly Row[] = [
         policyTypes: ['Ingress'],
         ingress: [
           {
-            ports: [1883, 8883, 8083, 8884, 1884, 2222, 8088].map((port) => ({ port, protocol: 'TCP' })),
+            ports: [1883, 8883, 8083, 8884, 1884, 5683, 1080, 2222, 8088].map((port) => ({
+              port,
+              protocol: port === 5683 ? 'UDP' : 'TCP',
+            })),
             from: [
               { ipBlock: { cidr: '10.0.0.0/8' } },
               { podSelector: { matchLabels: { 'app.kubernetes.io/component': 'test' } } },
@@ -673,7 +678,31 @@ describe('the configuration has', () => {
         ],
         tracing: { endpoint: 'http://collector.monitoring.svc:4318/v1/traces', sampleOneIn: 1_000 },
         admin: { keysFile: '/etc/tunnelmq/keys/keys', host: '::' },
-        handlers: [{ type: 'password-file' }, { type: 'acl-file' }, { type: 'anonymous', allow: false }],
+        handlers: [
+          { type: 'password-file' },
+          { type: 'acl-file' },
+          { type: 'scram' },
+          { type: 'anonymous', allow: false },
+        ],
+      },
+    ],
+    [
+      'for each listener those of the settings of all that it has',
+      ['everything'],
+      'plant',
+      {
+        listeners: expect.arrayContaining([
+          { name: 'coap', type: 'coap', host: '::', port: 5683, coap: { maxRequests: 64 } },
+          {
+            name: 'socks',
+            type: 'proxy',
+            host: '::',
+            port: 1080,
+            proxyProtocol: 'trusted',
+            trustedProxies: ['10.0.0.0/8'],
+            tls: expect.objectContaining({ cert: '/etc/tunnelmq/tls/tls.crt' }) as object,
+          },
+        ]) as object,
       },
     ],
   ])('%s', async (_title, values, name, expected) => {
@@ -804,6 +833,30 @@ describe('refused, with what to do:', () => {
       /service\.mqtts\.listener\.tls\.passphrase would be readable/,
     ],
     [
+      'headers of a webhook',
+      { config: { handlers: [{ type: 'http', endpoints: ['http://h'], headers: { authorization: 'x' } }] } },
+      /config\.handlers\.0\.headers would be readable/,
+    ],
+    [
+      'a password in the URL of a webhook',
+      { config: { handlers: [{ type: 'http', endpoints: ['http://u:p@h'] }] } },
+      /config\.handlers\.0\.endpoints\.0 has a password in its URL/,
+    ],
+    [
+      'a passphrase of a bridge',
+      {
+        bridges: [
+          {
+            name: 'b',
+            url: 'mqtts://h',
+            topics: [{ filter: '#' }],
+            tls: { cert: 'c', key: 'k', passphrase: 'x' },
+          },
+        ],
+      },
+      /bridges\.0\.tls\.passphrase would be readable/,
+    ],
+    [
       'a password in a bridge',
       { bridges: [{ name: 'b', url: 'mqtt://u:p@h', topics: [{ filter: '#' }] }] },
       /url of b has a password/,
@@ -830,6 +883,11 @@ describe('refused, with what to do:', () => {
       { extraListeners: [{ name: 'x', type: 'tcp', port: 1883 }] },
       /mqtt and x have the same port, 1883/,
     ],
+    [
+      'two ports of the service with one number',
+      { extraListeners: [{ name: 'x', type: 'tcp', port: 1884, servicePort: 1883 }] },
+      /mqtt and x have the same port of the service, 1883/,
+    ],
     ['an ingress to nothing', { ingress: { enabled: true, hosts: ['h'] } }, /needs service\.ws\.enabled/],
     ['a budget of one broker', { pdb: { enabled: true } }, /keep its node from ever being drained/],
     [
@@ -846,6 +904,21 @@ describe('refused, with what to do:', () => {
       'a budget of every broker in percent',
       { ...redis, replicaCount: 3, pdb: { enabled: true, minAvailable: '100%' } },
       /pdb\.minAvailable: 100% of replicaCount: 3 would keep nodes/,
+    ],
+    [
+      'a budget of more than half of two',
+      { ...redis, replicaCount: 2, pdb: { enabled: true, minAvailable: '51%' } },
+      /pdb\.minAvailable: 51% of replicaCount: 2 would keep nodes/,
+    ],
+    [
+      'a budget that lets nobody go',
+      { ...redis, replicaCount: 2, pdb: { enabled: true, maxUnavailable: 0 } },
+      /pdb\.maxUnavailable: 0 would keep nodes/,
+    ],
+    [
+      'a drain that nobody would answer',
+      { ...redis, config: { admin: { api: false } } },
+      /config\.admin\.api: false would leave `tunnelmq drain` without an answer/,
     ],
     [
       'a password in the URL of the collector',

@@ -7,8 +7,12 @@ import mqtt from 'mqtt'
 
 const { MQTT_HOST: host, MQTT_PORT: port, MQTT_TOPIC: topic, MQTT_USERNAME: username } = process.env
 const password = process.env.MQTT_PASSWORD
+// A listener may be for MQTT 5 alone.
+const protocolVersion = process.env.MQTT_VERSION === '5' ? 5 : 4
 const mayBeRefused = process.env.MAY_BE_REFUSED === 'true'
 const payload = randomUUID()
+/** Bad user name or password, and not authorized: of MQTT 3.1.1, and of MQTT 5. */
+const refusals = [4, 5, 0x86, 0x87]
 
 const give = (text, code) => {
   console.log(text)
@@ -26,13 +30,13 @@ function attempt(withHeader) {
   }
   const client = new mqtt.MqttClient(open, {
     clientId: `helm-test-${payload.slice(0, 8)}`,
-    protocolVersion: 4,
+    protocolVersion,
     reconnectPeriod: 0,
     ...(username && { username, password }),
   })
   let answered = false
   client.on('error', (error) => {
-    if (error.code !== 4 && error.code !== 5) return
+    if (!refusals.includes(error.code)) return
     answered = true
     if (mayBeRefused) give(`the broker answers, and refuses a client without a user (${error.message})`, 0)
     give(`the broker refuses the test's client: ${error.message}; see the values test.*`, 1)

@@ -1,10 +1,12 @@
-{{- /* (list path value): what is called a secret would be readable in a ConfigMap. */}}
+{{- /*
+(list path value): what is secret would be readable in a ConfigMap. `options` of modules are not looked into (docs/helm.md).
+*/}}
 {{- define "tunnelmq.noSecrets" -}}
 {{- $path := index . 0 }}
 {{- $value := index . 1 }}
 {{- if kindIs "map" $value }}
-{{- range $key, $inner := $value }}
-{{- if and (has $key (list "password" "passphrase")) (kindIs "string" $inner) }}
+{{- range $key, $inner := omit $value "options" }}
+{{- if or (and (has $key (list "password" "passphrase" "secret")) (kindIs "string" $inner)) (and (eq $key "headers") $inner) }}
 {{- fail (printf "%s.%s would be readable in a ConfigMap: set it by additionalEnv, with valueFrom.secretKeyRef" $path $key) }}
 {{- end }}
 {{- include "tunnelmq.noSecrets" (list (printf "%s.%s" $path $key) $inner) }}
@@ -13,6 +15,8 @@
 {{- range $index, $inner := $value }}
 {{- include "tunnelmq.noSecrets" (list (printf "%s.%d" $path $index) $inner) }}
 {{- end }}
+{{- else if and (kindIs "string" $value) (regexMatch "^[a-zA-Z0-9+.-]+://[^/@]*:[^/@]*@" $value) }}
+{{- fail (printf "%s has a password in its URL, and would be readable in a ConfigMap: set it by additionalEnv, with valueFrom.secretKeyRef" $path) }}
 {{- end }}
 {{- end }}
 
@@ -78,6 +82,13 @@
 {{- if eq (dig "admin" "enabled" true $config) false }}
 {{- fail "config.admin.enabled: false would leave the probes without an answer; use config.admin.api and config.admin.dashboard" }}
 {{- end }}
+{{- if eq (include "tunnelmq.drains" .) "true" }}
+{{- range list "api" "localKey" }}
+{{- if eq (dig "admin" . true $config) false }}
+{{- fail (printf "config.admin.%s: false would leave `tunnelmq drain` without an answer before a broker stops; set drain.enabled: false as well" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $configRedis := dig "store" "redis" dict $config }}
 {{- range list "url" "username" "password" }}
 {{- if hasKey $configRedis . }}
@@ -93,6 +104,7 @@
 {{- fail (printf "bridges: the url of %s has a password in it: use existingSecret with passwordKey" .name) }}
 {{- end }}
 {{- end }}
+{{- include "tunnelmq.noSecrets" (list "bridges" $values.bridges) }}
 
 {{- $certificates := list }}
 {{- if $values.tls.existingSecret }}{{ $certificates = append $certificates "tls.existingSecret" }}{{ end }}
@@ -127,13 +139,21 @@
 {{- fail "admin.keys.content and admin.keys.existingSecret: choose one" }}
 {{- end }}
 
-{{- $seen := dict "8080" "the API" }}
+{{- $seen := dict "8080/TCP" "the API" }}
 {{- range include "tunnelmq.clientPorts" . | fromJsonArray }}
-{{- $port := toString (int .port) }}
+{{- $port := printf "%d/%s" (int .port) .protocol }}
 {{- if hasKey $seen $port }}
-{{- fail (printf "%s and %s have the same port, %s" (get $seen $port) .name $port) }}
+{{- fail (printf "%s and %s have the same port, %d" (get $seen $port) .name (int .port)) }}
 {{- end }}
 {{- $_ := set $seen $port .name }}
+{{- end }}
+{{- $shown := dict }}
+{{- range (include "tunnelmq.listeners" . | fromJson).ports }}
+{{- $port := printf "%d/%s" (int .servicePort) .protocol }}
+{{- if hasKey $shown $port }}
+{{- fail (printf "%s and %s have the same port of the service, %d" (get $shown $port) .name (int .servicePort)) }}
+{{- end }}
+{{- $_ := set $shown $port .name }}
 {{- end }}
 {{- $names := list "http" }}
 {{- range include "tunnelmq.clientPorts" . | fromJsonArray }}
@@ -155,11 +175,16 @@
 {{- if and $values.pdb.enabled (not $isRedis) }}
 {{- fail "pdb.enabled with one broker would keep its node from ever being drained; it needs store.type: redis" }}
 {{- end }}
+{{- if and $values.pdb.enabled (hasKey $values.pdb "maxUnavailable") (eq (trimSuffix "%" (toString $values.pdb.maxUnavailable)) "0") }}
+{{- fail (printf "pdb.maxUnavailable: %s would keep nodes from ever being drained" (toString $values.pdb.maxUnavailable)) }}
+{{- end }}
 {{- if and $values.pdb.enabled (not $values.pdb.maxUnavailable) }}
 {{- $fewest := ternary "autoscaling.minReplicas" "replicaCount" $values.autoscaling.enabled }}
 {{- $count := ternary $values.autoscaling.minReplicas $values.replicaCount $values.autoscaling.enabled | int }}
 {{- $stay := toString $values.pdb.minAvailable }}
-{{- if or (eq $stay "100%") (and (not (hasSuffix "%" $stay)) (ge (int $stay) $count)) }}
+{{- /* Kubernetes rounds up. */}}
+{{- $least := ternary (ceil (divf (mulf $count (float64 (trimSuffix "%" $stay))) 100)) (float64 (trimSuffix "%" $stay)) (hasSuffix "%" $stay) | int }}
+{{- if ge $least $count }}
 {{- fail (printf "pdb.minAvailable: %s of %s: %d would keep nodes from ever being drained" $stay $fewest $count) }}
 {{- end }}
 {{- end }}

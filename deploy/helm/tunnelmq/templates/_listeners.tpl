@@ -1,6 +1,7 @@
 {{- /*
-Listeners as JSON: {"ports": [{name, port, servicePort, nodePort}], "listeners": [...]}: what the broker binds and what
-the service shows, of one list, so that they cannot differ.
+Listeners as JSON: {"ports": [{name, port, servicePort, nodePort, protocol}], "listeners": [...]}: what the broker binds and
+what the service shows, of one list, so that they cannot differ. Of `listener`, each kind gets the settings that it has;
+what is set for one listener alone is for the broker to check.
 */}}
 {{- define "tunnelmq.listeners" -}}
 {{- $root := . }}
@@ -15,6 +16,17 @@ the service shows, of one list, so that they cannot differ.
 {{- $tls = merge $tls (dict "clientCa" "/etc/tunnelmq/tls/ca.crt" "requireClientCertificate" .Values.tls.clientCa.required) }}
 {{- end }}
 {{- end }}
+{{- $proxied := list "proxyProtocol" "trustedProxies" }}
+{{- $notOf := dict
+  "tcp" (list "websocket" "http" "proxy" "coap")
+  "tls" (list "websocket" "http" "proxy" "coap")
+  "ws" (list "http" "proxy" "coap")
+  "wss" (list "http" "proxy" "coap")
+  "http" (list "websocket" "protocolVersions" "proxy" "coap")
+  "https" (list "websocket" "protocolVersions" "proxy" "coap")
+  "proxy" (list "websocket" "protocolVersions" "http" "coap")
+  "coap" (concat $proxied (list "websocket" "protocolVersions" "http" "proxy")) }}
+{{- $wanted := list }}
 {{- $kinds := list
   (dict "name" "mqtt" "type" "tcp" "port" 1883)
   (dict "name" "mqtts" "type" "tls" "port" 8883)
@@ -23,39 +35,29 @@ the service shows, of one list, so that they cannot differ.
 {{- range $kinds }}
 {{- $service := index $root.Values.service .name }}
 {{- if $service.enabled }}
-{{- $own := deepCopy . | merge (dict "host" $root.Values.bindAddress) }}
-{{- $listener := mustMergeOverwrite (deepCopy $root.Values.listener) (deepCopy $service.listener) $own }}
-{{- if has .type (list "tls" "wss") }}
-{{- if not $tls }}
-{{- fail (printf "service.%s.enabled needs a certificate: tls.existingSecret, tls.certManager or certificates" .name) }}
-{{- end }}
-{{- $listener = set $listener "tls" (mustMergeOverwrite (deepCopy $tls) ($listener.tls | default dict)) }}
-{{- else }}
-{{- $listener = omit $listener "tls" }}
-{{- end }}
-{{- if has .type (list "tcp" "tls") }}{{ $listener = omit $listener "websocket" }}{{ end }}
-{{- $listeners = append $listeners $listener }}
-{{- $ports = append $ports (dict "name" .name "port" .port "servicePort" $service.port "nodePort" ($service.nodePort | default 0)) }}
+{{- $port := dict "servicePort" $service.port "nodePort" ($service.nodePort | default 0) }}
+{{- $wanted = append $wanted (dict "own" (mustMergeOverwrite (deepCopy $service.listener) .) "port" $port "place" (printf "service.%s.enabled" .name)) }}
 {{- end }}
 {{- end }}
 {{- range .Values.extraListeners }}
-{{- $listener := mustMergeOverwrite (dict "host" $root.Values.bindAddress) (deepCopy $root.Values.listener) (deepCopy (omit . "servicePort" "nodePort")) }}
-{{- if has .type (list "tls" "wss" "https") }}
-{{- if not (or $tls (.tls | default dict).cert) }}
-{{- fail (printf "extraListeners: %s needs a certificate: tls.existingSecret, tls.certManager, certificates, or its own tls.cert" .name) }}
+{{- $port := dict "servicePort" (.servicePort | default .port) "nodePort" (.nodePort | default 0) }}
+{{- $wanted = append $wanted (dict "own" (omit . "servicePort" "nodePort") "port" $port "place" (printf "extraListeners: %s" .name)) }}
 {{- end }}
-{{- $listener = set $listener "tls" (mustMergeOverwrite (deepCopy $tls) ($listener.tls | default dict)) }}
-{{- else }}
-{{- $listener = omit $listener "tls" }}
+{{- range $wanted }}
+{{- $own := .own }}
+{{- $listener := dict "host" $root.Values.bindAddress }}
+{{- range $key, $value := omit $root.Values.listener "tls" }}
+{{- if not (has $key (index $notOf $own.type)) }}{{ $listener = set $listener $key (deepCopy (dict "value" $value)).value }}{{ end }}
 {{- end }}
-{{- if has .type (list "http" "https") }}
-{{- $listener = omit $listener "websocket" "protocolVersions" }}
-{{- else }}
-{{- $listener = omit $listener "http" }}
+{{- $listener = mustMergeOverwrite $listener (deepCopy $own) }}
+{{- if or (has $own.type (list "tls" "wss" "https")) (and (eq $own.type "proxy") (hasKey $own "tls")) }}
+{{- if not (or $tls ($own.tls | default dict).cert) }}
+{{- fail (printf "%s needs a certificate: tls.existingSecret, tls.certManager, certificates, or its own tls.cert" .place) }}
 {{- end }}
-{{- if has .type (list "tcp" "tls") }}{{ $listener = omit $listener "websocket" }}{{ end }}
+{{- $listener = set $listener "tls" (mustMergeOverwrite (deepCopy $tls) (deepCopy ($root.Values.listener.tls | default dict)) (deepCopy ($own.tls | default dict))) }}
+{{- end }}
 {{- $listeners = append $listeners $listener }}
-{{- $ports = append $ports (dict "name" .name "port" (int .port) "servicePort" (.servicePort | default .port) "nodePort" (.nodePort | default 0)) }}
+{{- $ports = append $ports (merge (dict "name" $own.name "port" (int $own.port) "protocol" (ternary "UDP" "TCP" (eq $own.type "coap"))) .port) }}
 {{- end }}
 {{- dict "ports" $ports "listeners" $listeners | toJson }}
 {{- end }}
@@ -77,7 +79,7 @@ the service shows, of one list, so that they cannot differ.
 {{- define "tunnelmq.clientPorts" -}}
 {{- $ports := (include "tunnelmq.listeners" . | fromJson).ports }}
 {{- range .Values.tunnel.listen }}
-{{- $ports = append $ports (dict "name" .name "port" .port) }}
+{{- $ports = append $ports (dict "name" .name "port" .port "protocol" "TCP") }}
 {{- end }}
 {{- toJson $ports }}
 {{- end }}

@@ -79,7 +79,7 @@ spec:
         {{- range include "tunnelmq.clientPorts" . | fromJsonArray }}
         - name: {{ .name }}
           containerPort: {{ int .port }}
-          protocol: TCP
+          protocol: {{ .protocol }}
         {{- end }}
         - name: http
           containerPort: 8080
