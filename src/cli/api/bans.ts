@@ -15,7 +15,8 @@ const help = `
   tunnelmq ban add 192.0.2.7 --seconds 86400
   tunnelmq ban remove 192.0.2.7
 
-A ban closes what is connected from the address, and holds for all pods on one Redis.`
+What is connected from the address stays (tunnelmq clients --search ADDRESS, tunnelmq clients disconnect ID). A ban holds
+for all pods on one Redis.`
 
 const columns: Columns<Ban> = [
   ['address', ({ address }) => address],
