@@ -158,7 +158,14 @@ export async function startBroker(options: StartOptions): Promise<RunningBroker>
     })
     broker.podEvents.answerer = (pod, question) => podCalls.answer(pod, question)
     const admin = config.admin.enabled
-      ? await startAdmin({ config: config.admin, model, podCalls, audit, log })
+      ? await startAdmin({
+          config: config.admin,
+          model,
+          podCalls,
+          audit,
+          longestNameBytes: Math.max(config.limits.maxClientIdBytes, config.limits.maxTopicBytes),
+          log,
+        })
       : undefined
     undo.push(() => admin?.close())
 

@@ -17,6 +17,8 @@ export interface AdminOptions {
   readonly model: BrokerReadModel
   readonly podCalls: PodCalls
   readonly audit: Audit
+  /** Of a client id or topic. */
+  readonly longestNameBytes: number
   readonly log: Log
 }
 
@@ -29,7 +31,7 @@ export interface Admin {
 
 /** Opens keys and certificate, and serves. Rejects with TMQ_LISTEN or TMQ_FILE. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
-  const { config, model, podCalls, audit, log } = options
+  const { config, model, podCalls, audit, longestNameBytes, log } = options
   const keys = await openKeys({ file: config.api ? config.keysFile : undefined, log, now: Date.now })
   let tls: TlsFiles | undefined
   try {
@@ -62,6 +64,7 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       api: config.api ? loadApi : undefined,
       metricsGuard: config.metricsNeedKey ? guard : undefined,
       hasDashboard: config.dashboard && config.api,
+      longestNameBytes,
       log,
     })
     useTls = (context) => server.setTls(context)

@@ -1,6 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { getRequestListener } from '@hono/node-server'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
@@ -18,8 +18,12 @@ const IDLE_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_MS = 10_000
 /** Probes, scrapers, some dashboards; more would be a mistake, or somebody who means harm. */
 const MAX_CONNECTIONS = 256
-/** A client id or topic in a URL has up to three characters for each byte. */
-const MAX_HEADER_BYTES = 16_384
+/** Of a request line and headers, beside a client id or topic in its URL. */
+const HEADER_BYTES = 4_096
+/** Of each byte of a client id or topic in a URL. */
+const URL_CHARACTERS = 3
+/** Of names that are as long as they may be by default. */
+const NAME_BYTES = 4_096
 
 export interface AdminServerOptions {
   readonly host: string
@@ -31,6 +35,8 @@ export interface AdminServerOptions {
   readonly api?: (() => Promise<Api>) | undefined
   readonly metricsGuard?: Guard | undefined
   readonly hasDashboard?: boolean
+  /** Bytes of the longest client id or topic that there may be, which has to fit into a URL. */
+  readonly longestNameBytes?: number
   readonly log: Log
 }
 
@@ -45,7 +51,7 @@ export interface AdminServer {
 
 /** Serves health, metrics, API and dashboard. Rejects with TMQ_LISTEN when it cannot listen. */
 export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
-  const { host, port, tls, model, log } = options
+  const { host, port, tls, model, log, longestNameBytes = 0 } = options
   const metrics = createMetrics(model)
   const routes = createRoutes({ ...options, metrics })
   // Hono answers errors itself, so the listener never rejects.
@@ -62,13 +68,13 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     headersTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: 1_000,
-    maxHeaderSize: MAX_HEADER_BYTES,
+    maxHeaderSize: HEADER_BYTES + URL_CHARACTERS * Math.max(NAME_BYTES, longestNameBytes),
   }
   const listener: RequestListener = (request, response) => void answer(request, response)
   const tlsServer =
     tls && createTlsServer({ ...bounds, ...tls, handshakeTimeout: REQUEST_TIMEOUT_MS }, listener)
   const server: Server = tlsServer ?? createServer(bounds, listener)
-  server.maxConnections = MAX_CONNECTIONS
+  keepRoom(server, MAX_CONNECTIONS)
   server.setTimeout(IDLE_TIMEOUT_MS, (socket) => socket.destroy())
   try {
     await listen(server, host, port)
@@ -87,6 +93,43 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     },
   }
 }
+
+/**
+ * When one too many comes, the one goes that has been without a request for longest: who holds connections open must not
+ * keep probes out, whose failure restarts the broker.
+ */
+function keepRoom(server: Server, most: number): void {
+  /** By where they come from, which is the same of a TLS socket and the one below it; the longest without a request first. */
+  const open = new Map<string, Socket>()
+  const underWay = new Set<string>()
+  server.on('connection', (socket: Socket) => {
+    const place = placeOf(socket)
+    open.set(place, socket)
+    socket.once('close', () => {
+      if (open.get(place) === socket) open.delete(place)
+    })
+    if (open.size <= most) return
+    for (const [other, idle] of open) {
+      if (underWay.has(other)) continue
+      open.delete(other)
+      idle.destroy()
+      return
+    }
+  })
+  server.on('request', ({ socket }, response) => {
+    const place = placeOf(socket)
+    underWay.add(place)
+    response.once('close', () => {
+      underWay.delete(place)
+      const idle = open.get(place)
+      if (idle === undefined) return
+      open.delete(place)
+      open.set(place, idle)
+    })
+  })
+}
+
+const placeOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
 
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -71,7 +71,8 @@ function routeOf(endpoint: Endpoint) {
   if (endpoint.conflict !== undefined) refusals[409] = `Not possible: ${endpoint.conflict}.`
   const isConditional = endpoint.hasRevision && method !== 'get'
   if (isConditional) refusals[412] = 'The record has another revision by now than `if-match` says.'
-  if (body !== undefined) {
+  // Also where none is taken: then what is no JSON, or too large, is refused before that is said.
+  if (method !== 'get') {
     refusals[413] = 'The body is larger than `admin.maxBodyBytes`.'
     refusals[415] = 'The body is not application/json.'
   }

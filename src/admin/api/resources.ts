@@ -7,6 +7,10 @@ import { scopes } from './scopes.ts'
  * strict: a key that is not known is a mistake.
  */
 
+/** Of a topic, and of a cursor with a client id: what a URL can carry is bounded by the server (admin/server.ts). */
+const MAX_TOPIC_CHARACTERS = 65_535
+const MAX_CURSOR_CHARACTERS = 131_072
+
 const time = () => z.iso.datetime().openapi({ example: '2026-11-21T12:00:00.000Z' })
 const count = () => z.int().min(0)
 /** A byte string. `payload` is base64 of its first `payloadShown` bytes; `bytes` is its whole length. */
@@ -161,7 +165,7 @@ export const ClientQuery = z.strictObject({
   state: z.enum(['connected', 'offline', 'all']).default('all'),
   search: z.string().max(256).optional().describe('Part of client id, username or address.'),
   listener: z.string().max(64).optional(),
-  after: z.string().max(4_096).optional().describe('`next` of the page before.'),
+  after: z.string().max(MAX_CURSOR_CHARACTERS).optional().describe('`next` of the page before.'),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 })
 export type ClientQuery = z.infer<typeof ClientQuery>
@@ -221,8 +225,13 @@ export const RetainedMessage = z
 export type RetainedMessage = z.infer<typeof RetainedMessage>
 export const RetainedPage = pageOf(RetainedMessage).openapi('RetainedPage')
 export const RetainedQuery = z.strictObject({
-  filter: z.string().min(1).max(4_096).default('#').describe('Topic filter; `$` topics need to be named.'),
-  after: z.string().max(4_096).optional(),
+  filter: z
+    .string()
+    .min(1)
+    .max(MAX_TOPIC_CHARACTERS)
+    .default('#')
+    .describe('Topic filter; `$` topics need to be named.'),
+  after: z.string().max(MAX_TOPIC_CHARACTERS).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 })
 export type RetainedQuery = z.infer<typeof RetainedQuery>

@@ -97,11 +97,10 @@ export function orMissing(text) {
  * @param {number} [most]
  */
 export function visible(text, most = 240) {
-  const shown = text.replaceAll(
-    // eslint-disable-next-line no-control-regex
-    /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  const shown = text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu, (character) => {
+    const code = character.codePointAt(0)?.toString(16) ?? ''
+    return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`
+  })
   return shown.length > most ? `${shown.slice(0, most)}… (${grouped.format(text.length)} characters)` : shown
 }
 

@@ -2,6 +2,7 @@ import type { Ban, BanRequest } from '../../admin/api/resources.ts'
 import type { Cluster } from '../../cluster/contract.ts'
 import type { Admission } from '../../listeners/admission.ts'
 import { canonicalAddress } from '../../listeners/cidr.ts'
+import { timeOf } from './client-facts.ts'
 
 /** Bans of addresses; of a broker among several they are those of all. */
 export class Addresses {
@@ -19,7 +20,7 @@ export class Addresses {
     const pod = this.#cluster.isShared ? null : this.#cluster.pod
     return this.#admission.bans().map(({ address, untilMs }) => ({
       address,
-      until: new Date(offsetMs + untilMs).toISOString(),
+      until: timeOf(offsetMs + untilMs)!,
       pod,
     }))
   }

@@ -13,9 +13,12 @@ export function refOf({ id }: ClientSession): ClientRef {
   return end === -1 ? { id, mountpoint: '' } : { id: id.slice(end + 1), mountpoint: id.slice(0, end) }
 }
 
+/** 9999-12-31T23:59:59.999Z: later ones have no form in RFC 3339, and from 275760 on there is no Date. */
+const LAST_MS = 253_402_300_799_999
+
 /** In ISO 8601; 0: never. */
 export function timeOf(ms: number): string | null {
-  return ms === 0 ? null : new Date(ms).toISOString()
+  return ms === 0 ? null : new Date(Math.min(ms, LAST_MS)).toISOString()
 }
 
 export function summaryOf(session: ClientSession, pod: string): ClientSummary {

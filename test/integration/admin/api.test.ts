@@ -10,6 +10,11 @@ import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { connectMqtt, openBroker, temporaryFolder } from '../../support/broker-world.ts'
 import { eventually } from '../../support/eventually.ts'
 
+interface Named {
+  readonly id?: string
+  readonly topic?: string
+}
+
 let broker: TestBroker
 let keys: ApiKeys
 let ask: AskApi
@@ -62,6 +67,42 @@ describe('client ids in paths', () => {
     expect(await ask('GET', path + query)).toMatchObject({ status: 200, body: { id, state: 'connected' } })
     expect((await ask('POST', `${path}/disconnect${query}`)).status).toBe(204)
     expect((await ask('GET', path + query)).status).toBe(404)
+  })
+
+  it('goes on behind names that are as long as the configuration lets them be, for as long as it lets them', async () => {
+    const roomy = await openBroker({
+      admin: { port: 0, keysFile: keys.file },
+      limits: { maxClientIdBytes: 65_535, maxTopicBytes: 65_535 },
+      // More than a Date can say.
+      session: { expiryMs: Number.MAX_SAFE_INTEGER },
+    })
+    const askRoomy = askApi(roomy.adminUrl, keys.of.admin)
+    const names = ['a', 'b', 'c'].map((letter) => `${letter}${'é'.repeat(20_000)}`)
+    for (const name of names) {
+      const client = await connectMqtt(roomy.url, { clientId: name, clean: false })
+      await client.publishAsync(name, 'x', { qos: 1, retain: true })
+      await client.endAsync()
+    }
+    for (const [list, fieldOf] of [
+      ['/clients?search=éé', ({ id }: Named) => id],
+      ['/retained?filter=%2B', ({ topic }: Named) => topic],
+    ] as const) {
+      const found: (string | undefined)[] = []
+      let after = ''
+      do {
+        const { status, body } = await askRoomy('GET', `${list}&limit=2${after}`)
+        expect(status).toBe(200)
+        const { items, next } = body as { items: Named[]; next: string | null }
+        found.push(...items.map(fieldOf))
+        after = next === null ? '' : `&after=${encodeURIComponent(next)}`
+      } while (after !== '')
+      expect(found).toEqual(names)
+    }
+    for (const name of names) {
+      const encoded = encodeURIComponent(name)
+      expect((await askRoomy('DELETE', `/clients/${encoded}`)).status).toBe(204)
+      expect((await askRoomy('DELETE', `/retained/message?topic=${encoded}`)).status).toBe(204)
+    }
   })
 
   it('refuses paths that are not percent-encoded UTF-8', async () => {

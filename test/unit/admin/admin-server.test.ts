@@ -113,6 +113,17 @@ describe('the admin server', () => {
     expect(socket.destroyed).toBe(true)
   })
 
+  it('answers a probe while somebody holds as many connections as there may be', async () => {
+    const url = new URL(await start(fakeReadModel()))
+    const held = Array.from({ length: 256 }, () => connect(Number(url.port), url.hostname))
+    for (const socket of held) socket.on('error', () => undefined)
+    const sooner = Promise.race(held.map((socket) => once(socket, 'close').then(() => socket)))
+    await Promise.all(held.map((socket) => once(socket, 'connect')))
+    expect((await fetch(new URL('/live', url))).status).toBe(200)
+    expect(held).toContain(await sooner)
+    for (const socket of held) socket.destroy()
+  })
+
   it('serves the dashboard from memory, and no other file', async () => {
     const server = await startAdminServer({
       host: '127.0.0.1',

@@ -39,6 +39,8 @@ describe('facts as a person reads them', async () => {
 
   it('shows characters that would hide or turn what follows', () => {
     expect(visible('evil\u202egnp.exe\u0000\n')).toBe(String.raw`evil\u202egnp.exe\u0000\u000a`)
+    // A tag, and a letter that is empty: two client ids would look alike.
+    expect(visible('a\u{e0041}b\u3164')).toBe(String.raw`a\u{e0041}b\u3164`)
     expect(visible('Köln ☕')).toBe('Köln ☕')
     expect(visible('x'.repeat(1_000), 3)).toBe('xxx… (1,000 characters)')
   })
