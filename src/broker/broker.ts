@@ -8,7 +8,6 @@ import type { Log } from '../log.ts'
 import { RefuseReason, type DisconnectReason, type Session, type Will } from '../hooks/types.ts'
 import type { Store } from '../store/contract.ts'
 import { boundedExpirySeconds, willWaitSeconds } from '../store/session-expiry.ts'
-import { sessionIdOf } from '../store/session-id.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { parseStatus } from '../tunnel/router/presence.ts'
 import type { TunnelRouter } from '../tunnel/router/router.ts'
@@ -39,6 +38,7 @@ import type { SubscribePacket, UnsubscribePacket } from './packets/subscribe.ts'
 import { VERSION_NAMES, type PacketType } from './packets/types.ts'
 import { PodEvents } from './pod-events.ts'
 import { Publishing } from './publishing.ts'
+import { Rechecking } from './rechecking.ts'
 import { Refusals } from './refusals.ts'
 import { Sessions } from './sessions.ts'
 import { Subscribing, type RetainedRead } from './subscribing.ts'
@@ -62,7 +62,6 @@ export interface BrokerContext {
   readonly log: Log
 }
 
-const RECHECKS_AT_ONCE = 64
 const DEADLINE_CHECK_MS = 1_000
 const SWEEP_MS = { least: 250, most: 10_000 } as const
 
@@ -92,11 +91,10 @@ export class Broker implements InterceptedBroker {
   readonly #unsubscribing: Unsubscribing
   readonly #authenticating: Authenticating
   readonly #connecting: Connecting
+  readonly #rechecking: Rechecking
   readonly #wills: Wills
   readonly #interceptedBy = new Map<Interceptors, PacketHandler>()
   #engine: Engine | undefined
-  /** How often rights have changed. */
-  #rechecks = 0
   #timers: NodeJS.Timeout[] = []
   #sysRetained: (filter: string) => readonly Message[] = () => []
 
@@ -214,6 +212,13 @@ export class Broker implements InterceptedBroker {
         tunnels: tunnels !== undefined,
       },
     )
+    this.#rechecking = new Rechecking({
+      connections: this.connections,
+      sessions: this.sessions,
+      subscribing: this.#subscribing,
+      tunnels,
+      log,
+    })
     this.#wills = new Wills(
       { store, dispatcher: this.#dispatcher, sessions: this.sessions, log },
       session.messageExpiryMs,
@@ -251,7 +256,7 @@ export class Broker implements InterceptedBroker {
     this.#engine = await Engine.start(
       {
         authenticate: (connection) => {
-          connection.rechecksSeen = this.#rechecks
+          this.#rechecking.connecting(connection)
           return this.#connecting.authenticate(connection).catch((error: unknown) => {
             this.failed(connection, error)
             this.refused(connection, RefuseReason.unavailable, 'internal error')
@@ -362,11 +367,7 @@ export class Broker implements InterceptedBroker {
     connection.profile.guard.connect(connection.session!)
     connection.opened()
     connection.clientSession?.outbox.resume()
-    // Rights have changed since authConnect was asked, when it was not among the live ones.
-    if (connection.rechecksSeen !== this.#rechecks)
-      this.#recheckOne(connection).catch((error: unknown) =>
-        this.#context.log.error({ err: error }, 'recheck failed'),
-      )
+    this.#rechecking.connected(connection)
   }
 
   refused(connection: Connection, reason: string, detail: string, handler?: string): void {
@@ -514,52 +515,8 @@ export class Broker implements InterceptedBroker {
   expiredCount = 0
 
   /** Rights have changed: asks again for live connections of this listener; `concerned`: one, or those; undefined: all. */
-  async recheck(
-    profile: ListenerProfile,
-    concerned?: Session | ((session: Session) => boolean),
-  ): Promise<void> {
-    this.#rechecks++
-    const connections = this.#connectionsOf(profile, concerned).values()
-    const ask = async (): Promise<void> => {
-      for (const connection of connections)
-        if (connection.profile === profile && connection.phase === 'open') await this.#recheckOne(connection)
-    }
-    // Thousands may lose a subscription at once: what waits for the disk together is written together.
-    await Promise.all(Array.from({ length: RECHECKS_AT_ONCE }, ask))
-  }
-
-  async #recheckOne(connection: Connection): Promise<void> {
-    const allowed = await connection.profile.guard.stillAllowed(connection.session!)
-    if (!allowed) return connection.close({ kind: 'revoked', detail: 'rights have changed' })
-    if (connection.tunnelEnd !== undefined) await this.#context.tunnels?.recheck(connection.tunnelEnd)
-    await this.#recheckSubscriptions(connection).catch((error: unknown) => {
-      this.#context.log.warn({ err: error, client: connection.clientId }, 'recheck not stored')
-      // What was taken away is stored still, or nobody could say: it is asked for when the client is back.
-      connection.close({ kind: 'revoked', detail: 'rights have changed' })
-    })
-  }
-
-  #connectionsOf(
-    { mountpoint }: ListenerProfile,
-    concerned: Session | ((session: Session) => boolean) | undefined,
-  ): Connection[] {
-    if (concerned === undefined) return [...this.connections]
-    // Here and now: what comes later is about what is so then.
-    if (typeof concerned === 'function')
-      return [...this.connections].filter(({ session, phase }) => phase === 'open' && concerned(session!))
-    const session = concerned
-    // Many may end at once, so each is found without a look at the others.
-    const connection = this.sessions.connectionOf(sessionIdOf(session.id, mountpoint))
-    return connection?.session === session ? [connection] : []
-  }
-
-  async #recheckSubscriptions(connection: Connection): Promise<void> {
-    const session = connection.clientSession!
-    const refused = await this.#subscribing.recheck(connection, [...session.subscriptions.values()])
-    if (refused.length === 0) return
-    this.#context.log.info({ client: connection.clientId, filters: refused }, 'subscriptions revoked')
-    connection.sideChannel?.revoked(refused)
-    await this.sessions.revoke(session, refused)
+  recheck(profile: ListenerProfile, concerned?: Session | ((session: Session) => boolean)): Promise<void> {
+    return this.#rechecking.recheck(profile, concerned)
   }
 
   /** Connections but the broker's own, which are bridges: from outside. */
