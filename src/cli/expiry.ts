@@ -18,7 +18,9 @@ export function parseExpiry(text: string, nowMs: number): number {
   const isDate = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?Z)?$/.test(text)
   const atMs =
     count !== undefined ? nowMs + Number(count) * (unitsMs[unit] ?? 0) : isDate ? Date.parse(text) : NaN
-  if (Number.isNaN(atMs) || atMs > Date.parse('9999-01-01'))
+  // 31 February would be a day of March.
+  const isInCalendar = count !== undefined || new Date(atMs || 0).toISOString().startsWith(text.slice(0, 10))
+  if (Number.isNaN(atMs) || !isInCalendar || atMs > Date.parse('9999-01-01'))
     throw usage(`--expires ${text}: is neither a time such as 12h, 30d, 1y nor a date such as 2027-01-31`)
   if (atMs <= nowMs) throw usage(`--expires ${text}: has passed already`)
   return atMs

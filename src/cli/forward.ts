@@ -27,15 +27,15 @@ export function forwardCommand(env: Environment): Command {
 }
 
 async function runForward(words: readonly string[], flags: ClientFlags, env: Environment): Promise<void> {
-  // Before anything is connected: who has mistyped one shall hear of it at once.
-  const chosen = words.map(forwardOf)
-  const { client, config, log } = await startClient(flags, env)
+  // Before anything is connected: who has mistyped one, or named none, shall hear of it at once.
+  let wanted = words.map(forwardOf)
+  const { client, log } = await startClient(flags, env, ({ forwards }) => {
+    if (wanted.length === 0) wanted = forwards.map(forwardOf)
+    if (wanted.length > 0) return
+    const message = 'which ports? tunnelmq forward [address:]port=agent/service, such as 2222=pi7/ssh'
+    throw new CommandFailure(TunnelExit.usage, message)
+  })
   try {
-    const wanted = chosen.length > 0 ? chosen : config.forwards.map(forwardOf)
-    if (wanted.length === 0) {
-      const message = 'which ports? tunnelmq forward [address:]port=agent/service, such as 2222=pi7/ssh'
-      throw new CommandFailure(TunnelExit.usage, message)
-    }
     const forwards: Forward[] = []
     for (const word of wanted) forwards.push(await listen(client, word))
     process.stdout.write(forwards.map((forward) => `${placeOf(forward)} -> ${forward.to}\n`).join(''))

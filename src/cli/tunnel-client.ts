@@ -22,14 +22,19 @@ const CONNECT_TIMEOUT_MS = 30_000
 
 /**
  * A client that is connected. The first attempt decides: somebody waits for it. Later it comes back by itself.
- * Rejects with what was in the way.
+ * Rejects with what was in the way. `check` may throw, before anything is connected.
  */
-export async function startClient(flags: ClientFlags, env: Environment): Promise<StartedClient> {
+export async function startClient(
+  flags: ClientFlags,
+  env: Environment,
+  check?: (config: ClientConfig) => void,
+): Promise<StartedClient> {
   const { config, warnings } = await loadClientConfig({
     file: configFileOf(flags, env) ?? (await ownConfigFile(env)),
     env,
     flags: tunnelOverrides(flags),
   })
+  check?.(config)
   const credentials = await readCredentials(config)
   const log = createMessageLog(config)
   logWarnings(log, warnings, credentials)

@@ -19,6 +19,9 @@ export interface ScalarNode extends NodeFacts {
   readonly minimum: number | undefined
   readonly maximum: number | undefined
   readonly pattern: string | undefined
+  /** Characters of a text. */
+  readonly minLength: number
+  readonly maxLength: number
 }
 
 export interface ObjectNode extends NodeFacts {
@@ -162,6 +165,8 @@ function scalar(kind: ScalarKind, schema: JsonSchema): ScalarNode {
     // The largest safe integer stands for "no maximum".
     maximum: schema.maximum === Number.MAX_SAFE_INTEGER ? undefined : schema.maximum,
     pattern: schema.pattern,
+    minLength: schema.minLength ?? 0,
+    maxLength: schema.maxLength ?? Infinity,
   }
 }
 

@@ -1,9 +1,11 @@
+import { createSecureContext } from 'node:tls'
 import { checkBridges } from './bridge-meaning.ts'
 import { checkCertificateHandlers, warnOfCertificateHandlers } from './certificate-meaning.ts'
 import { checkCluster, warnOfCluster } from './cluster-meaning.ts'
 import { checkHandlers, decidesOnTopics, warnOfHandlers } from './handler-meaning.ts'
 import { checkHeaders } from './header-meaning.ts'
 import { listenerName } from './listener-name.ts'
+import { tlsOf } from './listener-tls.ts'
 import type { ConfigPath, Mistake } from './mistake.ts'
 import { mountpointFault } from './mountpoint.ts'
 import {
@@ -84,7 +86,20 @@ function checkListener(listener: ListenerConfig, index: number): Mistake[] {
       mistakes.push({ path: at(key, 'allowedOrigins', entry), message })
     }
   }
-  if ('websocket' in listener) origins(listener.websocket.allowedOrigins, 'websocket')
+  if ('websocket' in listener) {
+    origins(listener.websocket.allowedOrigins, 'websocket')
+    if (/[\s?#]/.test(listener.websocket.path))
+      mistakes.push({
+        path: at('websocket', 'path'),
+        message: 'has a space, ? or #: no request has such a path',
+      })
+  }
+  const ciphers = tlsOf(listener)?.ciphers
+  if (ciphers !== undefined && !isCipherList(ciphers))
+    mistakes.push({
+      path: at('tls', 'ciphers'),
+      message: `"${ciphers}" is not a list of ciphers that OpenSSL has here: see \`openssl ciphers\``,
+    })
   if ('http' in listener) {
     origins(listener.http.allowedOrigins, 'http')
     if (!isPlainPath(listener.http.path)) {
@@ -98,6 +113,14 @@ function checkListener(listener: ListenerConfig, index: number): Mistake[] {
 /** Compared with what stands in a request as it is: no escapes, no query. `/` alone is one. */
 function isPlainPath(path: string): boolean {
   return path === '/' || /^(?:\/[A-Za-z0-9._~-]+)+$/.test(path)
+}
+
+function isCipherList(ciphers: string): boolean {
+  try {
+    return Boolean(createSecureContext({ ciphers }))
+  } catch {
+    return false
+  }
 }
 
 /** What a proxy listener leads to. */

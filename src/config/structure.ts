@@ -101,7 +101,12 @@ function shownAt(node: SchemaNode, actual: unknown): string {
 }
 
 function describeWrong(actual: unknown, node: SchemaNode): string {
-  const expected = `${shownAt(node, actual)} is not ${expectation(node)}`
+  const shown = shownAt(node, actual)
+  if (node.kind === 'text' && typeof actual === 'string') {
+    if (actual.length < node.minLength) return `${shown} is empty`
+    if (actual.length > node.maxLength) return `${shown} is longer than ${node.maxLength} characters`
+  }
+  const expected = `${shown} is not ${expectation(node)}`
   if (node.kind === 'integer' && node.maximum === undefined && Number(actual) > Number.MAX_SAFE_INTEGER)
     return `${expected} to ${Number.MAX_SAFE_INTEGER}`
   if (node.kind !== 'choice') {

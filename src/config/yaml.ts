@@ -8,6 +8,7 @@ import {
   parseDocument,
   stringify,
   type Node,
+  type YAMLError,
 } from 'yaml'
 import type { ConfigPath } from './mistake.ts'
 
@@ -33,11 +34,14 @@ export function readYaml(text: string): YamlText {
     return { line, column: col }
   }
 
-  const syntaxErrors = document.errors.map((error) => ({ ...position(error.pos[0]), message: error.message }))
+  const syntaxErrors = document.errors.map((error) => ({
+    ...position(error.pos[0]),
+    message: wordsOf(error),
+  }))
   let value: unknown
   if (syntaxErrors.length === 0) {
     try {
-      value = document.toJS()
+      value = withoutCycles(document.toJS())
     } catch (error) {
       // An alias without an anchor, or aliases that multiply without end.
       syntaxErrors.push({
@@ -65,9 +69,26 @@ export function readYaml(text: string): YamlText {
   return { value, syntaxErrors, locate }
 }
 
+function wordsOf({ code, message }: YAMLError): string {
+  if (code === 'RESOURCE_EXHAUSTION') return 'too much is nested'
+  if (code === 'MULTIPLE_DOCS')
+    return 'begins another document: a configuration is one, without --- in between'
+  return message
+}
+
 /** One value in YAML's short form, from an environment variable: `[a, b]`, `{ type: tcp }`. Throws when malformed. */
 export function readYamlValue(text: string): unknown {
-  return parse(text)
+  return withoutCycles(parse(text))
+}
+
+/** Throws for an alias within what it stands for. */
+function withoutCycles(value: unknown): unknown {
+  try {
+    JSON.stringify(value)
+    return value
+  } catch (error) {
+    throw new Error('an alias (*) is within what it stands for, or too much is nested', { cause: error })
+  }
 }
 
 export function writeYaml(value: unknown): string {

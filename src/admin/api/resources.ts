@@ -391,7 +391,7 @@ export const WhyRequest = z
     retain: z.boolean().default(false),
     username: z.string().optional().describe('For a client that is not connected; default: as last seen.'),
     listener: z.string().optional().describe('Whose chain is asked, for a client that is not connected.'),
-    address: z.string().optional().describe('For a client that is not connected.'),
+    address: ipAddress().optional().describe('For a client that is not connected.'),
   })
   .openapi('WhyRequest')
 export type WhyRequest = z.infer<typeof WhyRequest>

@@ -15,6 +15,8 @@ interface DrainFlags extends ApiFlags {
 }
 
 const LOOK_MS = 500
+/** The API takes no more. */
+const MAX_SPREAD_MS = 3_600_000
 /** Beyond the spread, for the last ones to go. */
 const WAIT_MS = 15_000
 
@@ -45,7 +47,7 @@ async function undo(api: ApiClient, flags: DrainFlags): Promise<void> {
 }
 
 async function drain(api: ApiClient, flags: DrainFlags): Promise<void> {
-  const spreadMs = parseDuration('--spread', flags.spread ?? '30s')
+  const spreadMs = parseDuration('--spread', flags.spread ?? '30s', MAX_SPREAD_MS)
   const timeoutMs =
     flags.timeout === undefined ? spreadMs + WAIT_MS : parseDuration('--timeout', flags.timeout)
   let state = await api.ask<DrainState>('POST', '/drain', { body: { spreadMs } })

@@ -243,6 +243,7 @@ describe('on the machine of the broker', () => {
       'it is one of publish, subscribe, open, connect',
     )
     expect(await failure(whyCommand, 'pump-7', 'publish')).toContain('publish what? Name the topic')
+    expect(await failure(whyCommand, 'x', 'connect', '--address', 'home')).toContain('is no IPv4 or IPv6')
   })
 
   it('trace shows packets as they come, until its time is over', async () => {
@@ -256,6 +257,7 @@ describe('on the machine of the broker', () => {
     expect(text).toMatch(/ {2}<- {2}PUBACK /)
     expect(stderr).toContain('tracing pump-7')
     expect(await failure(traceCommand)).toContain('name a client, or --topic FILTER')
+    expect(await failure(traceCommand, 'x', '--for', '600h')).toContain('--for 600h: at most 576h')
     expect(await failure(traceCommand, 'x', '--topic', 'y')).toContain('name a client, or --topic FILTER')
   })
 
@@ -275,6 +277,7 @@ describe('on the machine of the broker', () => {
     expect((await run(drainCommand, '--undo')).text).toBe('it accepts connections again\n')
     await client('back')
     expect(await failure(drainCommand, '--spread', 'soon')).toContain('not a duration')
+    expect(await failure(drainCommand, '--spread', '2h')).toContain('--spread 2h: at most 1h')
   })
 
   it('drain --wait fails when connections are left after its time', async () => {
@@ -290,6 +293,7 @@ describe('when it does not work', () => {
     String((await runCommand(statusCommand(env), words)).error)
 
   it('says where it has looked, and what to do', async () => {
+    expect(await said({ TUNNELMQ_CONFIG: '' })).toContain('TUNNELMQ_CONFIG is empty')
     const url = `http://127.0.0.1:${await freePort()}`
     expect(await said(here, '--api-url', url)).toMatch(
       new RegExp(

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { hashKey } from '../../../src/admin/api-key.ts'
 import { parseKeyFile } from '../../../src/admin/key-file.ts'
 import { temporaryFolder } from '../../support/broker-world.ts'
+import { parseExpiry } from '../../../src/cli/expiry.ts'
 import { runCli } from '../../support/run-cli.ts'
 
 describe('tunnelmq api-key', () => {
@@ -40,6 +41,11 @@ describe('tunnelmq api-key', () => {
     const deleted = await runCli(['api-key', 'delete', 'deploy', '--file', file])
     expect([deleted.code, deleted.stderr]).toEqual([0, `key deploy deleted from ${file}\n`])
     expect((await runCli(['api-key', 'delete', 'deploy', '--file', file])).code).toBe(1)
+  })
+
+  it('does not end on a day that is in no calendar', () => {
+    expect(parseExpiry('2028-02-29', 0)).toBe(Date.UTC(2028, 1, 29))
+    expect(() => parseExpiry('2027-02-29', 0)).toThrow('is neither a time such as 12h')
   })
 
   it.each([

@@ -78,6 +78,10 @@ describe('the library', () => {
     await expect(dialPort(opened.port)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
     await expect(openStream('pi7/none', { url })).rejects.toMatchObject({ reset: 'unknown-service' })
     await expect(forward({ url, to: 'pi7' })).rejects.toMatchObject({ code: 'TMQ_USAGE' })
+    const limits = { resumeTimeoutMs: 2 ** 31 }
+    await expect(forward({ url, to: 'pi7/ssh', limits })).rejects.toThrow(
+      'limits.resumeTimeoutMs is 2147483648',
+    )
   })
 
   it('tells the program of attempts to connect that failed, and goes on', async () => {
@@ -125,7 +129,7 @@ describe('what comes with tunnelmq/tunnel', () => {
     expect(files).toContain('src/tunnel/link/mqtt-link.ts')
     expect(files).toContain('src/tunnel/protocol/create-streams.ts')
     const foreign = [...files].filter(
-      (file) => !/^src\/(?:tunnel\/(?!router\/|gateway\/)|errors\.ts$|version\.ts$)/.test(file),
+      (file) => !/^src\/(?:tunnel\/(?!router\/|gateway\/)|errors\.ts$|timer\.ts$|version\.ts$)/.test(file),
     )
     expect(foreign).toEqual([])
     expect([...packages]).toEqual(['ws'])

@@ -62,6 +62,7 @@ describe('the configuration of Redis', () => {
     [{ url: 'rediss://h', tls: { ca: '/nowhere/ca.pem' } }, 'tls.ca: /nowhere/ca.pem does not exist'],
     [{ sentinel: { nodes: [] } }, 'sentinel.nodes: '],
     [{ sentinel: { nodes: ['10.0.0.1'] } }, 'sentinel.nodes.0: '],
+    [{ sentinel: { nodes: ['10.0.0.1:70000'] } }, 'sentinel.nodes.0: 70000 is not a port'],
     [{ url: 'http://h' }, 'url: '],
     [{ keyPrefix: 'a*' }, 'keyPrefix: '],
   ] satisfies [RedisInput, string][])('names the key of %j', async (settings, message) => {

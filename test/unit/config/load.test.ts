@@ -186,6 +186,10 @@ describe('loadConfig with a file', () => {
       'tunnelmq.yaml:2:1: Map keys must be unique',
     ])
     expect((await mistakesOf({ file: await write('- a') })).join()).toContain('is not a mapping')
+    expect((await mistakesOf({ file: await write('listeners: &a [*a]') })).join()).toContain('an alias')
+    expect((await mistakesOf({ file: await write(`${tcp}---\n${tcp}`) })).join()).toContain(
+      'another document',
+    )
   })
 
   it('is told in the words of the key, where it has some', async () => {
@@ -195,6 +199,11 @@ describe('loadConfig with a file', () => {
       '"a/{clientid}" is to be the beginning of a topic, with {clientId} and {username}',
     )
     expect(mistakes).toContain(String.raw`"a\u0000" is to be without control characters`)
+    const overrides = [`cluster.podName=${'x'.repeat(254)}`, 'store.path=']
+    expect(await mistakesOf({ overrides })).toEqual([
+      '--set store.path: store.path: "" is empty',
+      expect.stringMatching(/cluster\.podName: "x+\.\.\. is longer than 253 characters$/),
+    ])
   })
 
   it('does not show a secret that is of the wrong kind', async () => {
@@ -280,8 +289,10 @@ describe('what a schema cannot say', () => {
         'listeners:',
         '  - { type: tcp, port: 1883, name: a, host: 0.0.0.0, proxyProtocol: trusted }',
         '  - { type: tcp, port: 1883, name: a, host: "bad host" }',
-        '  - { type: ws, port: 8080, mountpoint: "a/+/", websocket: { allowedOrigins: ["https://x.y/path"] } }',
+        '  - { type: ws, port: 8080, mountpoint: "a/+/", websocket: { path: /a?b, allowedOrigins: ["https://x.y/path"] } }',
         '  - { type: unix, path: none/mqtt.sock }',
+        '  - { type: tls, port: 8883, tls: { cert: none, key: none, ciphers: none } }',
+        'tracing: { endpoint: "http://host:70000", headers: { a b: c } }',
         'shutdown: { drainMs: 5000, timeoutMs: 5000 }',
         'handlers: [{ type: acl-file, file: . }]',
       ].join('\n'),
@@ -295,6 +306,10 @@ describe('what a schema cannot say', () => {
         'listeners.1.host',
         'listeners.2.mountpoint',
         'listeners.2.websocket.allowedOrigins.0',
+        'listeners.2.websocket.path',
+        'listeners.4.tls.ciphers',
+        'tracing.endpoint',
+        'tracing.headers.a b',
         'listeners.3.path',
         'admin.port',
         'shutdown.drainMs',

@@ -37,6 +37,8 @@ describe('options of a link', () => {
     ['an empty prefix', { topicPrefix: '' }, 'TMQ_USAGE'],
     ['no keep-alive', { keepaliveSeconds: 0 }, 'TMQ_USAGE'],
     ['too long a keep-alive', { keepaliveSeconds: 65_536 }, 'TMQ_USAGE'],
+    ['a deadline that no timer takes', { connectTimeoutMs: 2 ** 31 }, 'TMQ_USAGE'],
+    ['no room for what waits', { maxPendingBytes: Number.NaN }, 'TMQ_USAGE'],
     ['a password without a user name', { password: 'secret' }, 'TMQ_USAGE'],
     ['a password that no packet holds', { username: 'u', password: 'secret'.repeat(11_000) }, 'TMQ_USAGE'],
     ['a certificate without its key', { url: 'mqtts://h', tls: { cert: 'x' } }, 'TMQ_USAGE'],
