@@ -109,6 +109,7 @@ const allowed: Record<string, readonly string[]> = {
     'listeners/transport.ts',
     'listeners/admission.ts',
     'listeners/cidr.ts',
+    'listeners/token-bucket.ts',
     'config/schema.ts',
     'config/listener-name.ts',
     'admin/cursor.ts',

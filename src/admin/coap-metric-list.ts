@@ -31,6 +31,13 @@ export const coapMetrics: readonly NumberMetric[] = [
     read: each(({ working }) => working),
   },
   {
+    name: 'tunnelmq_coap_requests_waiting',
+    type: 'gauge',
+    help: 'Requests that wait until their address has answered a ping. Bound: maxRequests.',
+    labels: ['listener'],
+    read: each(({ waiting }) => waiting),
+  },
+  {
     name: 'tunnelmq_coap_remembered_messages',
     type: 'gauge',
     help: 'Messages that would be known again if they were repeated. Bound: maxRememberedMessages.',
@@ -78,6 +85,19 @@ export const coapMetrics: readonly NumberMetric[] = [
     help: 'Observations that ended because nobody answered any more.',
     labels: ['listener'],
     read: each(({ counts }) => counts.lostObservers),
+  },
+  {
+    name: 'tunnelmq_coap_address_checks_total',
+    type: 'counter',
+    help: 'Addresses that had to show that they are not forged (addressCheck), by result: asked, passed.',
+    labels: ['listener', 'result'],
+    read: (model) =>
+      model.coap().flatMap(({ listener, counts }) =>
+        Object.entries(counts.addressChecks).map(([result, value]) => ({
+          labels: { listener, result },
+          value,
+        })),
+      ),
   },
   {
     name: 'tunnelmq_coap_datagrams_dropped_total',

@@ -3,6 +3,7 @@ import type { BrokerCounters, Refusal } from '../counters.ts'
 import type { Decision } from '../hooks/decision.ts'
 import { RefuseReason, type DisconnectReason } from '../hooks/types.ts'
 import { UNIX_ADDRESS, type Admission } from '../listeners/admission.ts'
+import { createTokenBucket } from '../listeners/token-bucket.ts'
 import type { Log } from '../log.ts'
 import { refusalAttributes } from '../tracing/attributes.ts'
 import type { Attributes } from '../tracing/contract.ts'
@@ -21,9 +22,13 @@ export interface ConnectionEventsContext {
   readonly log: Log
 }
 
+/** Of clients of other doors that have shown no credentials: at this pace the rest of them are lines of level debug. */
+const MAX_ASKED_LINES_PER_SECOND = 10
+
 /** What the outside sees of connections: log lines and counters, and what leads to a ban. */
 export class ConnectionEvents {
   readonly #context: ConnectionEventsContext
+  readonly #asked = createTokenBucket(MAX_ASKED_LINES_PER_SECOND, performance.now())
 
   constructor(context: ConnectionEventsContext) {
     this.#context = context
@@ -57,14 +62,19 @@ export class ConnectionEvents {
     }
     // Who comes by a door without credentials is told to show some: many do not before they are asked.
     const isAsked = connection.sideChannel !== undefined && session?.username === undefined
+    const mayBeForged = connection.sideChannel?.mayBeForged === true
     const isGuess = !isAsked && (reason === 'bad-credentials' || reason === 'not-authorized')
-    const isBanned = isGuess && this.#credentialsRefused(address)
+    const isBanned = isGuess && !mayBeForged && this.#credentialsRefused(address)
+    const isSuspect = isGuess && mayBeForged && this.#context.admission.forgeableCredentialsRefused(address)
+    // They come from everywhere, and lead to no ban: the log is not to be filled by them.
+    const level = isAsked && !this.#mayTellAsked() ? 'debug' : 'info'
     const who = session && { client: session.id, username: session.username }
-    log.info(
+    log[level](
       { address, port, listener, reason, detail, ...(handler && { handler }), ...who },
       'connection refused',
     )
     if (isBanned) log.warn({ address }, 'address banned')
+    if (isSuspect) log.warn({ address }, 'address suspected: it may be forged, and is checked from now on')
     endConnectSpan(connection, refusalAttributes(reason, handler), detail === '' ? reason : detail)
   }
 
@@ -87,6 +97,14 @@ export class ConnectionEvents {
       'authentication refused',
     )
     if (isBanned) log.warn({ address }, 'address banned')
+  }
+
+  /** One more line about who has shown no credentials. */
+  #mayTellAsked(): boolean {
+    const nowMs = performance.now()
+    const mayTell = this.#asked.has(nowMs)
+    if (mayTell) this.#asked.take(nowMs)
+    return mayTell
   }
 
   /** True: that has led to a ban, here and at other pods. */

@@ -22,6 +22,12 @@ export const coapSchema = z
       .describe(
         'An address, port and credentials without requests and observations for so long are disconnected from the broker.',
       ),
+    addressCheck: z
+      .enum(['ping', 'echo', 'off'])
+      .default('ping')
+      .describe(
+        'What a sender has to show before it gets more than three times what it has sent, or notifications: that its address is not forged. `ping`: it answers an empty message, as every client does. `echo`: it repeats the request with an Echo option (RFC 9175), which not every client can. `off`: nothing.',
+      ),
     datagramsPerSecondPerAddress: z
       .int()
       .min(0)

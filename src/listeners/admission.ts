@@ -55,6 +55,10 @@ export interface Admission {
   unban(address: string): boolean
   /** Counts towards a ban. True if it brought one. */
   credentialsRefused(address: string): boolean
+  /** The same, where the address may be forged: nobody is banned for what others do in his name. */
+  forgeableCredentialsRefused(address: string): boolean
+  /** So much was guessed in the name of this address that it has to be known whose guess the next one is. */
+  isSuspect(address: string): boolean
   bans(): Ban[]
   counts(): AdmissionCounts
 }
@@ -68,6 +72,7 @@ const MAX_BUCKETS = 65_536
 /** Builds the admission of one broker. `now` gives milliseconds, from any fixed point. */
 export function createAdmission(limits: AdmissionLimits, now: () => number): Admission {
   const bans = createBanBook(limits)
+  const suspects = createBanBook(limits)
   const everyone = createTokenBucket(limits.connectionsPerSecond, now())
   /** Least recently used first. */
   const buckets = new Map<string, TokenBucket>()
@@ -132,10 +137,15 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
     ban(address, forMs) {
       if (address !== UNIX_ADDRESS) bans.ban(address, now() + forMs)
     },
-    unban: (address) => bans.unban(address, now()),
+    unban(address) {
+      suspects.unban(address, now())
+      return bans.unban(address, now())
+    },
     credentialsRefused(address) {
       return address !== UNIX_ADDRESS && bans.recordFailure(address, now())
     },
+    forgeableCredentialsRefused: (address) => suspects.recordFailure(address, now()),
+    isSuspect: (address) => suspects.isBanned(address, now()),
     bans: () => bans.list(now()),
     counts() {
       const named = new Map<string, number>()

@@ -55,7 +55,7 @@ export interface Listener {
   readonly certificateEndsAtMs: number | undefined
   /**
    * Frees the address and puts out sockets that are not connections yet; connections stay. (UDP has no sockets of
-   * connections: there the address is kept for those that are here, and nobody new is let in.)
+   * connections: there the address is kept while there are clients, and nobody new is let in.)
    */
   stopAccepting(): Promise<void>
   /**

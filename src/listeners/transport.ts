@@ -19,6 +19,8 @@ export interface TransportReceiver {
  * broker's own work: it must not throw, and nothing may be sent from within.
  */
 export interface SideChannel {
+  /** The address of the peer may be somebody else's: credentials that are refused do not lead to its ban. */
+  readonly mayBeForged: boolean
   /** The CONNECT leads to nothing, for the reason that is logged; CONNACK and the end follow. */
   connectRefused(reason: string): void
   /**

@@ -107,12 +107,20 @@ export class CoapPeer {
     }
   }
 
-  /** Asks, and waits for what carries its token. */
+  /** Asks, and waits for what carries its token; pings on the way to that are answered, as every client does. */
   async ask(asked: Asked): Promise<CoapMessage> {
     const token = asked.token ?? Buffer.from([0x77, this.#nextId & 0xff, this.#nextId >> 8])
     this.send({ ...asked, token })
-    return this.next((message) => message.token.equals(token))
+    for (;;) {
+      const message = await this.next((one) => one.token.equals(token) || isPing(one))
+      if (!isPing(message)) return message
+      this.reset(message.messageId)
+    }
   }
+}
+
+export function isPing({ type, code }: CoapMessage): boolean {
+  return type === MessageType.confirmable && code === Code.empty
 }
 
 /** Options for `mqtt/<topic>?<query>`. */

@@ -66,6 +66,7 @@ interface AskedSubscriptions {
  *   connecting ──CONNACK 0──▶ open ──▶ closed   (closed from any phase)
  */
 class ConnectedDoorClient implements DoorClient, SideChannel {
+  readonly mayBeForged: boolean
   readonly #context: DoorContext
   readonly #events: DoorEvents
   readonly #transport: InternalTransport
@@ -92,6 +93,7 @@ class ConnectedDoorClient implements DoorClient, SideChannel {
     this.#context = context
     this.#events = events
     this.#opening = opening
+    this.mayBeForged = options.mayBeForged ?? false
     this.#transport = new InternalTransport(
       options.peer,
       { packet: (packet) => this.#packet(packet), closed: () => this.#closed() },

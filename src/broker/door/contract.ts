@@ -25,6 +25,8 @@ export interface DoorClientOptions extends DoorCredentials {
   readonly profile: ListenerProfile
   /** Address, listener and certificate, as its socket has them. */
   readonly peer: Peer
+  /** The address may be somebody else's, who is not to be banned for what is guessed in his name. */
+  readonly mayBeForged?: boolean
 }
 
 export interface DoorPublish extends MessageDescription {

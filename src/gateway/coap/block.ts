@@ -11,7 +11,9 @@ export interface Block {
 
 /** The largest block there is; with it a message stays within 1,280 bytes, and so within every path's MTU. */
 export const MAX_BLOCK_BYTES = 1_024
-const MIN_BLOCK_EXPONENT = 4
+/** The smallest. */
+export const MIN_BLOCK_BYTES = 16
+const MIN_BLOCK_EXPONENT = Math.log2(MIN_BLOCK_BYTES)
 const MAX_NUM = 2 ** 20 - 1
 
 /** Undefined: the size is reserved (SZX 7). At most 3 bytes. */

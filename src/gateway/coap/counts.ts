@@ -2,6 +2,9 @@
 export const dropReasons = ['malformed', 'rate', 'banned', 'unexpected'] as const
 export type DropReason = (typeof dropReasons)[number]
 
+export const addressChecks = ['asked', 'passed'] as const
+export type AddressCheck = (typeof addressChecks)[number]
+
 /** What a CoAP listener counts. */
 export interface CoapCounts {
   /** Requests, without those that came again. */
@@ -13,6 +16,8 @@ export interface CoapCounts {
   skippedNotifications: number
   /** Observers that did not answer any more. */
   lostObservers: number
+  /** Addresses that were asked whether they are true, by a ping or with Echo, and those that have shown it. */
+  readonly addressChecks: Record<AddressCheck, number>
   readonly dropped: Record<DropReason, number>
 }
 
@@ -27,6 +32,8 @@ export interface CoapFigures {
   readonly remembered: number
   /** Requests that are worked on. */
   readonly working: number
+  /** Requests that wait until their address is known to be true. */
+  readonly waiting: number
 }
 
 export function createCoapCounts(): CoapCounts {
@@ -36,6 +43,7 @@ export function createCoapCounts(): CoapCounts {
     notifications: 0,
     skippedNotifications: 0,
     lostObservers: 0,
+    addressChecks: { asked: 0, passed: 0 },
     dropped: { malformed: 0, rate: 0, banned: 0, unexpected: 0 },
   }
 }

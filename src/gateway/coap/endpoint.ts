@@ -21,6 +21,12 @@ export interface EndpointOptions {
 /** RFC 7252, 4.8. */
 const ACK_RANDOM_FACTOR = 1.5
 const MAX_RETRANSMIT = 4
+/**
+ * A ping that asks whether an address is true is sent again so often, and sooner: somebody waits for an answer meanwhile,
+ * and libcoap 4.3 leaves one without a Reset that comes in the first 250 ms of its first second.
+ */
+const PROOF = { ackTimeoutPart: 1 / 4, maxRetransmit: 2 }
+const PATIENT = { ackTimeoutPart: 1, maxRetransmit: MAX_RETRANSMIT }
 /** Non-confirmable messages whose Reset would still be understood. */
 const MAX_REMEMBERED = 32
 const MESSAGE_IDS = 65_536
@@ -30,6 +36,7 @@ const MAX_CONFIRMABLES = 16
 interface Confirmable {
   readonly datagram: Buffer
   readonly outcome: (outcome: Outcome) => void
+  readonly maxRetransmit: number
   waitMs: number
   sentCount: number
   timer: NodeJS.Timeout | undefined
@@ -44,14 +51,12 @@ export class Endpoint {
   readonly port: number
   /** For maps. */
   readonly key: string
-  /**
-   * It has answered what only it can have received. Before, the address may be forged, and nothing is sent to it that
-   * it has not asked for, but one confirmable message.
-   */
+  /** It has answered what only it can have received. Before, the address may be forged. */
   isProven = false
   readonly #options: EndpointOptions
   readonly #confirmables = new Map<number, Confirmable>()
   readonly #resets = new Map<number, () => void>()
+  #proof: Promise<boolean> | undefined
   #nextId = randomInt(MESSAGE_IDS)
   #holdCount = 0
 
@@ -102,9 +107,21 @@ export class Endpoint {
   }
 
   /** Is anybody there? */
-  ping(outcome: (outcome: Outcome) => void): void {
+  ping(outcome: (outcome: Outcome) => void, patience = PATIENT): void {
     const messageId = this.#takeId()
-    this.#begin(messageId, encodeEmpty(MessageType.confirmable, messageId), outcome)
+    this.#begin(messageId, encodeEmpty(MessageType.confirmable, messageId), outcome, patience)
+  }
+
+  /**
+   * Does what is sent to this address come to who asks? Resolves after an answer to a ping, or about twice
+   * ACK_TIMEOUT. A forger would have to guess its message id, of which there are 65,536.
+   */
+  prove(): Promise<boolean> {
+    if (this.isProven) return Promise.resolve(true)
+    this.#proof ??= new Promise<boolean>((resolve) =>
+      this.ping((outcome) => resolve(outcome !== 'lost'), PROOF),
+    ).finally(() => (this.#proof = undefined))
+    return this.#proof
   }
 
   /** An Acknowledgement or Reset came. */
@@ -130,16 +147,29 @@ export class Endpoint {
     return this.#nextId
   }
 
-  #begin(messageId: number, datagram: Buffer, outcome: (outcome: Outcome) => void): void {
+  #begin(
+    messageId: number,
+    datagram: Buffer,
+    outcome: (outcome: Outcome) => void,
+    { ackTimeoutPart, maxRetransmit } = PATIENT,
+  ): void {
     this.hold()
-    const waitMs = this.#options.ackTimeoutMs * (1 + Math.random() * (ACK_RANDOM_FACTOR - 1))
-    const confirmable: Confirmable = { datagram, outcome, waitMs, sentCount: 0, timer: undefined }
+    const ackTimeoutMs = this.#options.ackTimeoutMs * ackTimeoutPart
+    const waitMs = ackTimeoutMs * (1 + Math.random() * (ACK_RANDOM_FACTOR - 1))
+    const confirmable: Confirmable = {
+      datagram,
+      outcome,
+      maxRetransmit,
+      waitMs,
+      sentCount: 0,
+      timer: undefined,
+    }
     this.#confirmables.set(messageId, confirmable)
     this.#transmit(messageId, confirmable)
   }
 
   #transmit(messageId: number, confirmable: Confirmable): void {
-    if (confirmable.sentCount > MAX_RETRANSMIT) {
+    if (confirmable.sentCount > confirmable.maxRetransmit) {
       this.#end(messageId, 'lost')
       return
     }

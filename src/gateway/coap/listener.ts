@@ -32,7 +32,7 @@ export async function openCoapListener(
   options: CoapListenerOptions,
 ): Promise<CoapListener> {
   const { admission, events, profile, openDoorClient } = options
-  const socket = await bind(config)
+  let socket = await bind(config)
   const { port } = socket.address()
   const name = listenerName(config, port)
   let state: 'accepting' | 'stopped' | 'closed' = 'accepting'
@@ -44,7 +44,9 @@ export async function openCoapListener(
     admission,
     listener: { name, maxConnections: config.maxConnections },
     // A datagram that cannot be sent is one that is lost: CoAP is made for that.
-    send: (datagram, address, to) => socket.send(datagram, to, address, () => undefined),
+    send: (datagram, address, to) => {
+      if (hasSocket) socket.send(datagram, to, address, () => undefined)
+    },
     refused: (address, from, reason) =>
       events.refused({
         address,
@@ -55,11 +57,41 @@ export async function openCoapListener(
         reason,
       }),
     failed: (error) => events.error(error instanceof Error ? error : new Error(String(error))),
+    // What was just sent goes out first.
+    idle: () => void (state === 'stopped' && setImmediate(free)),
   })
-  socket.on('message', (datagram, { address, port: from }) => {
-    if (state !== 'closed') server.receive(datagram, address, from)
-  })
-  socket.on('error', (error) => events.error(error))
+  let hasSocket = true
+  serve()
+
+  function serve(): void {
+    socket.on('message', (datagram, { address, port: from }) => {
+      if (state !== 'closed') server.receive(datagram, address, from)
+    })
+    socket.on('error', (error) => events.error(error))
+  }
+
+  /** Those whose socket it was have gone. */
+  function free(): void {
+    if (state !== 'stopped' || !hasSocket || !server.isIdle) return
+    hasSocket = false
+    socket.close()
+  }
+
+  async function acceptAgain(): Promise<void> {
+    if (state !== 'stopped') return
+    if (!hasSocket) {
+      const again = await bind({ ...config, port })
+      if (state !== 'stopped') {
+        again.close()
+        return
+      }
+      socket = again
+      hasSocket = true
+      serve()
+    }
+    state = 'accepting'
+    server.sessions.stop(false)
+  }
 
   return {
     name,
@@ -73,25 +105,22 @@ export async function openCoapListener(
       return server.figures
     },
     certificateEndsAtMs: undefined,
-    // The socket stays: it is that of the clients which are here, and whose observers are told of the end.
+    // The socket stays while there are clients: it is theirs, too, and observers are told of the end.
     stopAccepting() {
       if (state === 'accepting') state = 'stopped'
       server.sessions.stop(true)
+      free()
       return Promise.resolve()
     },
-    acceptAgain() {
-      if (state === 'stopped') {
-        state = 'accepting'
-        server.sessions.stop(false)
-      }
-      return Promise.resolve()
-    },
+    acceptAgain,
     reloadCertificates: () => Promise.resolve(),
     async close() {
       if (state === 'closed') return
       state = 'closed'
       server.sessions.stop(true)
       server.close()
+      if (!hasSocket) return
+      hasSocket = false
       const closed = once(socket, 'close')
       socket.close()
       await closed

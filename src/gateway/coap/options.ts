@@ -1,6 +1,6 @@
 import { NO_BYTES, type CoapOption } from './message.ts'
 
-/** RFC 7252, 12.2; Observe RFC 7641; Block and Size RFC 7959; Request-Tag RFC 9175. Odd numbers are critical. */
+/** RFC 7252, 12.2; Observe RFC 7641; Block and Size RFC 7959; Echo and Request-Tag RFC 9175. Odd numbers are critical. */
 export const OptionNumber = {
   uriHost: 3,
   eTag: 4,
@@ -18,6 +18,7 @@ export const OptionNumber = {
   proxyUri: 35,
   proxyScheme: 39,
   size1: 60,
+  echo: 252,
   requestTag: 292,
   /** Ours, of the range for experiments: critical, so that no other server takes a request and loses these. */
   password: 65_001,

@@ -2,15 +2,16 @@ import { DoorError, type DoorClient, type DoorMessage } from '../../broker/door/
 import { hasWildcard } from '../../broker/topics.ts'
 import type { CoapConfig } from '../../config/coap-schema.ts'
 import { answerOf, CoapRefusal, plainAnswer, refusalOf, type Answer } from './answer.ts'
-import { blockOption, cutBlock, MAX_BLOCK_BYTES, type Block } from './block.ts'
+import { blockOption, cutBlock, MAX_BLOCK_BYTES, MIN_BLOCK_BYTES, type Block } from './block.ts'
 import type { Endpoint } from './endpoint.ts'
-import { Code, NO_BYTES, type CoapMessage, type CoapOption } from './message.ts'
+import { Code, encodeMessage, NO_BYTES, type CoapMessage, type CoapOption } from './message.ts'
 import { bodyOf, Observation } from './observation.ts'
 import { OptionNumber, uintOption } from './options.ts'
 import { readRequest, type CoapRequest } from './request.ts'
 import type { Session } from './session.ts'
 import type { Sessions } from './sessions.ts'
 import { tooLarge, type Body, type Downloads, type Uploads } from './transfers.ts'
+import { Unproven, type Trust } from './trust.ts'
 
 export interface RequestsOptions {
   readonly config: CoapConfig
@@ -28,11 +29,12 @@ export class Requests {
     this.#options = options
   }
 
-  /** Never rejects. */
-  async handle(message: CoapMessage, endpoint: Endpoint): Promise<Answer> {
+  /** Undefined: nothing is done before the address is known to be true, if it may prove that. Never rejects. */
+  async handle(message: CoapMessage, endpoint: Endpoint, trust: Trust): Promise<Answer | undefined> {
     try {
-      return await this.#handle(message, endpoint)
+      return await this.#handle(message, endpoint, trust)
     } catch (error) {
+      if (error instanceof Unproven) return undefined
       if (error instanceof CoapRefusal) return answerOf(error)
       if (error instanceof DoorError) return answerOf(refusalOf(error))
       this.#options.failed(error)
@@ -40,7 +42,7 @@ export class Requests {
     }
   }
 
-  async #handle(message: CoapMessage, endpoint: Endpoint): Promise<Answer> {
+  async #handle(message: CoapMessage, endpoint: Endpoint, trust: Trust): Promise<Answer> {
     const { config, sessions } = this.#options
     const request = readRequest(message, config.pathPrefix)
     if (request.method === 'discover') return this.#discover()
@@ -50,7 +52,7 @@ export class Requests {
       throw tooLarge(config.maxPayloadBytes)
     if (request.method === 'forget') this.#forget(message.token, endpoint)
 
-    const session = await sessions.obtain(endpoint, request.credentials)
+    const session = await sessions.obtain(endpoint, request.credentials, trust)
     try {
       switch (request.method) {
         case 'publish':
@@ -65,12 +67,12 @@ export class Requests {
           return plainAnswer(Code.deleted)
         case 'observe':
           // Further blocks of what was observed are read (RFC 7959, 2.6).
-          return request.block2 === undefined || request.block2.num === 0
+          return (request.block2 === undefined || request.block2.num === 0) && mayObserve(request, trust)
             ? await this.#observe(session, request, message.token)
-            : await this.#read(session, request)
+            : await this.#read(session, request, message, trust)
         case 'read':
         case 'forget':
-          return await this.#read(session, request)
+          return await this.#read(session, request, message, trust)
         default:
           return request.method satisfies never
       }
@@ -93,11 +95,16 @@ export class Requests {
     return this.#options.uploads.take(session.key, name, block, payload, performance.now())
   }
 
-  async #read(session: Session, request: CoapRequest): Promise<Answer> {
+  async #read(
+    session: Session,
+    request: CoapRequest,
+    message: CoapMessage,
+    { maxBytes, mayProve }: Trust,
+  ): Promise<Answer> {
     const { topic, eTags, method } = request
     const key = `${session.key} ${topic}`
-    const block = request.block2 ?? { num: 0, hasMore: false, sizeBytes: MAX_BLOCK_BYTES }
-    const isLater = block.num > 0
+    const asked = request.block2 ?? { num: 0, hasMore: false, sizeBytes: MAX_BLOCK_BYTES }
+    const isLater = asked.num > 0
     const body =
       (isLater ? this.#options.downloads.get(key, performance.now()) : undefined) ??
       (await readBody(session.client, request))
@@ -109,16 +116,23 @@ export class Requests {
     // Nobody knows how long a retained message will stay: another one may take its place before it expires.
     const options = [eTag, ...body.format, uintOption(OptionNumber.maxAge, 0)]
     if (eTags.some((known) => known.equals(body.eTag))) return plainAnswer(Code.valid, options)
-    if (request.block2 === undefined && body.bytes.length <= MAX_BLOCK_BYTES)
-      return { code: Code.content, options, payload: body.bytes }
-    const cut = cutBlock(body.bytes, block)
-    if (cut === undefined) throw new CoapRefusal(Code.badRequest, 'it has no such block')
-    options.push(cut.option)
-    if (!isLater) {
-      options.push(uintOption(OptionNumber.size2, body.bytes.length))
-      if (cut.payload.length < body.bytes.length) this.#options.downloads.keep(key, body, performance.now())
+    const fits = (answer: Answer): boolean => encodeMessage({ ...message, ...answer }).length <= maxBytes
+    if (request.block2 === undefined && body.bytes.length <= MAX_BLOCK_BYTES) {
+      const whole = { code: Code.content, options, payload: body.bytes }
+      if (fits(whole)) return whole
     }
-    return { code: Code.content, options, payload: cut.payload }
+    let block = asked
+    let answer = blockAnswer(body, block, options)
+    while (!fits(answer)) {
+      if (mayProve) throw new Unproven()
+      if (block.sizeBytes === MIN_BLOCK_BYTES) break
+      // A smaller one from the same place on (RFC 7959, 2.4).
+      block = { ...block, num: block.num * 2, sizeBytes: block.sizeBytes / 2 }
+      answer = blockAnswer(body, block, options)
+    }
+    if (!isLater && answer.payload.length < body.bytes.length)
+      this.#options.downloads.keep(key, body, performance.now())
+    return answer
   }
 
   async #observe(session: Session, request: CoapRequest, token: Buffer): Promise<Answer> {
@@ -152,6 +166,22 @@ export class Requests {
 }
 
 const LINK_FORMAT = 40
+
+/** An observer gets more than it asks for: to an address that may be forged, nothing is sent by itself. */
+function mayObserve({ topic }: CoapRequest, { maxBytes, mayProve }: Trust): boolean {
+  if (maxBytes === Infinity) return true
+  if (mayProve) throw new Unproven()
+  if (hasWildcard(topic)) throw new CoapRefusal(Code.forbidden, 'who observes answers pings (RFC 7252, 4.3)')
+  // Not observed, but answered all the same (RFC 7641, 4.1).
+  return false
+}
+
+function blockAnswer(body: Body, block: Block, options: readonly CoapOption[]): Answer {
+  const cut = cutBlock(body.bytes, block)
+  if (cut === undefined) throw new CoapRefusal(Code.badRequest, 'it has no such block')
+  const size = block.num === 0 ? [uintOption(OptionNumber.size2, body.bytes.length)] : []
+  return { code: Code.content, options: [...options, cut.option, ...size], payload: cut.payload }
+}
 
 async function readBody(client: DoorClient, { topic, method }: CoapRequest): Promise<Body | undefined> {
   if (hasWildcard(topic)) {

@@ -4,14 +4,18 @@ import type { CoapConfig } from '../../config/coap-schema.ts'
 import type { Admission, AdmissionListener, AdmissionRefusal } from '../../listeners/admission.ts'
 import { canonicalAddress } from '../../listeners/cidr.ts'
 import { createRateBook } from './address-rates.ts'
-import { answerOf, later, type Answer, type CoapRefusal } from './answer.ts'
+import { answerOf, later, plainAnswer, type Answer } from './answer.ts'
 import { createCoapCounts, type CoapFigures } from './counts.ts'
 import { Duplicates, exchangeKey } from './duplicates.ts'
+import { createEchoValues } from './echo.ts'
 import { Endpoint } from './endpoint.ts'
 import { Code, encodeEmpty, encodeMessage, MessageType, parseMessage, type CoapMessage } from './message.ts'
+import { OptionNumber } from './options.ts'
+import { Places } from './places.ts'
 import { Requests } from './requests.ts'
 import { Sessions } from './sessions.ts'
 import { Downloads, Uploads } from './transfers.ts'
+import type { Trust } from './trust.ts'
 
 export interface CoapServerOptions {
   readonly config: CoapConfig
@@ -24,6 +28,8 @@ export interface CoapServerOptions {
   refused(address: string, port: number, reason: AdmissionRefusal): void
   /** A fault of ours, in the handling of one request. */
   failed(error: unknown): void
+  /** Nobody is here any more, and nothing is on its way to anybody. */
+  idle(): void
 }
 
 /** Where a datagram came from. */
@@ -46,8 +52,11 @@ const MAX_KEPT_ANSWER_BYTES = 256
 /** About 300 bytes for each message that is remembered. */
 const KEPT_BYTES_PER_MESSAGE = 128
 const MAX_REFUSALS_PER_SECOND = 10
-/** One address has at most this part of `maxRequests`. */
-const ADDRESS_SHARE = 8
+/** An answer to an address that may be forged is so many times what it took to ask (RFC 9175, 2.4), ... */
+const MAX_AMPLIFICATION = 3
+/** ... both with their headers of UDP and IPv4. */
+const HEADERS_BYTES = 28
+const TRUE_ADDRESS: Trust = { maxBytes: Infinity, mayProve: false }
 
 /**
  * The message layer of CoAP (RFC 7252, 4): datagrams in, datagrams out; each request once, however often it comes.
@@ -64,8 +73,11 @@ export class CoapServer {
   readonly #downloads: Downloads
   readonly #requests: Requests
   readonly sessions: Sessions
-  #workingCount = 0
-  readonly #workingFor = new Map<string, number>()
+  readonly #echo = createEchoValues()
+  /** Of requests that are worked on. */
+  readonly #working: Places
+  /** Of those that wait until their address is known to be true. They take nobody's place who does not have to. */
+  readonly #waiting: Places
 
   constructor(options: CoapServerOptions) {
     this.#options = options
@@ -76,6 +88,8 @@ export class CoapServer {
       timeoutMs: config.transferTimeoutMs,
     }
     this.#rates = createRateBook(config.datagramsPerSecondPerAddress)
+    this.#working = new Places(config.maxRequests)
+    this.#waiting = new Places(config.maxRequests)
     this.#duplicates = new Duplicates({
       maxMessages: config.maxRememberedMessages,
       maxBytes: config.maxRememberedMessages * KEPT_BYTES_PER_MESSAGE,
@@ -88,6 +102,7 @@ export class CoapServer {
       admission,
       listener,
       counts: this.#counts,
+      checksAddresses: config.addressCheck !== 'off',
       limits: {
         idleTimeoutMs: config.idleTimeoutMs,
         maxObservations: config.maxObservationsPerClient,
@@ -121,8 +136,13 @@ export class CoapServer {
       uploads: this.#uploads.size,
       downloads: this.#downloads.size,
       remembered: this.#duplicates.size,
-      working: this.#workingCount,
+      working: this.#working.count,
+      waiting: this.#waiting.count,
     }
+  }
+
+  get isIdle(): boolean {
+    return this.#endpoints.size === 0
   }
 
   /** One datagram. Never throws: anybody can send anything. */
@@ -161,7 +181,7 @@ export class CoapServer {
       // A ping, or what is no request (RFC 7252, 4.2 and 4.3).
       if (code !== Code.empty) dropped.unexpected++
       this.#reject(message, source)
-    } else this.#request(message, exchangeKey(source.key, datagram), source)
+    } else this.#request(message, datagram, source)
   }
 
   #reject(
@@ -172,9 +192,9 @@ export class CoapServer {
     this.#options.send(encodeEmpty(MessageType.reset, messageId), from, port)
   }
 
-  #request(message: CoapMessage, exchange: string, source: Source): void {
-    const { address } = source
+  #request(message: CoapMessage, datagram: Buffer, source: Source): void {
     const { messageId, type } = message
+    const exchange = exchangeKey(source.key, datagram)
     const copyOf = this.#duplicates.seen(exchange, performance.now())
     if (copyOf !== undefined) {
       this.#counts.duplicates++
@@ -185,46 +205,85 @@ export class CoapServer {
     this.#counts.requests++
     const endpoint = this.#endpoint(source)
     endpoint.hold()
-    const busy = this.#busy(address)
-    if (busy !== undefined) {
-      this.#answer(endpoint, message, exchange, answerOf(busy), false)
-      endpoint.release()
-      return
-    }
-    this.#work(address, 1)
     let isAcknowledged = false
-    const slow = setTimeout(() => {
-      if (type !== MessageType.confirmable) return
+    const acknowledge = (): void => {
+      if (type !== MessageType.confirmable || isAcknowledged) return
       isAcknowledged = true
       const acknowledgement = encodeEmpty(MessageType.acknowledgement, messageId)
       this.#duplicates.answered(exchange, acknowledgement)
       endpoint.sendDatagram(acknowledgement)
-    }, PIGGYBACK_MS)
+    }
     // Never rejects.
-    void this.#requests.handle(message, endpoint).then((answer) => {
-      clearTimeout(slow)
-      this.#work(address, -1)
+    void this.#serve(message, endpoint, { requestBytes: datagram.length, acknowledge }).then((answer) => {
       this.#answer(endpoint, message, exchange, answer, isAcknowledged)
       endpoint.release()
     })
   }
 
-  /** Who waits for the store, a handler or a limit of its own takes places: of one address no more than its share. */
-  #busy(address: string): CoapRefusal | undefined {
-    const { maxRequests } = this.#options.config
-    if (this.#workingCount >= maxRequests)
-      return later(Code.serviceUnavailable, 'too many requests at once', 1)
-    const share = Math.ceil(maxRequests / ADDRESS_SHARE)
-    return (this.#workingFor.get(address) ?? 0) < share
-      ? undefined
-      : later(Code.tooManyRequests, 'too many requests of this address at once', 1)
+  /** Never rejects. `acknowledge` is called, when the answer takes its time. */
+  async #serve(
+    message: CoapMessage,
+    endpoint: Endpoint,
+    { requestBytes, acknowledge }: { readonly requestBytes: number; readonly acknowledge: () => void },
+  ): Promise<Answer> {
+    const handle = async (trust: Trust): Promise<Answer | undefined> => {
+      const slow = setTimeout(acknowledge, PIGGYBACK_MS)
+      const answer = await this.#handle(message, endpoint, trust)
+      clearTimeout(slow)
+      return answer
+    }
+    const { addressCheck } = this.#options.config
+    if (addressCheck === 'echo') this.#takeEcho(message, endpoint)
+    const maxBytes = MAX_AMPLIFICATION * (requestBytes + HEADERS_BYTES) - HEADERS_BYTES
+    const isTrusted = addressCheck === 'off' || endpoint.isProven
+    let answer = await handle(isTrusted ? TRUE_ADDRESS : { maxBytes, mayProve: true })
+    if (answer === undefined) {
+      if (addressCheck === 'echo') return this.#askForEcho(endpoint)
+      // Without an Acknowledgement meanwhile: libcoap 4.3 loses blocks that come in a message of their own.
+      const isTrue = await this.#prove(endpoint)
+      answer = await handle(isTrue ? TRUE_ADDRESS : { maxBytes, mayProve: false })
+    }
+    return answer ?? plainAnswer(Code.internalServerError)
   }
 
-  #work(address: string, change: 1 | -1): void {
-    this.#workingCount += change
-    const count = (this.#workingFor.get(address) ?? 0) + change
-    if (count === 0) this.#workingFor.delete(address)
-    else this.#workingFor.set(address, count)
+  /** Who waits for the store, a handler or a limit of its own takes places: of one address no more than its share. */
+  #handle(message: CoapMessage, endpoint: Endpoint, trust: Trust): Promise<Answer | undefined> {
+    const { address } = endpoint
+    switch (this.#working.fullFor(address)) {
+      case 'everybody':
+        return Promise.resolve(answerOf(later(Code.serviceUnavailable, 'too many requests at once', 1)))
+      case 'address':
+        return Promise.resolve(
+          answerOf(later(Code.tooManyRequests, 'too many requests of this address at once', 1)),
+        )
+      default:
+        return this.#working.during(address, () => this.#requests.handle(message, endpoint, trust))
+    }
+  }
+
+  /** By a ping. Where too many wait for the answer to theirs, nobody is asked: it may be the work of a forger. */
+  async #prove(endpoint: Endpoint): Promise<boolean> {
+    const { addressChecks } = this.#counts
+    if (this.#waiting.fullFor(endpoint.address) !== undefined) return false
+    addressChecks.asked++
+    const isTrue = await this.#waiting.during(endpoint.address, () => endpoint.prove())
+    if (isTrue) addressChecks.passed++
+    return isTrue
+  }
+
+  #takeEcho({ options }: CoapMessage, endpoint: Endpoint): void {
+    const value = options.find(({ number }) => number === OptionNumber.echo)?.value
+    if (value === undefined || endpoint.isProven) return
+    if (!this.#echo.isFresh(value, endpoint.key, performance.now())) return
+    endpoint.isProven = true
+    this.#counts.addressChecks.passed++
+  }
+
+  /** RFC 9175, 2.3: the client is to ask again, with this. */
+  #askForEcho({ key }: Endpoint): Answer {
+    this.#counts.addressChecks.asked++
+    const value = this.#echo.valueFor(key, performance.now())
+    return plainAnswer(Code.unauthorized, [{ number: OptionNumber.echo, value }])
   }
 
   #answer(
@@ -259,7 +318,10 @@ export class CoapServer {
       key,
       ackTimeoutMs: this.#options.config.ackTimeoutMs,
       send: (datagram) => this.#options.send(datagram, from, port),
-      unused: () => this.#endpoints.delete(key),
+      unused: () => {
+        this.#endpoints.delete(key)
+        if (this.isIdle) this.#options.idle()
+      },
     })
     this.#endpoints.set(key, endpoint)
     return endpoint

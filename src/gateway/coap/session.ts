@@ -49,6 +49,8 @@ export class Session {
   #holdCount = 0
   #idleTimer: NodeJS.Timeout | undefined
   #aliveTimer: NodeJS.Timeout | undefined
+  /** Before, it is told one thing at a time. */
+  #hasConfirmed = false
   #unconfirmedCount = 0
   #confirmedAtMs = 0
 
@@ -231,7 +233,7 @@ export class Session {
     const isDue = performance.now() - this.#confirmedAtMs >= this.#options.limits.confirmableIntervalMs
     const isConfirmable =
       observation.qos > 0 ||
-      !this.endpoint.isProven ||
+      !this.#hasConfirmed ||
       isDue ||
       this.#unconfirmedCount >= NOTIFICATIONS_PER_CONFIRMATION
     if (!isConfirmable) {
@@ -264,6 +266,7 @@ export class Session {
   }
 
   #confirmed(): void {
+    this.#hasConfirmed = true
     this.#unconfirmedCount = 0
     this.#confirmedAtMs = performance.now()
   }

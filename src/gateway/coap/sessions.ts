@@ -9,6 +9,7 @@ import type { Endpoint } from './endpoint.ts'
 import { Code } from './message.ts'
 import { isAnonymous } from './request.ts'
 import { Session, type SessionLimits } from './session.ts'
+import { Unproven, type Trust } from './trust.ts'
 
 export interface SessionsOptions {
   readonly openDoorClient: OpenDoorClient
@@ -17,6 +18,8 @@ export interface SessionsOptions {
   readonly listener: AdmissionListener
   readonly limits: SessionLimits
   readonly counts: CoapCounts
+  /** Addresses may be forged, but those that have shown that they are not. */
+  readonly checksAddresses: boolean
   refused(endpoint: Endpoint, reason: AdmissionRefusal): void
   /** Has ended. */
   gone(session: Session): void
@@ -58,11 +61,16 @@ export class Sessions {
 
   /**
    * The session of these credentials, opened if there is none. The caller lets it go by `session.release()`.
-   * Rejects with a {@link CoapRefusal}.
+   * Rejects with a {@link CoapRefusal}, or {@link Unproven}.
    */
-  async obtain(endpoint: Endpoint, credentials: DoorCredentials): Promise<Session> {
+  async obtain(endpoint: Endpoint, credentials: DoorCredentials, { mayProve }: Trust): Promise<Session> {
     const key = `${endpoint.key} ${this.#hashOf(credentials)}`
-    const session = this.#sessions.get(key) ?? this.#open(key, endpoint, credentials)
+    const known = this.#sessions.get(key)
+    if (known === undefined && !isAnonymous(credentials) && this.#isSuspect(endpoint)) {
+      if (mayProve) throw new Unproven()
+      throw later(Code.tooManyRequests, 'who shows credentials answers pings (RFC 7252, 4.3)')
+    }
+    const session = known ?? this.#open(key, endpoint, credentials)
     session.hold()
     try {
       await session.opened
@@ -71,6 +79,14 @@ export class Sessions {
       session.release()
       throw connectRefusal(error, credentials)
     }
+  }
+
+  #isSuspect(endpoint: Endpoint): boolean {
+    return this.#mayBeForged(endpoint) && this.#options.admission.isSuspect(endpoint.address)
+  }
+
+  #mayBeForged({ isProven }: Endpoint): boolean {
+    return this.#options.checksAddresses && !isProven
   }
 
   /** All of them leave, as by DISCONNECT. */
@@ -107,7 +123,13 @@ export class Sessions {
     this.#ofEndpoint.set(endpoint, here.add(session))
     session.open((events) =>
       openDoorClient(
-        { ...credentials, door: 'coap', profile, peer: peerOf(endpoint, listener.name) },
+        {
+          ...credentials,
+          door: 'coap',
+          profile,
+          peer: peerOf(endpoint, listener.name),
+          mayBeForged: this.#mayBeForged(endpoint),
+        },
         events,
       ),
     )

@@ -47,6 +47,8 @@ export class HttpConnection {
   #client: { readonly door: DoorClient; readonly fingerprint: Fingerprint } | undefined
   /** Of the client that was opened last. */
   #lastAddress: string | undefined
+  /** It has been asked for credentials, once. */
+  #wasAsked = false
   #stream: EventStream | undefined
   #turn: Promise<void> = Promise.resolve()
   #waitingCount = 0
@@ -203,8 +205,9 @@ export class HttpConnection {
       if (this.#socket.destroyed) door.close()
       return door
     } catch (error) {
-      // A guess on each connection, as in MQTT. Who has shown nothing is about to.
-      if (authorization !== undefined) this.#isLast = true
+      // A guess on each connection, as in MQTT. Who has shown nothing is about to, but not for ever.
+      if (authorization !== undefined || this.#wasAsked) this.#isLast = true
+      this.#wasAsked = true
       throw error
     }
   }

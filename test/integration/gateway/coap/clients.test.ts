@@ -6,7 +6,7 @@ import { Agent, request, type IncomingMessage } from 'coap'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { eventually } from '../../../support/eventually.ts'
 import { startProgram, type Program } from '../../../support/programs.ts'
-import { startCoapWorld, type CoapWorld } from './world.ts'
+import { startCoapWorld, startOwnCoapWorld, type CoapWorld } from './world.ts'
 
 let world: CoapWorld
 let folder: string
@@ -21,9 +21,13 @@ afterAll(async () => {
 
 /** libcoap's, of Debian's libcoap3-bin. */
 function coapClient(topic: string, ...args: readonly string[]): Program {
+  return coapClientOf(world.port, topic, ['-B', '30', ...args])
+}
+
+function coapClientOf(port: number, topic: string, args: readonly string[]): Program {
   const query = 'username=alice&password=secret'
-  const url = `coap://127.0.0.1:${world.port}/mqtt/${topic}${topic.includes('?') ? '&' : '?'}${query}`
-  return startProgram('coap-client-gnutls', ['-B', '30', ...args, url])
+  const url = `coap://127.0.0.1:${port}/mqtt/${topic}${topic.includes('?') ? '&' : '?'}${query}`
+  return startProgram('coap-client-gnutls', [...args, url])
 }
 
 it('serves libcoap: publish, read and delete', async () => {
@@ -52,6 +56,13 @@ it('serves libcoap: 20 KB up and down in blocks, published once', async () => {
   await coapClient('big', '-m', 'get', '-o', back).ended
   expect((await readFile(back)).equals(body)).toBe(true)
   stop()
+})
+
+it('serves libcoap, which repeats with Echo what it has asked, where that is configured', async () => {
+  const own = await startOwnCoapWorld({ addressCheck: 'echo' })
+  const body = 'x'.repeat(2_000)
+  await own.broker.publish({ topic: 'big', payload: Buffer.from(body), qos: 0, retain: true })
+  expect((await coapClientOf(own.port, 'big', ['-B', '30', '-m', 'get']).ended).stdout.trim()).toBe(body)
 })
 
 it('serves libcoap: observes, and is told of the end', async () => {

@@ -1,3 +1,5 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Code, codeText, MessageType, type CoapMessage } from '../../../../src/gateway/coap/message.ts'
 import { OptionNumber, readUint } from '../../../../src/gateway/coap/options.ts'
@@ -25,6 +27,19 @@ function publish(topic: string, text: string, retain = false, to = world): Promi
 
 function told(method: string, of = world): string[] {
   return of.rules.calls.filter((call) => call.startsWith(`${method} `))
+}
+
+async function canBind(port: number): Promise<boolean> {
+  const socket = createSocket('udp4')
+  try {
+    socket.bind({ address: '127.0.0.1', port, exclusive: true })
+    await once(socket, 'listening')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.close()
+  }
 }
 
 async function observing(topic: string, query: readonly string[] = []): Promise<CoapPeer> {
@@ -180,8 +195,10 @@ describe('an observer', () => {
     await own.broker.drain(1)
     const farewell = await peer.next()
     expect(said(farewell)).toBe('5.03 the broker is stopping')
-    peer.acknowledge(farewell.messageId)
     expect(said(await peer.ask({ options: uri('o', ...alice) }))).toBe('5.03 going away')
+    // It has heard it: nobody is here any more, and the port is free for whoever comes in our place.
+    peer.acknowledge(farewell.messageId)
+    await eventually(() => canBind(own.port)).toBe(true)
     await own.broker.undrain()
     expect(said(await peer.ask({ options: uri('o', ...alice) }))).toMatch(/^4\.04/)
   })

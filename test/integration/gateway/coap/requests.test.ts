@@ -7,7 +7,7 @@ import {
   type CoapOption,
 } from '../../../../src/gateway/coap/message.ts'
 import { OptionNumber, uintOption } from '../../../../src/gateway/coap/options.ts'
-import { block1, CoapPeer, observe, optionOf, uri, type Asked } from '../../../support/coap-peer.ts'
+import { block1, CoapPeer, isPing, observe, optionOf, uri, type Asked } from '../../../support/coap-peer.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { startCoapWorld, startOwnCoapWorld, type CoapWorld } from './world.ts'
 
@@ -311,9 +311,15 @@ describe('limits', () => {
     await eventually(() => own.broker.events.map(({ msg }) => msg)).toContain('connection refused')
     const guesser = await startOwnCoapWorld({}, { limits: { banFailures: 2 } })
     const wrong = await CoapPeer.open(guesser.port)
-    for (const key of ['x', 'y']) {
+    const guess = async (key: string): Promise<void> =>
       expect(said(await wrong.ask({ options: uri('a', `auth=${key}`) }))).toMatch(/^4\.01/)
-    }
+    // Of these, anybody may have forged the address: they lead to a check of it, and to no ban.
+    for (const key of ['x', 'y']) await guess(key)
+    const forged = await CoapPeer.open(guesser.port)
+    forged.send({ options: uri('a', 'auth=z'), token: Buffer.of(1) })
+    expect(isPing(await forged.next())).toBe(true)
+    // Who answers a ping is who guesses.
+    for (const key of ['x', 'y']) await guess(key)
     await eventually(() => guesser.broker.events.map(({ msg }) => String(msg)).join()).toMatch(/ban/)
     wrong.send({ options: uri('a', 'auth=k-1') })
     wrong.raw(Buffer.from('4000ffff', 'hex'))
