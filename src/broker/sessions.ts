@@ -158,11 +158,11 @@ export class Sessions {
       this.table.dropIfRemoved(id)
       // It goes on waiting for its client; the will is nobody's. What a CONNECT asked for that is refused does not count.
       const isRefused = connection.phase !== 'closed' && claim.present
-      const expirySeconds = isRefused ? undefined : connection.terms?.sessionExpirySeconds
       void this.#release(connection, claim, {
         session: this.table.get(id),
         willDueAtMs: 0,
-        expirySeconds,
+        expirySeconds: connection.terms?.sessionExpirySeconds,
+        isRefused,
       }).then(() => this.table.dropIfRemoved(id))
       throw error
     }
@@ -295,13 +295,24 @@ export class Sessions {
   #release(
     { sessionId }: Connection,
     claim: Claim,
-    end: { session: ClientSession | undefined; willDueAtMs: number; expirySeconds: number | undefined },
+    end: {
+      session: ClientSession | undefined
+      willDueAtMs: number
+      expirySeconds: number | undefined
+      isRefused?: boolean
+    },
   ): Promise<void> {
-    const { session, willDueAtMs, expirySeconds } = end
+    const { session, willDueAtMs, expirySeconds, isRefused = false } = end
     const expiresAtMs = sessionEndsAtMs(Date.now(), expirySeconds, this.#options.expiryMs)
     const sentUpToSeq = session?.outbox.sentUpToSeq ?? 0
     return claim
-      .release({ expiresAtMs, sentUpToSeq, willDueAtMs, isOver: expirySeconds === 0 })
+      .release({
+        expiresAtMs,
+        sentUpToSeq,
+        willDueAtMs,
+        isOver: expirySeconds === 0 && !isRefused,
+        isRefused,
+      })
       .catch((error: unknown) =>
         this.#log.warn({ err: error, client: sessionId }, 'session state not stored'),
       )

@@ -58,6 +58,8 @@ export interface ClaimEnd {
   readonly willDueAtMs: number
   /** The session ends with the connection, with all that waits in it. */
   readonly isOver?: boolean
+  /** The CONNECT is refused: its session, if that was there before, goes on as if it had not come. */
+  readonly isRefused?: boolean
 }
 
 // --- messages between pods

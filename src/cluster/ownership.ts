@@ -13,6 +13,8 @@ const LOOKED_UP_COUNT = 1_000
 /** Pods that are remembered to be gone: their names are not used again. */
 const REMEMBERED_PODS = 1_000
 
+type StoreClaimEnd = Omit<Parameters<RedisStore['releaseClaim']>[2], 'releasedTo'>
+
 export interface OwnershipOptions {
   readonly store: RedisStore
   readonly takeoverMs: number
@@ -122,7 +124,11 @@ export class Ownership {
     }
     if (isWillDue) this.#onWillsDue()
     hold.give()
-    return { stored: reply.stored, present, release: (end) => this.#release(hold, end) }
+    return {
+      stored: reply.stored,
+      present,
+      release: (end) => this.#release(hold, end.isRefused === true ? goingOn(reply, end) : end),
+    }
   }
 
   /** Who has these, of the other pods. Claims of pods that have died are nobody's. */
@@ -268,14 +274,15 @@ export class Ownership {
   /** The connection never began. */
   #giveUp(hold: Hold, reply: RedisClaimReply): Promise<void> {
     const sentUpToSeq = reply.stored?.sentUpToSeq ?? 0
-    return this.#release(hold, { expiresAtMs: this.#expiresAtMs(hold), sentUpToSeq, willDueAtMs: 0 })
+    const end = { expiresAtMs: this.#expiresAtMs(hold), sentUpToSeq, willDueAtMs: 0 }
+    return this.#release(hold, goingOn(reply, end))
   }
 
   #expiresAtMs({ request }: Hold): number {
     return sessionEndsAtMs(Date.now(), request.expirySeconds, this.#sessionExpiryMs)
   }
 
-  async #release(hold: Hold, end: ClaimEnd): Promise<void> {
+  async #release(hold: Hold, end: StoreClaimEnd): Promise<void> {
     if (hold.state === 'ended' || hold.number === undefined) return
     const { sessionId } = hold.request
     const releasedTo = hold.takenBy?.pod
@@ -321,4 +328,11 @@ export class Ownership {
   #all(): Hold[] {
     return [...this.#holds.values()].flatMap((holds) => [...holds])
   }
+}
+
+/** Its session, if it was there before, goes on as if there had been no claim. */
+function goingOn({ before }: RedisClaimReply, end: ClaimEnd): StoreClaimEnd {
+  if (before === undefined) return end
+  const { expiresAtMs, expirySeconds } = before
+  return { ...end, expiresAtMs, expiry: { seconds: expirySeconds }, isOver: false }
 }

@@ -5,6 +5,9 @@ import type { Claim, ClaimEnd, ClaimRequest, Cluster, ClusterEvents, ClusterStat
 import { isToBeStored, sessionEndsAtMs } from '../store/session-expiry.ts'
 import { answerOfSelf } from './self-answer.ts'
 
+/** How a session was away, until a claim came. */
+type Before = Pick<StoredSession, 'expiresAtMs' | 'expirySeconds'>
+
 export interface SingleOptions {
   /** A session whose client never came in, after all, ends after this long; 0: never. */
   readonly expiryMs: number
@@ -46,6 +49,9 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     const { sessionId, clean, expirySeconds, will } = request
     const found = store.sessions.get(sessionId)
     const goesOn = found !== undefined && !clean && !isExpired(found)
+    const before: Before | undefined = goesOn
+      ? { expiresAtMs: found.expiresAtMs, expirySeconds: found.expirySeconds }
+      : undefined
     if (found !== undefined && !goesOn) await store.removeSession(found)
     if (!goesOn) publishWaitingWill(sessionId)
     const stored = goesOn ? found : await create(request)
@@ -55,7 +61,8 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
     } catch (error) {
       // It goes on waiting for its client.
       const expiresAtMs = sessionEndsAtMs(Date.now(), expirySeconds, expiryMs)
-      if (stored !== undefined) await leave(stored, expiresAtMs, stored.sentUpToSeq).catch(() => {})
+      const end = { expiresAtMs, sentUpToSeq: stored?.sentUpToSeq ?? 0, willDueAtMs: 0, isRefused: true }
+      if (stored !== undefined) await endOf(stored, end, before).catch(() => {})
       throw error
     }
     made++
@@ -67,9 +74,7 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
         // A later connection has it.
         if (claims.get(sessionId) !== request) return
         claims.delete(sessionId)
-        const left =
-          stored &&
-          (end.isOver === true ? remove(stored, end) : leave(stored, end.expiresAtMs, end.sentUpToSeq))
+        const left = stored && endOf(stored, end, before)
         // One that is kept stays where it is, for the next start of the broker.
         const isOver = end.willDueAtMs === 0 && store.wills.has(sessionId)
         await Promise.all([left, isOver && store.deleteWill(sessionId)])
@@ -102,6 +107,16 @@ export function createSingleCluster(store: Store, { expiryMs }: SingleOptions): 
 
   function leave(stored: StoredSession, expiresAtMs: number, sentUpToSeq: number): Promise<void> {
     return store.sessionDisconnected(stored, { expiresAtMs, sentUpToSeq })
+  }
+
+  function endOf(stored: StoredSession, end: ClaimEnd, before: Before | undefined): Promise<unknown> {
+    const { expiresAtMs, sentUpToSeq } = end
+    if (end.isRefused === true && before !== undefined) {
+      // One after the other, and both before anything of a later claim: nothing is waited for in between.
+      const again = store.sessionConnected(stored, before.expirySeconds)
+      return Promise.all([again, leave(stored, before.expiresAtMs, sentUpToSeq)])
+    }
+    return end.isOver === true ? remove(stored, end) : leave(stored, expiresAtMs, sentUpToSeq)
   }
 
   /** If that fails, the next sweep does it. */

@@ -86,8 +86,8 @@ export class Claims {
     ]
     const answer = await this.#ask(request, args, value.length)
     if (answer.isWillPut) this.#parts.wills.keep(sessionId, kept, answer.claim)
-    const { claim, present, previousPod, previousClaim, isWillDue } = answer
-    return { claim, present, previousPod, previousClaim, isWillDue, stored: await answer.session }
+    const { isWillPut: _, session, ...reply } = answer
+    return { ...reply, stored: await session }
   }
 
   async putClaimedWill(
@@ -178,7 +178,7 @@ export class Claims {
           if (error !== undefined) throw error
           const answer = this.#answerIn(request, reply)
           void this.#endArrivals(kid, answer.session)
-          if (isLate) void this.#giveUp(request, answer, reply)
+          if (isLate) void this.#giveUp(request, answer)
           else resolve(answer)
         } catch (refusal) {
           queues.claimEnds(kid, undefined)
@@ -188,36 +188,21 @@ export class Claims {
     })
   }
 
-  /**
-   * Nobody waits for it any more: as it was before. If a connection had it, that was told to end, and it can not say any
-   * more when the session is to end: so the time away begins here.
-   */
-  async #giveUp(
-    { sessionId, clean }: ClaimRequest,
-    answer: ClaimAnswer,
-    reply: readonly ScriptReply[],
-  ): Promise<void> {
-    const { claim, present, previousClaim } = answer
+  /** Nobody waits for it any more: as it was before. */
+  async #giveUp({ sessionId }: ClaimRequest, answer: ClaimAnswer): Promise<void> {
+    const { claim, before } = answer
     try {
       const session = await answer.session
-      const [awayUntilMs, interval] =
-        session === undefined ? [0, ''] : [numberIn(reply[11]), textIn(reply[13])]
-      const seconds = interval === '' ? undefined : Number(interval)
-      const { sessionExpiryMs, now } = this.#parts
-      const expiresAtMs =
-        session === undefined || previousClaim === 0
-          ? awayUntilMs
-          : sessionEndsAtMs(now(), seconds, sessionExpiryMs)
       const sentUpToSeq = session?.sentUpToSeq ?? 0
-      if (session !== undefined && (clean || !present)) {
+      if (session !== undefined && before === undefined) {
         const args = [session.kid, claim, session.incarnation]
         await this.#parts.requests.ask('session-remove', args, { patience: 'keep', frees: true })
       }
       await this.releaseClaim(sessionId, claim, {
-        expiresAtMs,
+        expiresAtMs: before?.expiresAtMs ?? 0,
         sentUpToSeq,
         willDueAtMs: 0,
-        expiry: { seconds },
+        ...(before !== undefined && { expiry: { seconds: before.expirySeconds } }),
         releasedTo: undefined,
       })
     } catch {
@@ -236,11 +221,23 @@ export class Claims {
       isWillDue: (flags & IS_WILL_DUE) !== 0,
       previousPod: previousPod === '' ? undefined : previousPod,
       previousClaim: numberIn(reply[3]),
+      before: (flags & IS_PRESENT) !== 0 && !request.clean ? this.#beforeIn(reply) : undefined,
       session:
         (flags & IS_STORED) === 0
           ? this.#parts.requests.applied(reply[5]).then(() => undefined)
           : this.#claimed(request, claim, reply),
     }
+  }
+
+  #beforeIn(reply: readonly ScriptReply[]): NonNullable<RedisClaimReply['before']> {
+    const interval = textIn(reply[13])
+    const expirySeconds = interval === '' ? undefined : Number(interval)
+    const { sessionExpiryMs, now } = this.#parts
+    const wasConnected = numberIn(reply[3]) > 0
+    const expiresAtMs = wasConnected
+      ? sessionEndsAtMs(now(), expirySeconds, sessionExpiryMs)
+      : numberIn(reply[11])
+    return { expiresAtMs, expirySeconds }
   }
 
   async #endArrivals(kid: string, claimed: ClaimAnswer['session']): Promise<void> {

@@ -142,6 +142,11 @@ export interface RedisClaimReply {
   /** The pod that had it until now, if that lives and is another. */
   readonly previousPod: string | undefined
   readonly previousClaim: number
+  /**
+   * How its session would be away without this claim, of one that goes on: until when, and its interval. If a connection
+   * had it, that was told to end, and can not say any more when the session is to end: so its time away begins here.
+   */
+  readonly before: Pick<StoredSession, 'expiresAtMs' | 'expirySeconds'> | undefined
 }
 
 /** The store contract, and what the cluster needs beyond it. */

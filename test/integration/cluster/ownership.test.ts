@@ -131,6 +131,21 @@ describe('the ownership of client ids', () => {
     await expect.poll(() => b.cluster.kick('x')).toBe(false)
   })
 
+  it('leaves a session as it was when the CONNECT that wanted it is refused', async () => {
+    const { redis, pods } = await openClusterPods(1)
+    const LATER_MS = 4_000_000_000_000
+    const request = { sessionId: 'x', clean: false, will: undefined, username: undefined, onLost() {} }
+    const claim = (expirySeconds: number) =>
+      pods[0]!.cluster.claim({ ...request, expirySeconds, maxSessions: 10, maxConnectionsPerUser: 0 })
+    const end = { sentUpToSeq: 0, willDueAtMs: 0 }
+    await (await claim(60)).release({ ...end, expiresAtMs: LATER_MS })
+    await (await claim(7)).release({ ...end, expiresAtMs: LATER_MS + 1, isRefused: true })
+    expect(await redis.command('HMGET', '{tunnelmq}:s:cx', 'expires', 'expiry')).toEqual([
+      String(LATER_MS),
+      '60',
+    ])
+  })
+
   it('puts the will of the new connection in place when the former owner has published its own', async () => {
     const { redis, pods } = await openClusterPods(2)
     const [a, b] = two(pods)
