@@ -6,7 +6,7 @@ import type { Broker } from '../broker.ts'
 import { stripMountpoint } from '../client-session.ts'
 import { timeOf } from './client-facts.ts'
 import { shownProperties } from './mqtt5-facts.ts'
-import { payloadFacts } from './payload-facts.ts'
+import { pageRoom, payloadFacts } from './payload-facts.ts'
 
 /** Payload bytes that are read at once to show the beginnings of. */
 const READ_BYTES = 4 * 1024 * 1024
@@ -14,7 +14,10 @@ const READ_BYTES = 4 * 1024 * 1024
 /** Stores write sequence numbers in 48 bits. */
 const MAX_SEQ = 2 ** 48 - 1
 
-/** What waits for a client, looked at without touching it. Undefined: it has no stored session. */
+/**
+ * What waits for a client, looked at without touching it; fewer than `limit` where they are long. Undefined: it has no stored
+ * session.
+ */
 export async function queuePage(
   { store, broker }: { readonly store: Store; readonly broker: Broker },
   ref: ClientRef,
@@ -24,12 +27,15 @@ export async function queuePage(
   if (session === undefined) return undefined
   const sentUpToSeq = broker.sessions.get(session.id)?.outbox.sentUpToSeq ?? session.sentUpToSeq
   const items: QueueEntry[] = []
+  const room = pageRoom()
   let hasMore = false
   for (let from = readCursor(after); !hasMore;) {
     const entries = await store.browseQueue(session, from, limit + 1 - items.length, READ_BYTES)
     for (const entry of entries) {
-      hasMore = items.length === limit
-      if (!hasMore) items.push(entryFacts(entry, sentUpToSeq, ref.mountpoint))
+      const facts = entryFacts(entry, sentUpToSeq, ref.mountpoint)
+      hasMore = items.length === limit || !room.take(facts)
+      if (hasMore) break
+      items.push(facts)
     }
     const last = entries.at(-1)
     if (last === undefined) break

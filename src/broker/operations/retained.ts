@@ -4,10 +4,10 @@ import type { Store, StoredMessage } from '../../store/contract.ts'
 import { hasWildcard, topicFilterFault, topicMatches, type TopicLimits } from '../topics.ts'
 import { timeOf } from './client-facts.ts'
 import { shownProperties } from './mqtt5-facts.ts'
-import { payloadFacts } from './payload-facts.ts'
+import { pageRoom, payloadFacts } from './payload-facts.ts'
 import { firstOf } from './portions.ts'
 
-/** By topic, in code units; topics are whole, with mountpoints. `next` is the last topic that was shown. */
+/** By topic, in code units; topics are whole, with mountpoints. `next` is the last topic that was shown; fewer than `limit` where messages are long. */
 export async function retainedPage(
   store: Store,
   { filter, after, limit }: RetainedQuery,
@@ -30,8 +30,14 @@ export async function retainedPage(
     total++
     return after !== undefined && message.topic <= after ? undefined : message
   })
-  const items = found.slice(0, limit).map((message) => retainedFacts(message))
-  return { items, next: found.length > limit ? items.at(-1)!.topic : null, total }
+  const room = pageRoom()
+  const items: RetainedMessage[] = []
+  for (const message of found.slice(0, limit)) {
+    const facts = retainedFacts(message)
+    if (!room.take(facts)) break
+    items.push(facts)
+  }
+  return { items, next: found.length > items.length ? items.at(-1)!.topic : null, total }
 }
 
 /** `maxBytes`: of the payload; default: its beginning. */

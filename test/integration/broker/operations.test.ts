@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { ClientQuery, type ClientSummary } from '../../../src/admin/api/resources.ts'
+import { ClientQuery, type ClientSummary, type Page } from '../../../src/admin/api/resources.ts'
 import { compareClients } from '../../../src/admin/cursor.ts'
 import type { TestBroker } from '../../support/broker.ts'
 import {
@@ -333,6 +333,38 @@ describe.each(['memory', 'embedded'] as const)('a session that is removed (%s st
     for (const after of ['-1', '1e3', String(2 ** 48 - 1), '9'.repeat(15)]) {
       const wrong = broker.operations.queue(ref('away'), { limit: 10, after })
       await expect(wrong).rejects.toMatchObject({ code: 'TMQ_USAGE' })
+    }
+  })
+})
+
+describe('messages with many properties', () => {
+  it('are shown in pages that another pod can answer with, of a queue and of retained messages', async () => {
+    const broker = await openBroker()
+    const away = await connectRaw(broker.port, { clientId: 'away', clean: false })
+    await away.subscribe(['t/#', 1])
+    await away.disconnect()
+    const userProperties = { ['€'.repeat(256)]: Array.from({ length: 32 }, () => '€'.repeat(256)) }
+    const topics = Array.from({ length: 99 }, (_, index) => `t/${String(index).padStart(2, '0')}`)
+    const publisher = await connectMqtt(broker.url, { protocolVersion: 5 })
+    for (const topic of topics)
+      await publisher.publishAsync(topic, 'x', { qos: 1, retain: true, properties: { userProperties } })
+    const pageOf = (list: 'queue' | 'retained', after: string | null): Promise<Page<{ topic: string }>> => {
+      const query = { limit: 1_000, ...(after !== null && { after }) }
+      const { operations } = broker
+      return list === 'queue'
+        ? Promise.resolve(operations.queue(ref('away'), query)).then((page) => page!)
+        : Promise.resolve(operations.retained({ filter: 't/+', ...query }))
+    }
+    for (const list of ['queue', 'retained'] as const) {
+      const found: string[] = []
+      let after: string | null = null
+      do {
+        const page = await pageOf(list, after)
+        expect(Buffer.byteLength(JSON.stringify(page))).toBeLessThan(4_194_304)
+        found.push(...page.items.map(({ topic }) => topic))
+        after = page.next
+      } while (after !== null)
+      expect(found).toEqual(topics)
     }
   })
 })
