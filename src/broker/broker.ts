@@ -46,6 +46,7 @@ import { Subscriptions } from './subscriptions.ts'
 import { Unsubscribing } from './unsubscribing.ts'
 import { parseTunnelStatus, TUNNEL_ROOT } from './topics.ts'
 import type { Tap } from './trace/tap.ts'
+import { WillRights } from './will-rights.ts'
 import { Wills } from './wills.ts'
 
 export interface BrokerContext {
@@ -90,6 +91,7 @@ export class Broker implements InterceptedBroker {
   readonly #subscribing: Subscribing
   readonly #unsubscribing: Unsubscribing
   readonly #authenticating: Authenticating
+  readonly #willRights: WillRights
   readonly #connecting: Connecting
   readonly #rechecking: Rechecking
   readonly #wills: Wills
@@ -188,6 +190,7 @@ export class Broker implements InterceptedBroker {
       maxRounds: auth.maxRounds,
       refusedAgain: (connection, decision) => this.#events.refusedAgain(connection, decision),
     })
+    this.#willRights = new WillRights(this.#topics, refusals)
     this.#connecting = new Connecting(
       {
         sessions: this.sessions,
@@ -195,7 +198,7 @@ export class Broker implements InterceptedBroker {
         refused: (connection, reason, detail, handler) => this.refused(connection, reason, detail, handler),
         admission,
         authenticating: this.#authenticating,
-        refusals,
+        willRights: this.#willRights,
         log,
       },
       {
@@ -399,7 +402,7 @@ export class Broker implements InterceptedBroker {
     const will = session?.will
     if (session === undefined || will === undefined || connection.clientSession === undefined) return
     // Again, because rights may have changed since CONNECT.
-    const authorized = await this.#connecting.authorizeWill(connection, will)
+    const authorized = await this.#willRights.authorize(connection, will)
     if (!('code' in authorized)) {
       // Who comes back in time has none; else it is published as it was allowed at CONNECT, by whichever pod.
       if (await this.#waits(connection, authorized)) return

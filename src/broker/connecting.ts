@@ -3,31 +3,22 @@ import { randomUUID } from 'node:crypto'
 import { ErrorCode, PeerError, TunnelMQError } from '../errors.ts'
 import { isUserProperties, type Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
-import {
-  RefuseReason,
-  type PublishRequest,
-  type Session,
-  type UserProperties,
-  type Will,
-} from '../hooks/types.ts'
+import { RefuseReason, type Session, type UserProperties, type Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
-import type { RefusedPublish } from './accepting.ts'
 import { type Authenticating, isMethodUnknown } from './authenticating.ts'
 import { ConnectionSession } from './connection-session.ts'
 import type { Connection } from './connection.ts'
 import { Dropped, Ended, type Interceptors } from './interceptors/interceptors.ts'
 import { isAnonymous, RESERVED_ID_PREFIX } from './listener-profile.ts'
-import { payloadFault, rewrittenFault } from './message-properties.ts'
 import type { ConnectPacket } from './packets/connect.ts'
 import { ReasonCode } from './packets/reason.ts'
 import { VERSION_NAMES } from './packets/types.ts'
 import { agreedTerms, responseInformation, type TermLimits } from './terms.ts'
 import { reasonCodeOf, refusalCode } from './reason-of.ts'
-import { whoOf, type Refusals } from './refusals.ts'
 import type { RecheckSubscriptions, Sessions } from './sessions.ts'
-import { NEVER_EXPIRES } from '../store/session-expiry.ts'
-import { reservedNamespace, topicNameFault, type TopicLimits } from './topics.ts'
+import type { TopicLimits } from './topics.ts'
+import type { WillRights } from './will-rights.ts'
 
 export interface ConnectingOptions extends TermLimits {
   readonly topics: TopicLimits
@@ -74,7 +65,7 @@ export class Connecting {
   readonly #refused: OnRefused
   readonly #admission: Pick<Admission, 'isBanned'>
   readonly #authenticating: Authenticating
-  readonly #refusals: Refusals
+  readonly #willRights: WillRights
   readonly #log: Log
   readonly #byUser = new Map<string, number>()
 
@@ -85,7 +76,7 @@ export class Connecting {
       refused: OnRefused
       admission: Pick<Admission, 'isBanned'>
       authenticating: Authenticating
-      refusals: Refusals
+      willRights: WillRights
       log: Log
     },
     options: ConnectingOptions,
@@ -95,7 +86,7 @@ export class Connecting {
     this.#refused = context.refused
     this.#admission = context.admission
     this.#authenticating = context.authenticating
-    this.#refusals = context.refusals
+    this.#willRights = context.willRights
     this.#log = context.log
     this.#options = options
   }
@@ -309,7 +300,7 @@ export class Connecting {
       session.will = undefined
       return undefined
     }
-    const authorized = await this.authorizeWill(connection, will)
+    const authorized = await this.#willRights.authorize(connection, will)
     if (!('code' in authorized)) {
       connection.authorizedWill = authorized
       return undefined
@@ -322,59 +313,6 @@ export class Connecting {
     this.#refused(connection, 'will-refused', reason)
     connection.refusalTold = by ?? (text === undefined ? undefined : { clientText: text })
     return code
-  }
-
-  /**
-   * The will as the handlers let it be published, or why they do not. Asked at CONNECT and when the connection is lost,
-   * both times with the client's own: what a handler rewrites must not be rewritten again.
-   */
-  async authorizeWill(connection: Connection, will: Will): Promise<Will | RefusedPublish> {
-    const { topic, payload, retain, qos, properties, messageExpirySeconds, delaySeconds } = will
-    const refused = (why: RefusedPublish): RefusedPublish => {
-      const { reason, by } = why
-      this.#refusals.note({ point: 'will', ...whoOf(connection), topic, handler: by?.handler, reason })
-      return why
-    }
-    const rule = this.#willTopicFault(topic)
-    if (rule !== undefined)
-      return refused({ reason: rule, code: ReasonCode.topicNameInvalid, text: `will: ${rule}` })
-    const request: PublishRequest = {
-      topic,
-      payload,
-      retain,
-      qos,
-      dup: false,
-      isWill: true,
-      properties,
-      messageExpirySeconds,
-    }
-    const asked = connection.profile.guard.authPublish(connection.session!, request)
-    const decision = asked instanceof Promise ? await asked : asked
-    if (!decision.allowed) {
-      const code = refusedWillCode(connection, decision)
-      return refused({ reason: decision.reason ?? 'refused', code, by: decision })
-    }
-    const fault =
-      this.#willTopicFault(request.topic) ??
-      payloadFault(request.payload) ??
-      rewrittenFault(request.properties, request.messageExpirySeconds) ??
-      (QOS.has(qos) ? undefined : 'qos')
-    if (fault !== undefined) return refused({ reason: fault, code: ReasonCode.notAuthorized, by: decision })
-    return {
-      topic: request.topic,
-      payload: request.payload,
-      retain: request.retain,
-      qos,
-      properties: request.properties,
-      messageExpirySeconds: wholeSeconds(request.messageExpirySeconds),
-      delaySeconds: wholeSeconds(delaySeconds),
-    }
-  }
-
-  #willTopicFault(topic: unknown): string | undefined {
-    // A handler may have put anything there.
-    if (typeof topic !== 'string') return 'a topic that is no text'
-    return topicNameFault(topic, this.#options.topics) ?? (reservedNamespace(topic) && 'reserved topic')
   }
 
   /** The session, from the store. Resolves to the CONNACK code of a refusal. Never rejects. */
@@ -417,21 +355,4 @@ export class Connecting {
     if (count <= 1) this.#byUser.delete(username)
     else this.#byUser.set(username, count - 1)
   }
-}
-
-const QOS: ReadonlySet<number> = new Set([0, 1, 2])
-
-/** In a CONNACK. What a handler says of credentials is about a message here, and not about who the client is. */
-function refusedWillCode({ version }: Connection, { refuse, reasonCode }: Decision): ReasonCode {
-  const isAnswerless = refuse === RefuseReason.unavailable
-  const reason = isAnswerless ? RefuseReason.unavailable : RefuseReason.notAuthorized
-  return refusalCode('connack', {
-    refuse: reason,
-    ...(version === 5 && reasonCode !== undefined && { reasonCode }),
-  })
-}
-
-/** Handlers may have made it into anything. */
-function wholeSeconds(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : Math.min(NEVER_EXPIRES, Math.max(0, Math.ceil(seconds) || 0))
 }
