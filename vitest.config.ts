@@ -30,9 +30,11 @@ export default defineConfig({
     // More than there are cores: half of the time of these tests is waiting for others.
     maxWorkers: availableParallelism() * 2,
     // Generous, for a machine with two busy cores: a time limit ends what hangs, and measures nothing.
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     teardownTimeout: 10_000,
+    // Shorter than that of the test, so that what is waited for in vain says what it is. Its own is a second.
+    expect: { poll: { timeout: 20_000, interval: 20 } },
     retry: 0,
     passWithNoTests: false,
     allowOnly: false,

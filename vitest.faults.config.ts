@@ -10,6 +10,7 @@ export default defineConfig({
     testTimeout: 300_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
+    expect: { poll: { timeout: 20_000, interval: 20 } },
     retry: 0,
     passWithNoTests: false,
     allowOnly: false,

@@ -62,7 +62,7 @@ export function webSocketWorld(level: 4 | 5): WebSocketWorld {
       client.send(bytes.subarray(5, bytes.length - 3))
       client.send(bytes.subarray(bytes.length - 3))
       const answers = Buffer.of(0xd0, 0, 0xd0, 0)
-      await expect.poll(() => received.subarray(-4), { timeout: 15_000 }).toEqual(answers)
+      await expect.poll(() => received.subarray(-4)).toEqual(answers)
       expect(received[0]).toBe(0x20)
     },
 

@@ -47,7 +47,7 @@ beforeAll(() => {
     for (const source of sources)
       copyInto(join(from === 'build' ? at('stage') : root, source), at('image', target), target.endsWith('/'))
   }
-}, 120_000)
+})
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -135,7 +135,7 @@ describe('the container', () => {
       writable: [workdir],
     })
     await container.output(/"msg":"ready"/)
-  }, 60_000)
+  })
 
   afterAll(() => {
     container.kill()

@@ -118,4 +118,4 @@ it('acknowledges nothing on a full disk, says why, stays alive, and goes on when
     publisher.acknowledged.size,
     `${new Set(texts(keeper.received)).size} delivered; ${whenFull} before the disk was full`,
   )
-}, 60_000)
+})

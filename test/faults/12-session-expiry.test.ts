@@ -48,7 +48,7 @@ describe.each([
     await storedCountIs(broker, 4)
     const delivered = stayers[0]!.received.length
     report(`12 (away, ${type})`, publisher.acknowledged.size, `${delivered} delivered to each that stayed`)
-  }, 60_000)
+  })
 
   it('either keeps a session whole or removes it whole when its client is back just as it ends', async () => {
     const expiryMs = 2_000
@@ -62,7 +62,7 @@ describe.each([
       awayMs: (i) => (i * 2_700) / clientCount,
       returnPort: () => undefined,
     })
-  }, 60_000)
+  })
 })
 
 it.each(['embedded', 'redis'] as const)(
@@ -105,5 +105,4 @@ it.each(['embedded', 'redis'] as const)(
       `${new Set(texts(back.received)).size} delivered`,
     )
   },
-  60_000,
 )

@@ -153,7 +153,7 @@ describe.each(['embedded', 'redis'] as const)('of one broker with the %s store,'
       5,
       `${watcher.received.length} wills delivered; 2 not due, and not published`,
     )
-  }, 60_000)
+  })
 
   it('after a kill, the delay of a will goes on, or begins, and ends with the return of its client', async () => {
     const process = await start(type)
@@ -182,7 +182,7 @@ describe.each(['embedded', 'redis'] as const)('of one broker with the %s store,'
       3,
       `${watcher.received.length} wills delivered; 4 not due, and not published`,
     )
-  }, 60_000)
+  })
 
   it('after a stop in order no will is lost, and none published of a client that is back', async () => {
     const process = await start(type)
@@ -198,5 +198,5 @@ describe.each(['embedded', 'redis'] as const)('of one broker with the %s store,'
       1,
       `${watcher.received.length} will delivered; 1 not due, and not published`,
     )
-  }, 60_000)
+  })
 })

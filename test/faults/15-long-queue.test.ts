@@ -19,16 +19,15 @@ it.each([
     broker = await startBrokerProcess({ config: { session } })
     await longQueue([broker, broker], { test: `15 (${messageCount})`, messageCount, version })
   },
-  120_000,
 )
 
 it('delivers 5,000 messages that were queued in memory after one reconnect (MQTT 5)', async () => {
   broker = await startBrokerProcess({ config: { session, store: { type: 'memory' } } })
   const test = { test: '15 (memory, 5000)', messageCount: 5_000, version: 5 } as const
   await longQueue([broker, broker], { ...test, isRestarted: false })
-}, 120_000)
+})
 
 it('delivers 5,000 messages that were queued in Redis by the only pod after one reconnect (MQTT 5)', async () => {
   broker = (await startPods(1)).all[0]!
   await longQueue([broker, broker], { test: '15 (one pod, 5000)', messageCount: 5_000, version: 5 })
-}, 120_000)
+})

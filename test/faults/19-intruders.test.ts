@@ -81,7 +81,7 @@ it('cuts claims of 256 MB at the fixed header, before and after CONNECT, and kee
 
 it('cuts packets that drip in or stop half way, before and after CONNECT', async () => {
   broker = await startBrokerProcess({
-    config: { limits: { connectTimeoutMs: 1_500, packetTimeoutMs: 1_500 } },
+    config: { limits: { connectTimeoutMs: 3_000, packetTimeoutMs: 3_000 } },
   })
   const whole = hello('half')
   const large = publishPacket({ topic: 'a', payload: 'x'.repeat(100_000) })
@@ -107,7 +107,8 @@ it('cuts packets that drip in or stop half way, before and after CONNECT', async
 })
 
 it('lets a good client in beside 2,000 silent connections, and cuts those', async () => {
-  broker = await startBrokerProcess({ config: { limits: { connectTimeoutMs: 3_000 } } })
+  // All are open at once before the first is cut, also on a busy machine.
+  broker = await startBrokerProcess({ config: { limits: { connectTimeoutMs: 10_000 } } })
   const silent = await intrudeMany(2_000, () => [])
   await eventually(async () => (await broker.metric('tunnelmq_connections')) >= 2_000)
   await goodClientWorks()
@@ -139,7 +140,7 @@ it('bears 5,000 connects in a row, with and without a goodbye, and has all count
   await countersAreZero()
   expect(await broker.metric('tunnelmq_connections_accepted_total')).toBe(5_001)
   report('19 (connects)', 1, `1 delivered to a good client; ${acceptedCount} connects accepted`)
-}, 60_000)
+})
 
 it.each([true, false])(
   'leaves one connection of 200 with one client id, in turn and at once (clean session %s)',

@@ -76,4 +76,4 @@ it('a bridge loses nothing and keeps the order, both ways, when either broker is
   }
   await eventually(async () => (await here.broker.metric('tunnelmq_bridge_queued_messages')) === 0)
   expect(await here.broker.metric('tunnelmq_bridge_messages_dropped_total')).toBe(0)
-}, 120_000)
+})

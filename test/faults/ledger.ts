@@ -19,7 +19,7 @@ export function missing(promised: Iterable<string>, came: Iterable<string>): str
 export async function allCome(
   promised: readonly string[],
   came: readonly Delivery[],
-  timeoutMs = 25_000,
+  timeoutMs = 40_000,
 ): Promise<void> {
   const isThere = (): boolean => came.length >= promised.length && missing(promised, texts(came)).length === 0
   await eventually(isThere, timeoutMs).catch((error: unknown) => {
@@ -77,7 +77,7 @@ export function report(test: string, acknowledgedCount: number, accounted: strin
 }
 
 /** Waits for what another process, or the broker in this one, does in its own time. Metrics cost ms: ask less often. */
-export async function eventually(check: () => unknown, timeoutMs = 25_000, intervalMs = 10): Promise<void> {
+export async function eventually(check: () => unknown, timeoutMs = 40_000, intervalMs = 10): Promise<void> {
   await vi.waitFor(
     async () => {
       if (!(await check())) throw new Error(`not within ${timeoutMs} ms: ${check.toString()}`)

@@ -10,7 +10,7 @@ it('loses nothing when Redis is stopped for 10 s', async () => {
     lastsMs: 8_000,
     end: () => Promise.resolve(pods.redis.thaw()),
   })
-}, 60_000)
+})
 
 it('loses nothing when Redis is killed, and comes back after 3 s', async () => {
   // What Redis has answered must survive its own death, to the last command.
@@ -21,4 +21,4 @@ it('loses nothing when Redis is killed, and comes back after 3 s', async () => {
     lastsMs: 2_500,
     end: () => pods.redis.start(),
   })
-}, 60_000)
+})

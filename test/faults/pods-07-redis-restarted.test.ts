@@ -48,7 +48,7 @@ it('loses nothing when Redis is restarted with its append-only file, 5 times und
     `${new Set(texts(sleeper.received)).size} delivered to each of 2`,
   )
   await Promise.all(roaming.map((client) => client.end()))
-}, 60_000)
+})
 
 /** Everything that Redis held is gone; whether it was restarted for that or not. */
 const losses: { how: string; lose(pods: Pods): Promise<void> }[] = [
@@ -112,5 +112,4 @@ it.each(losses)(
       'p 1 delivered to each of 5; session present 0 for all',
     )
   },
-  60_000,
 )

@@ -4,8 +4,8 @@ import { type Delivery, LoadClient } from '../support/load-client.ts'
 import { startPods, waitReady } from '../support/pods.ts'
 import { eventually, missing, repeated, report, texts } from './ledger.ts'
 
-/** The loser of a client id is closed within this time. */
-const CLOSED_WITHIN_MS = 1_500
+/** The loser of a client id is closed within this time: a second (docs/guarantees.md), and what a busy machine adds. */
+const CLOSED_WITHIN_MS = 4_000
 
 const twin = (port: number): LoadClient => new LoadClient({ port, clientId: 'same', clean: false })
 
@@ -59,7 +59,7 @@ it('a client that connects at another pod ends its connection at the first, whic
     acknowledged.length,
     `${new Set(texts(all)).size} delivered, by 41 connections`,
   )
-}, 60_000)
+})
 
 it('one connection survives each time when two of a client id come at once, 200 times', async () => {
   const pods = await startPods(2)
@@ -74,10 +74,10 @@ it('one connection survives each time when two of a client id come at once, 200 
     // A loser may be closed before its CONNACK.
     await Promise.allSettled(pair.map((client) => client.connect()))
     contenders.push(...pair)
-    await eventually(() => contenders.filter(({ isOpen }) => isOpen).length === 1, 3_000)
+    await eventually(() => contenders.filter(({ isOpen }) => isOpen).length === 1)
     const survivor = contenders.find(({ isOpen }) => isOpen)!
     await say(publisher, `round ${round}`)
-    await eventually(() => texts(survivor.received).includes(`round ${round}`), 3_000)
+    await eventually(() => texts(survivor.received).includes(`round ${round}`))
     await survivor.ping()
     const losers = contenders.filter((client) => client !== survivor)
     for (const { received } of losers) expect(texts(received)).not.toContain(`round ${round}`)
@@ -93,7 +93,7 @@ it('one connection survives each time when two of a client id come at once, 200 
     publisher.acknowledged.size,
     `${new Set(texts(all)).size} delivered, one survivor in 200 rounds`,
   )
-}, 120_000)
+})
 
 it.each([
   { loss: 'shorter than the lease', leaseMs: 8_000, lastsMs: 2_000 },
@@ -130,7 +130,7 @@ it.each([
     await new Promise((resolve) => setTimeout(resolve, lastsMs - (performance.now() - startedAt)))
     ways[0]!.thaw()
     await waitReady(pods.all[0]!)
-    await eventually(() => !stale.isOpen, 5_000)
+    await eventually(() => !stale.isOpen)
     if (!atStale.isOpen) await atStale.connect()
     await Promise.all(held)
     const acknowledged = [...atStale.acknowledged, ...atAlive.acknowledged]
@@ -150,5 +150,4 @@ it.each([
       `${new Set(texts([...stale.received, ...alive.received])).size} delivered, none by the stale owner`,
     )
   },
-  60_000,
 )

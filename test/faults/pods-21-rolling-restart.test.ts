@@ -70,5 +70,4 @@ it.each([
     )
     await Promise.all(roaming.map((client) => client.end()))
   },
-  120_000,
 )

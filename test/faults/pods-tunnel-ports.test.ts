@@ -56,4 +56,4 @@ it('goes on through the ports of two pods when the pod of the agent is killed, a
   reportFlows("ports of pods, the agent's killed", { up, down })
   await until(async () => (await pods.metric('tunnelmq_tunnel_streams')) === 0)
   expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
-}, 120_000)
+})

@@ -49,5 +49,4 @@ it.each([
     await untilNothingIsLeft(world)
     expect(await pods.metric('tunnelmq_unhandled_errors_total')).toBe(0)
   },
-  120_000,
 )

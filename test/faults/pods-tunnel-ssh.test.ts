@@ -37,5 +37,4 @@ it.runIf(hasOpenSsh)(
     expect(agent.countOf('tunnel stream opened')).toBe(1)
     await until(async () => (await pods.metric('tunnelmq_tunnel_streams')) === 0)
   },
-  120_000,
 )

@@ -44,7 +44,7 @@ export async function redisOutage(pods: Pods, { test, begin, lastsMs, end }: Out
   await begin()
   const begunAt = performance.now()
   for (const pod of pods.all) {
-    await eventually(async () => (await notReadyReasons(pod)).length > 0, NOT_READY_WITHIN_MS)
+    await eventually(async () => (await notReadyReasons(pod)).length > 0)
     expect((await fetch(`${pod.adminUrl}/live`)).status).toBe(200)
   }
   const noticedMs = Math.round(performance.now() - begunAt)
@@ -104,7 +104,7 @@ async function localPair(port: number, name: string): Promise<LocalPair> {
     },
     async exchange(round) {
       await speaker.publish({ topic: `local/${name}`, payload: round, qos: 0 })
-      await eventually(() => texts(listener.received).includes(round), 2_000)
+      await eventually(() => texts(listener.received).includes(round))
     },
   }
 }

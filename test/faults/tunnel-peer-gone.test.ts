@@ -47,7 +47,7 @@ it('resets the sockets at both ends, and says why, when the broker is gone for l
   const { sent, received } = await again.done
   expect(received).toBe(sent)
   await until(async () => (await broker.metric('tunnelmq_tunnel_streams')) === 0)
-}, 120_000)
+})
 
 it.each(['tunnelmq', 'mosquitto'] as const)(
   'resets the socket of the client when the agent was killed and does not come back, over %s',
@@ -69,7 +69,6 @@ it.each(['tunnelmq', 'mosquitto'] as const)(
     expect(['timeout', 'agent-offline']).toContain(event['end'])
     await until(async () => ((await ours?.metric('tunnelmq_tunnel_streams')) ?? 0) === 0)
   },
-  120_000,
 )
 
 it.each(['tunnelmq', 'mosquitto'] as const)(
@@ -91,5 +90,4 @@ it.each(['tunnelmq', 'mosquitto'] as const)(
     expect(event['end']).toBe('timeout')
     await until(async () => ((await ours?.metric('tunnelmq_tunnel_streams')) ?? 0) === 0)
   },
-  120_000,
 )

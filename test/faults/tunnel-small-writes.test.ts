@@ -50,5 +50,4 @@ it.each(brokers)(
       `tunnel fault 10 (${kind}): ${writeCount} writes of ${writeBytes} bytes sent, ${cameBytes} bytes came back`,
     )
   },
-  120_000,
 )

@@ -44,4 +44,4 @@ async function stopInTheMiddle(name: 'agent' | 'client' | 'broker'): Promise<voi
 it('goes on where it was when the agent, the client or the broker has been stopped for 10 s in the middle', async () => {
   // Side by side, as most of it is waiting.
   await Promise.all([stopInTheMiddle('agent'), stopInTheMiddle('client'), stopInTheMiddle('broker')])
-}, 120_000)
+})

@@ -64,7 +64,7 @@ describe.each(brokers)('over %s', (kind) => {
     const { near, far } = await joinThrough(forward.ports[0], target)
     near.end('still there')
     expect(await textOf(far)).toBe('still there')
-  }, 60_000)
+  })
 
   it('passes on the end of one direction, while the other one goes on', async () => {
     const { forward, target } = await openWorld(kind)
@@ -82,7 +82,7 @@ describe.each(brokers)('over %s', (kind) => {
       await closed
       reportFlows(`6 (${first} ends first, ${kind})`, { answer })
     }
-  }, 60_000)
+  })
 
   it('passes on the reset of a connection, from either side', async () => {
     const { forward, target } = await openWorld(kind)
@@ -93,7 +93,7 @@ describe.each(brokers)('over %s', (kind) => {
       breaker.resetAndDestroy()
       expect(await code).toBe('ECONNRESET')
     }
-  }, 60_000)
+  })
 
   it('brings all of it when the target closes behind it', async () => {
     const { forward, target } = await openWorld(kind)
@@ -108,5 +108,5 @@ describe.each(brokers)('over %s', (kind) => {
     const came = textOf(near)
     near.resume()
     expect((await came).length).toBe(MIB / 2)
-  }, 60_000)
+  })
 })

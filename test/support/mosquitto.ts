@@ -6,6 +6,7 @@ import { createServer, connect as openSocket, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { onTestFinished, vi } from 'vitest'
 import { temporaryFolder } from './broker-world.ts'
+import { PATIENCE } from './eventually.ts'
 
 export interface Mosquitto {
   readonly port: number
@@ -34,7 +35,7 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
   const child = spawn(mosquittoFile(), ['-c', config], { stdio: 'ignore' })
   await once(child, 'spawn')
   onTestFinished(() => killAndWait(child))
-  await vi.waitFor(() => reach(port), { timeout: 10_000, interval: 20 })
+  await vi.waitFor(() => reach(port), PATIENCE)
   return { port, kill: () => killAndWait(child), stop: () => killAndWait(child, 'SIGTERM') }
 }
 

@@ -86,7 +86,7 @@ export async function notReadyReasons(pod: BrokerProcess): Promise<readonly stri
 }
 
 /** Resolves to the ms that it took. Rejects with the reasons. */
-export async function waitReady(pod: BrokerProcess, timeoutMs = 20_000): Promise<number> {
+export async function waitReady(pod: BrokerProcess, timeoutMs = 45_000): Promise<number> {
   const startedAt = performance.now()
   for (;;) {
     const reasons = await notReadyReasons(pod)

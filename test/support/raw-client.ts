@@ -21,7 +21,7 @@ import type { WireProperties } from './wire-properties.ts'
 
 export interface RawClientOptions {
   readonly port: number
-  /** How long to wait for what must come. Default 10 s. */
+  /** How long to wait for what must come. Default 20 s. */
   readonly deadlineMs?: number
   /** How what comes is read, before `connect` was called with a version. Default: 3.1.1. */
   readonly version?: 5
@@ -56,7 +56,7 @@ export class RawClient {
 
   private constructor(socket: Socket, options: RawClientOptions) {
     this.#socket = socket
-    this.#deadlineMs = options.deadlineMs ?? 10_000
+    this.#deadlineMs = options.deadlineMs ?? 20_000
     this.#decoder.isMqtt5 = options.version === 5
     const reader = new PacketReader((first, body) => this.#take(this.#decoder.decode(first, body)))
     socket.on('data', (chunk) => reader.receive(chunk))

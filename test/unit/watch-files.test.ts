@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { watchFiles, type FileWatcher } from '../../src/watch-files.ts'
+import { PATIENCE } from '../support/eventually.ts'
 
 let folder: string
 let file: string
@@ -25,7 +26,7 @@ function watched(path: string, pollMs = 60_000) {
     onChange,
     /** It has told since the last look. More than once is possible: creating and writing are two changes. */
     told: async () => {
-      await vi.waitFor(() => expect(onChange).toHaveBeenCalled(), 5_000)
+      await vi.waitFor(() => expect(onChange).toHaveBeenCalled(), PATIENCE)
       onChange.mockClear()
     },
   }
@@ -86,13 +87,13 @@ describe('watchFiles', () => {
     const other = vi.fn()
     const otherWatcher = watchFiles([join(folder, 'other')], { onChange: other, debounceMs: 20 })
     await writeFile(join(folder, 'other'), 'x')
-    await vi.waitFor(() => expect(other).toHaveBeenCalled(), 5_000)
+    await vi.waitFor(() => expect(other).toHaveBeenCalled(), PATIENCE)
     other.mockClear()
     expect(onChange).not.toHaveBeenCalled()
     watcher?.close()
     await writeFile(file, 'changed')
     await appendFile(join(folder, 'other'), 'y')
-    await vi.waitFor(() => expect(other).toHaveBeenCalled(), 5_000)
+    await vi.waitFor(() => expect(other).toHaveBeenCalled(), PATIENCE)
     otherWatcher.close()
     expect(onChange).not.toHaveBeenCalled()
   })

@@ -187,7 +187,7 @@ describe('requests that are wrong', () => {
       /^HTTP\/1\.1 431 /,
     )
     expect((await ask('GET', '/key')).status).toBe(200)
-  }, 20_000)
+  })
 })
 
 describe('keys', () => {

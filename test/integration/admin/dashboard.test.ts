@@ -19,7 +19,7 @@ beforeAll(async () => {
   agent = await startEchoAgent(world.broker.url, 'pi7')
   page = await world.open({ viewport: { width: 1280, height: 860 } })
   await world.enter(page)
-}, 60_000)
+})
 
 afterAll(async () => {
   await agent.close()

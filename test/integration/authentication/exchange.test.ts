@@ -246,7 +246,7 @@ describe('CONNECT with an authentication method', () => {
   })
 
   it('has the deadline of a CONNECT', async () => {
-    const own = await openBroker({ limits: { connectTimeoutMs: 300 } }, counting)
+    const own = await openBroker({ limits: { connectTimeoutMs: 1_000 } }, counting)
     const client = await begin('c9', 'ann', own.port)
     expect(await client.next('connack')).toMatchObject({ code: 0x87 })
     await client.untilClosed()

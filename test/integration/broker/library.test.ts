@@ -34,9 +34,7 @@ describe('examples/embed.mjs', () => {
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()))
     createInterface({ input: child.stdout }).on('line', (line) => lines.push(line))
     const exited = once(child, 'exit')
-    await expect
-      .poll(() => lines[0] ?? errors, { timeout: 20_000 })
-      .toMatch(/^listening on mqtt:\/\/127\.0\.0\.1:\d+$/)
+    await expect.poll(() => lines[0] ?? errors).toMatch(/^listening on mqtt:\/\/127\.0\.0\.1:\d+$/)
     const url = lines[0]!.replace('listening on ', '')
 
     await expect(connectMqtt(url)).rejects.toThrow(/Bad username or password/)

@@ -147,7 +147,7 @@ describe('a message that is published at one pod', () => {
     await expect.poll(() => got.length).toBe(19)
   })
 
-  it('is never missed by who has had a SUBACK before', { timeout: 60_000 }, async () => {
+  it('is never missed by who has had a SUBACK before', async () => {
     const { pods } = await startPods(2)
     const publisher = await connectMqtt(pods[0]!.url)
     const subscriber = await connectMqtt(pods[1]!.url)
@@ -253,7 +253,7 @@ describe('a will', () => {
     }
     await pods[0]!.stop()
     await connectMqtt(pods[1]!.url, { clientId: 'returns' })
-    await expect.poll(() => got, { timeout: 10_000 }).toEqual(['stays'])
+    await expect.poll(() => got).toEqual(['stays'])
   })
 })
 
@@ -308,7 +308,7 @@ describe('a shared subscription', () => {
     }
   })
 
-  it('goes on when Redis has not answered for longer than writes wait', { timeout: 30_000 }, async () => {
+  it('goes on when Redis has not answered for longer than writes wait', async () => {
     const { redis, pods } = await startPods(2, { limits: { maxInflight: 5 }, holdMs: 500 })
     const member = await connectRaw(pods[1]!.port, { clientId: 'm' })
     await member.subscribe(['$share/g/t', 1])
@@ -337,7 +337,7 @@ describe('a shared subscription', () => {
     await expect.poll(() => redis.command('HKEYS', '{tunnelmq}:sessions')).toEqual([])
   })
 
-  it('loses nothing while its last member leaves and another comes', { timeout: 30_000 }, async () => {
+  it('loses nothing while its last member leaves and another comes', async () => {
     const { pods } = await startPods(2)
     const publisher = await connectMqtt(pods[1]!.url)
     const members = [await connectMqtt(pods[0]!.url), await connectMqtt(pods[1]!.url)]
@@ -359,32 +359,28 @@ describe('a shared subscription', () => {
     const member = await connectMqtt(pods[0]!.url)
     const got = gather(member)
     await member.subscribeAsync('$share/g/$SYS/broker/uptime')
-    await expect.poll(() => got.length, { timeout: 5_000 }).toBeGreaterThan(0)
+    await expect.poll(() => got.length).toBeGreaterThan(0)
   })
 })
 
 describe('figures', () => {
-  it(
-    'in $SYS are those of all pods, and each pod tells them to its own clients',
-    { timeout: 30_000 },
-    async () => {
-      const { pods } = await startPods(2, { sysIntervalMs: 100 })
-      const first = await connectMqtt(pods[0]!.url)
-      await connectMqtt(pods[1]!.url, { clientId: 'stored', clean: false })
-      const got = gather(first)
-      await first.subscribeAsync('$SYS/broker/clients/+')
-      // Figures of other pods are fetched every 2 s.
-      const slowly = { timeout: 15_000 }
-      await expect.poll(() => got.filter((text) => text === '2').length, slowly).toBeGreaterThanOrEqual(3)
-      const other = await connectMqtt(pods[1]!.url)
-      const values = new Map<string, string>()
-      other.on('message', (topic, payload) => values.set(topic, payload.toString()))
-      await other.subscribeAsync('$SYS/broker/clients/#')
-      await expect.poll(() => values.get('$SYS/broker/clients/connected'), slowly).toBe('3')
-      await expect.poll(() => values.get('$SYS/broker/clients/total'), slowly).toBe('3')
-      await expect.poll(() => values.get('$SYS/broker/clients/disconnected'), slowly).toBe('0')
-    },
-  )
+  it('in $SYS are those of all pods, and each pod tells them to its own clients', async () => {
+    const { pods } = await startPods(2, { sysIntervalMs: 100 })
+    const first = await connectMqtt(pods[0]!.url)
+    await connectMqtt(pods[1]!.url, { clientId: 'stored', clean: false })
+    const got = gather(first)
+    await first.subscribeAsync('$SYS/broker/clients/+')
+    // Figures of other pods are fetched every 2 s.
+    const slowly = { timeout: 15_000 }
+    await expect.poll(() => got.filter((text) => text === '2').length, slowly).toBeGreaterThanOrEqual(3)
+    const other = await connectMqtt(pods[1]!.url)
+    const values = new Map<string, string>()
+    other.on('message', (topic, payload) => values.set(topic, payload.toString()))
+    await other.subscribeAsync('$SYS/broker/clients/#')
+    await expect.poll(() => values.get('$SYS/broker/clients/connected'), slowly).toBe('3')
+    await expect.poll(() => values.get('$SYS/broker/clients/total'), slowly).toBe('3')
+    await expect.poll(() => values.get('$SYS/broker/clients/disconnected'), slowly).toBe('0')
+  })
 })
 
 describe('a pod that starts', () => {
@@ -429,7 +425,7 @@ describe('the bound of connections of one user', () => {
 })
 
 describe('rights that are taken away while Redis is away', () => {
-  it('cost the connection, as the subscription is stored still', { timeout: 30_000 }, async () => {
+  it('cost the connection, as the subscription is stored still', async () => {
     let refused: readonly string[] = []
     const handler: Handler = {
       name: 'rights',
@@ -450,7 +446,7 @@ describe('rights that are taken away while Redis is away', () => {
     const back = async (): Promise<MqttClient | undefined> =>
       connectMqtt(pods[1]!.url, { clientId: 'c', clean: false, ...login }).catch(() => undefined)
     let again: MqttClient | undefined
-    await expect.poll(async () => (again ??= await back())?.connected, { timeout: 10_000 }).toBe(true)
+    await expect.poll(async () => (again ??= await back())?.connected).toBe(true)
     const got = gather(again!)
     for (const topic of ['a', 'b']) await again!.publishAsync(topic, topic, { qos: 1 })
     await expect.poll(() => got).toEqual(['b'])

@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../support/eventually.ts'
 import type { RunningCli } from '../../support/run-cli.ts'
 import { hasOpenSsh, startSshd, tunnelmqProgram as program, type Sshd } from '../../support/sshd.ts'
 import { createTunnelWorld, type TunnelWorld } from '../../support/tunnel-world.ts'
@@ -86,7 +87,7 @@ describe.runIf(hasOpenSsh)('with OpenSSH', () => {
     expect(code).toBe(0)
     const [, end] = await agent.output(/"client":"laptop".*"end":"(\w+)".*"tunnel stream ended"/)
     expect(end).toBe('closed')
-    await vi.waitFor(() => expect(sshd.said().slice(before)).toContain('disconnected by user'))
+    await vi.waitFor(() => expect(sshd.said().slice(before)).toContain('disconnected by user'), PATIENCE)
   })
 
   it('ends with 255 below our own words when there is no such agent', async () => {

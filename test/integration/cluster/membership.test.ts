@@ -25,7 +25,7 @@ describe('the membership of pods', () => {
     await expect.poll(() => a.told).toEqual([`joined ${b.link.pod}`])
     expect(b.told).toEqual([`joined ${a.link.pod}`])
     await expect
-      .poll(() => a.cluster.pods().map(({ id, figures }) => [id, figures?.bytesSent]), { timeout: 10_000 })
+      .poll(() => a.cluster.pods().map(({ id, figures }) => [id, figures?.bytesSent]))
       .toEqual([
         [a.link.pod, 8],
         [b.link.pod, 8],
@@ -48,9 +48,8 @@ describe('the membership of pods', () => {
     await dead.cluster.settled()
     dead.proxy.isolate()
     const cutAt = performance.now()
-    for (const pod of [b, c])
-      await expect.poll(() => pod.told, { timeout: 10_000 }).toContain(`gone ${name} dead`)
-    expect(performance.now() - cutAt).toBeLessThan(LEASE_MS + 1_500)
+    for (const pod of [b, c]) await expect.poll(() => pod.told).toContain(`gone ${name} dead`)
+    expect(performance.now() - cutAt).toBeLessThan(LEASE_MS + 8_000)
     await expect.poll(() => redis.command('SCARD', '{tunnelmq}:dying')).toBe(0)
     expect(await redis.command('KEYS', `*${name}*`)).toEqual([])
     expect(await redis.command('HLEN', '{tunnelmq}:owner')).toBe(0)
@@ -59,7 +58,7 @@ describe('the membership of pods', () => {
     expect(expires - Date.now()).toBeGreaterThan(50_000)
     expect(expires - Date.now()).toBeLessThan(61_000)
     expect(b.told.filter((text) => text.startsWith('gone'))).toHaveLength(1)
-  }, 60_000)
+  })
 
   it('closes everything at a pod that was declared dead, which comes back under another name', async () => {
     const { pods } = await openClusterPods(2)
@@ -68,13 +67,13 @@ describe('the membership of pods', () => {
     const first = claimAt(lost, 'x')
     await first.claimed
     lost.proxy.isolate()
-    await expect.poll(() => b.told, { timeout: 10_000 }).toContain(`gone ${name} dead`)
+    await expect.poll(() => b.told).toContain(`gone ${name} dead`)
     const second = claimAt(b, 'x')
     await second.claimed
     lost.proxy.thaw()
-    await expect.poll(() => lost.told, { timeout: 10_000 }).toContain('expelled')
+    await expect.poll(() => lost.told).toContain('expelled')
     expect(first.losses).toEqual(['fenced'])
-    await expect.poll(() => failureOf(lost), { timeout: 10_000 }).toBe(undefined)
+    await expect.poll(() => failureOf(lost)).toBe(undefined)
     expect(lost.link.pod).not.toBe(name)
     await expect.poll(() => b.told).toContain(`joined ${lost.link.pod}`)
     expect(second.losses).toEqual([])
@@ -82,7 +81,7 @@ describe('the membership of pods', () => {
     await third.claimed
     expect(third.isOpen).toBe(true)
     expect(second.losses).toEqual(['taken-over'])
-  }, 60_000)
+  })
 
   it('declares nobody dead when Redis was frozen for longer than a lease', async () => {
     const { redis, pods } = await openClusterPods(3)
@@ -91,13 +90,13 @@ describe('the membership of pods', () => {
     redis.freeze()
     await new Promise((resolve) => setTimeout(resolve, 10_000))
     redis.thaw()
-    for (const pod of pods) await expect.poll(() => failureOf(pod), { timeout: 10_000 }).toBe(undefined)
+    for (const pod of pods) await expect.poll(() => failureOf(pod)).toBe(undefined)
     // As long as it would take.
     await new Promise((resolve) => setTimeout(resolve, LEASE_MS + 1_500))
     for (const pod of pods) expect(pod.told.filter((text) => !text.startsWith('joined'))).toEqual([])
     expect(tenants.map(({ isOpen }) => isOpen)).toEqual([true, true, true])
     expect(await redis.command('HLEN', '{tunnelmq}:owner')).toBe(3)
-  }, 60_000)
+  })
 
   it('ends sessions of a dead pod in time, and none of those whose clients are back', async () => {
     const { redis, pods } = await openClusterPods(2, { sessionExpiryMs: 1_000, cluster: { takeoverMs: 200 } })
@@ -105,7 +104,7 @@ describe('the membership of pods', () => {
     await claimAt(dead, 'away', { clean: false }).claimed
     await claimAt(dead, 'back', { clean: false }).claimed
     dead.proxy.isolate()
-    await expect.poll(() => b.told, { timeout: 10_000 }).toContain(`gone ${dead.link.pod} dead`)
+    await expect.poll(() => b.told).toContain(`gone ${dead.link.pod} dead`)
     const back = await claimAt(b, 'back', { clean: false }).claimed
     expect(back?.present).toBe(true)
     await expect
@@ -118,7 +117,7 @@ describe('the membership of pods', () => {
       )
       .toEqual(['cback'])
     expect([...b.store.sessions.keys()]).toEqual(['back'])
-  }, 60_000)
+  })
 
   it('ends what a pod has left behind in Redis when nobody lived to see it die', async () => {
     const { redis, pods } = await openClusterPods(1)
@@ -130,12 +129,10 @@ describe('the membership of pods', () => {
     await new Promise((resolve) => setTimeout(resolve, LEASE_MS + 1_000))
     const next = await openClusterPod(redis)
     // Nobody has beaten for longer than 2 s, perhaps: then it has a whole lease first.
-    await expect.poll(() => next.told, { timeout: 10_000 }).toContain(`gone ${name} dead`)
-    await expect
-      .poll(() => next.told.filter((text) => text.startsWith('will ')).length, { timeout: 10_000 })
-      .toBe(ids.length)
+    await expect.poll(() => next.told).toContain(`gone ${name} dead`)
+    await expect.poll(() => next.told.filter((text) => text.startsWith('will ')).length).toBe(ids.length)
     expect(await redis.command('ZCARD', '{tunnelmq}:expiry')).toBe(ids.length)
-  }, 60_000)
+  })
 
   it('frees what a dead pod has leased of a shared subscription, and wakes members elsewhere', async () => {
     const { redis, pods } = await openClusterPods(3)
@@ -153,7 +150,7 @@ describe('the membership of pods', () => {
     const wakeUps = (pod: ClusterPod): number => pod.told.filter((text) => text === 'filled g/f').length
     const before = [wakeUps(b), wakeUps(c)]
     dead.proxy.isolate()
-    await expect.poll(() => redis.command('ZCARD', '{tunnelmq}:gr:g/f'), { timeout: 10_000 }).toBe(3)
+    await expect.poll(() => redis.command('ZCARD', '{tunnelmq}:gr:g/f')).toBe(3)
     await expect
       .poll(() => [wakeUps(b), wakeUps(c)].map((count, at) => count - (before[at] ?? 0)))
       .toEqual([1, 1])
@@ -161,14 +158,14 @@ describe('the membership of pods', () => {
     await expect
       .poll(async () => ((await redis.command('SMEMBERS', '{tunnelmq}:gm:g/f')) as string[]).toSorted())
       .toEqual([`p${b.link.pod}`, `p${c.link.pod}`].toSorted())
-  }, 60_000)
+  })
 
   it('takes what is not a beat for the beat of a dead pod', async () => {
     const { redis, pods } = await openClusterPods(1)
     const [pod] = pods as [ClusterPod]
     await redis.command('HSET', '{tunnelmq}:pods', 'feedfeedfeedfeed', 'rubbish')
     pod.link.reload('test')
-    await expect.poll(() => pod.told, { timeout: 10_000 }).toContain('gone feedfeedfeedfeed dead')
+    await expect.poll(() => pod.told).toContain('gone feedfeedfeedfeed dead')
     expect(await redis.command('HKEYS', '{tunnelmq}:pods')).toEqual([pod.link.pod])
   })
 
@@ -184,7 +181,7 @@ describe('the membership of pods', () => {
       'y',
       `9:${pods[0]?.link.pod ?? ''}`,
     )
-    await expect.poll(() => redis.command('SCARD', '{tunnelmq}:dying'), { timeout: 5_000 }).toBe(0)
+    await expect.poll(() => redis.command('SCARD', '{tunnelmq}:dying')).toBe(0)
     expect(await redis.command('HKEYS', '{tunnelmq}:owner')).toEqual(['y'])
   })
 })

@@ -52,7 +52,7 @@ describe('the ownership of client ids', () => {
       expect(await survivors(tenants)).toBe(1)
       if (round % 3 === 0) await Promise.all(tenants.map((tenant) => tenant.release()))
     }
-  }, 60_000)
+  })
 
   it('leaves exactly one survivor of claims that come from three pods, several each, in any order', async () => {
     const { pods } = await openClusterPods(3, { cluster: { takeoverMs: 10_000 } })
@@ -67,7 +67,7 @@ describe('the ownership of client ids', () => {
       const state = tenants.map(({ isOpen }) => isOpen)
       expect(state.filter(Boolean)).toHaveLength(1)
     }
-  }, 60_000)
+  })
 
   it('does not wait for a word when release and claim cross', async () => {
     const [a, b] = two((await openClusterPods(2, { cluster: { takeoverMs: 5_000 } })).pods)
@@ -84,7 +84,8 @@ describe('the ownership of client ids', () => {
       slowest = Math.max(slowest, performance.now() - startedAt)
       await second.release()
     }
-    expect(slowest).toBeLessThan(2_000)
+    // Whoever waits for a word waits for `takeoverMs`.
+    expect(slowest).toBeLessThan(5_000)
   })
 
   it('gives it to a second connection at the same pod, whichever is released first', async () => {
@@ -113,7 +114,7 @@ describe('the ownership of client ids', () => {
     expect(performance.now() - startedAt).toBeGreaterThan(600)
     expect(second.isOpen).toBe(true)
     a.proxy.thaw()
-    await expect.poll(() => first.losses.length, { timeout: 10_000 }).toBe(1)
+    await expect.poll(() => first.losses.length).toBe(1)
     expect(second.losses).toEqual([])
   })
 
@@ -200,10 +201,8 @@ describe('the ownership of client ids', () => {
     await first.claimed
     await redis.flush()
     for (const pod of pods)
-      await expect
-        .poll(() => pod.told.filter((text) => text === 'emptied').length, { timeout: 10_000 })
-        .toBe(1)
-    for (const pod of pods) await expect.poll(() => failureOf(pod), { timeout: 10_000 }).toBe(undefined)
+      await expect.poll(() => pod.told.filter((text) => text === 'emptied').length).toBe(1)
+    for (const pod of pods) await expect.poll(() => failureOf(pod)).toBe(undefined)
     expect(first.losses).toEqual([])
     expect(String(await redis.command('HGET', '{tunnelmq}:owner', 'x'))).toBe(`1:${a.link.pod}`)
     const second = claimAt(b, 'x')
@@ -263,14 +262,14 @@ describe('the ownership of client ids', () => {
     await first.claimed
     a.proxy.isolate()
     await redis.flush()
-    await expect.poll(() => b.told, { timeout: 10_000 }).toContain('emptied')
-    await expect.poll(() => failureOf(b), { timeout: 10_000 }).toBe(undefined)
+    await expect.poll(() => b.told).toContain('emptied')
+    await expect.poll(() => failureOf(b)).toBe(undefined)
     const second = claimAt(b, 'x')
     await second.claimed
     expect(second.isOpen).toBe(true)
     a.proxy.thaw()
-    await expect.poll(() => second.losses, { timeout: 10_000 }).toEqual(['taken-over'])
-    await expect.poll(() => failureOf(a), { timeout: 10_000 }).toBe(undefined)
+    await expect.poll(() => second.losses).toEqual(['taken-over'])
+    await expect.poll(() => failureOf(a)).toBe(undefined)
     expect([first.isOpen, second.isOpen]).toEqual([true, false])
   })
 
@@ -284,12 +283,12 @@ describe('the ownership of client ids', () => {
       cut.proxy.cut()
       tenants.push(claimAt(b, 'x'), claimAt(a, 'x'))
       await Promise.all(tenants.map(({ claimed }) => claimed))
-      for (const pod of pods) await expect.poll(() => failureOf(pod), { timeout: 10_000 }).toBe(undefined)
+      for (const pod of pods) await expect.poll(() => failureOf(pod)).toBe(undefined)
       const last = claimAt(round % 4 < 2 ? a : b, 'x')
       await last.claimed
       expect(last.isOpen).toBe(true)
       await expect.poll(() => [...tenants, last].filter(({ isOpen }) => isOpen).length).toBe(1)
       expect(await redis.command('HEXISTS', '{tunnelmq}:owner', 'x')).toBe(1)
     }
-  }, 60_000)
+  })
 })

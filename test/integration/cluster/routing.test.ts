@@ -74,7 +74,7 @@ describe('what a pod wants', () => {
     await a.routing.settled()
     const before = a.link.pod
     await redis.command('HDEL', '{tunnelmq}:pods', before)
-    await expect.poll(() => a.link.pod, { timeout: 10_000 }).not.toBe(before)
+    await expect.poll(() => a.link.pod).not.toBe(before)
     await expect.poll(() => b.told.wants).toContain(`${a.link.pod} x`)
     await expect.poll(() => b.told.groups).toContain(`${a.link.pod} g/x x`)
     await expect.poll(() => b.told.seats.at(-1)).toEqual({ pod: a.link.pod, seat })
@@ -86,7 +86,7 @@ describe('what a pod wants', () => {
     const [a, b] = (await pods(2)) as [RoutingPod, RoutingPod]
     await redis.command('HDEL', '{tunnelmq}:pods', a.link.pod)
     a.routing.want('y')
-    await expect.poll(() => a.link.reloads, { timeout: 10_000 }).toBe(1)
+    await expect.poll(() => a.link.reloads).toBe(1)
     await a.routing.settled()
     expect(b.told.wants).toEqual(new Set([`${a.link.pod} y`]))
   })
@@ -96,9 +96,7 @@ describe('what a pod wants', () => {
     a.routing.want('x')
     await a.routing.settled()
     await redis.flush()
-    await expect
-      .poll(() => redis.command('SMEMBERS', `{tunnelmq}:wants:${a.link.pod}`), { timeout: 10_000 })
-      .toEqual(['x'])
+    await expect.poll(() => redis.command('SMEMBERS', `{tunnelmq}:wants:${a.link.pod}`)).toEqual(['x'])
     await expect.poll(() => [...b.told.wants]).toEqual([`${a.link.pod} x`])
     await a.routing.settled()
   })

@@ -26,7 +26,7 @@ beforeAll(async () => {
           proxyProtocol: 'off',
           http: {
             maxBodyBytes: 20_000,
-            bodyTimeoutMs: 300,
+            bodyTimeoutMs: 1_000,
             allowedOrigins: ['https://page.example'],
           },
         },

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it, vi } from 'vitest'
 import { gatewayCommand } from '../../../src/cli/gateway.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import {
   isWithoutNamespaces,
   machineFault,
@@ -107,7 +108,7 @@ export function linesOf(broker: MachineProgram, client: string): Readonly<Record
 
 /** What a program logs comes a little later than what it does. */
 export async function soon(assertion: () => void): Promise<void> {
-  await vi.waitFor(assertion, { timeout: 20_000, interval: 20 })
+  await vi.waitFor(assertion, PATIENCE)
 }
 
 /** That it was connected once, from there, and is still. */

@@ -84,7 +84,7 @@ beforeAll(async () => {
           type: 'proxy',
           port: 0,
           name: 'proxy',
-          proxy: { requestTimeoutMs: 700, maxHeaderBytes: 2_048 },
+          proxy: { requestTimeoutMs: 2_000, maxHeaderBytes: 2_048 },
         },
         {
           type: 'proxy',
@@ -428,7 +428,7 @@ describe('whoever speaks otherwise', () => {
   })
 })
 
-describe('over TLS, with the agent at another pod', { timeout: 60_000 }, () => {
+describe('over TLS, with the agent at another pod', () => {
   it('is the same, and an operator at that pod ends it', async () => {
     const ca = await createCa(await temporaryFolder())
     const tls = await ca.issue('localhost')

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { MqttClient } from 'mqtt'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { compileRights, isDenied, mayPublish, maySubscribe, parseAcl } from '../../../src/hooks/acl.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 /** The same file in a real mosquitto: who gets what through to whom. */
 const aclText = `
@@ -72,7 +73,7 @@ beforeAll(async () => {
   )
   mosquitto = spawn('mosquitto', ['-c', join(folder, 'mosquitto.conf')], { stdio: 'ignore' })
   await once(mosquitto, 'spawn')
-  await vi.waitFor(() => access(socketPath), 10_000)
+  await vi.waitFor(() => access(socketPath), PATIENCE)
   watcher = await connect('watcher', 'watcher')
 })
 afterAll(async () => {
@@ -101,14 +102,14 @@ async function collect(client: MqttClient, send: () => Promise<unknown>, mark: s
   const onMessage = (topic: string) => void got.add(topic)
   client.on('message', onMessage)
   await send()
-  await vi.waitFor(() => expect(got).toContain(mark), 5_000)
+  await vi.waitFor(() => expect(got).toContain(mark), PATIENCE)
   client.off('message', onMessage)
   got.delete(mark)
   return [...got].sort()
 }
 
 describe('an ACL file means the same as in mosquitto', () => {
-  it.each(clients)('for the client $clientId of user $username', { timeout: 20_000 }, async (who) => {
+  it.each(clients)('for the client $clientId of user $username', async (who) => {
     const acl = parseAcl(aclText, { file: 'acl', dialect: 'mosquitto' })
     const rights = compileRights(acl, { ...who, mountpoint: '' })
     const client = await connect(who.clientId, who.username)

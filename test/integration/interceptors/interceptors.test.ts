@@ -68,7 +68,7 @@ beforeAll(async () => {
         { type: 'tcp', port: 0, name: 'plain', mountpoint: 'm/' },
         { type: 'tcp', port: 0, name: 'seen', mountpoint: 'm/' },
       ],
-      auth: { timeoutMs: 300 },
+      auth: { timeoutMs: 1_000 },
       limits: { maxPacketBytes: 4_096 },
     },
     {

@@ -99,7 +99,7 @@ describe('a listener that requires the PROXY header', () => {
   })
 
   it('closes a connection whose header is late, or breaks off', async () => {
-    const world = await openWorld(required, { bounds: { proxyHeaderTimeoutMs: 50 } })
+    const world = await openWorld(required, { bounds: { proxyHeaderTimeoutMs: 500 } })
     const late = await dial(portOf(world))
     late.write('PROXY TCP4 192.0')
     await readAll(late)
@@ -107,7 +107,7 @@ describe('a listener that requires the PROXY header', () => {
     cut.end('PROXY TCP4 192.0')
     await world.until(() => world.refusals.length === 2)
     expect(world.refusals.map(({ reason, detail }) => [reason, detail])).toEqual([
-      ['proxy-header-timeout', 'not within 50 ms'],
+      ['proxy-header-timeout', 'not within 500 ms'],
       ['proxy-header', 'closed before it was complete'],
     ])
   })

@@ -100,7 +100,7 @@ describe('a ws listener', () => {
     await world.until(() => world.connections[0]?.closedWith.length === 1)
     expect(world.connections[0]?.closedWith[0]?.message).toContain('MASK must be set')
     // Before the 30 s of ws itself.
-  }, 20_000)
+  })
 
   it('closes with 1003 on a text frame [MQTT-6.0.0-1]', async () => {
     const world = await openWorld(ws)

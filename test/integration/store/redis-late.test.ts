@@ -189,7 +189,7 @@ describe('a lease whose answer comes late', () => {
     await publish(store, { message: message('t', '2'), targets: to(group) })
     world.server.freeze()
     const late = store.readQueue(group, 0, 1, 1_000)
-    await expect.poll(() => link.failure, { timeout: 5_000 }).toBeDefined()
+    await expect.poll(() => link.failure).toBeDefined()
     // Longer than writes wait.
     await expect(publish(store, { message: message('t', '3'), targets: to(group) })).rejects.toThrow('Redis')
     world.server.thaw()
@@ -219,8 +219,8 @@ describe('a retained message that was set before the log came to it', () => {
       `${world.prefix.replaceAll(/[{}]/g, '?')}*`,
     )) as string[]
     await world.server.command('DEL', ...names)
-    await expect.poll(() => one.link.emptied, { timeout: 5_000 }).toBe(1)
-    await expect.poll(() => one.store.retained('t'), { timeout: 2_000 }).toBeUndefined()
+    await expect.poll(() => one.link.emptied).toBe(1)
+    await expect.poll(() => one.store.retained('t')).toBeUndefined()
   })
 })
 

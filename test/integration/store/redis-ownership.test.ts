@@ -235,9 +235,7 @@ describe('a claim on the Redis store', () => {
     } finally {
       world.server.thaw()
     }
-    await expect
-      .poll(() => world.server.command('GET', `${world.prefix}fence`), { timeout: 10_000 })
-      .toBe('7')
+    await expect.poll(() => world.server.command('GET', `${world.prefix}fence`)).toBe('7')
     await expect
       .poll(() => world.server.command('EXISTS', `${world.prefix}owner`, `${world.prefix}wills`))
       .toBe(0)

@@ -101,4 +101,4 @@ it('finds a Redis sound that pods use, have left, and were killed on; and moves 
   expect(got).toContain('job')
   await pod.stop()
   expect(await runStore('check', '--redis', other)).toMatch(/^0 problems/)
-}, 60_000)
+})

@@ -130,7 +130,7 @@ describe('the writer', () => {
     const kept = submitCount(link, 'b', { patience: 'keep' })
     await expect(inFlight).rejects.toMatchObject({ code: 'TMQ_STORE_UNAVAILABLE' })
     expect(performance.now() - sentAtMs).toBeGreaterThan(950)
-    expect(performance.now() - sentAtMs).toBeLessThan(2_500)
+    expect(performance.now() - sentAtMs).toBeLessThan(6_000)
     await expect(submitCount(link, 'a', { patience: 'now' })).rejects.toThrow('Redis does not answer')
     const late = submitCount(link, 'c')
     await expect(late).rejects.toThrow('Redis does not answer')

@@ -115,7 +115,7 @@ describe('an agent', () => {
     await client.openStream('pi7/echo')
     await client.openStream('pi7/echo')
     const latest = (): unknown => JSON.parse(links.agent.statuses.at(-1)!)
-    await expect.poll(latest, { timeout: 20_000 }).toMatchObject({ streams: 2 })
+    await expect.poll(latest).toMatchObject({ streams: 2 })
     expect(links.agent.statuses).toHaveLength(2)
   })
 
@@ -169,7 +169,7 @@ describe('an agent', () => {
     const who = { client: 'laptop', service: 'echo', address: '192.0.2.7', port: 4_711, username: 'ada' }
     const event = (message: string): unknown => agentLog.find((logged) => logged.message === message)
     await expect
-      .poll(() => event('tunnel stream ended'), { timeout: 20_000 })
+      .poll(() => event('tunnel stream ended'))
       .toMatchObject({
         ...who,
         level: 'info',

@@ -32,7 +32,7 @@ async function forwardTo(
 }
 
 describe('a forwarded connection', () => {
-  it('carries every byte both ways, in order', { timeout: 60_000 }, async () => {
+  it('carries every byte both ways, in order', async () => {
     const { port } = await forwardTo(echo)
     const socket = await dialPort(port)
     const sent = randomBytes(32 * MIB)
@@ -41,23 +41,19 @@ describe('a forwarded connection', () => {
     expect(await received).toBe(digest(sent))
   })
 
-  it(
-    'is a thousand connections one after the other, and a hundred at once',
-    { timeout: 60_000 },
-    async () => {
-      const { port, agent, client } = await forwardTo(echo)
-      const exchange = async (text: string): Promise<string> => {
-        const socket = await dialPort(port)
-        socket.end(text)
-        return textOf(socket)
-      }
-      for (let round = 0; round < 10; round++) {
-        const texts = Array.from({ length: 100 }, (_, i) => `${round}/${i}`)
-        expect(await Promise.all(texts.map(exchange))).toEqual(texts)
-      }
-      await expect.poll(() => [agent.streams, client.streams], { timeout: 20_000 }).toEqual([0, 0])
-    },
-  )
+  it('is a thousand connections one after the other, and a hundred at once', async () => {
+    const { port, agent, client } = await forwardTo(echo)
+    const exchange = async (text: string): Promise<string> => {
+      const socket = await dialPort(port)
+      socket.end(text)
+      return textOf(socket)
+    }
+    for (let round = 0; round < 10; round++) {
+      const texts = Array.from({ length: 100 }, (_, i) => `${round}/${i}`)
+      expect(await Promise.all(texts.map(exchange))).toEqual(texts)
+    }
+    await expect.poll(() => [agent.streams, client.streams]).toEqual([0, 0])
+  })
 
   it('ends one direction and still reads the answer', async () => {
     const { port } = await forwardTo((socket) => {
@@ -104,7 +100,7 @@ describe('a forwarded connection', () => {
     expect(ended).toMatchObject({ to: 'pi7/x', end: 'reset', by: 'the other end', sentBytes: 2 })
   })
 
-  it('loses nothing that the target has written before it closed', { timeout: 60_000 }, async () => {
+  it('loses nothing that the target has written before it closed', async () => {
     const sent = randomBytes(8 * MIB)
     const { port } = await forwardTo((socket) => {
       socket.resume()
@@ -147,7 +143,7 @@ describe('a forwarded connection', () => {
     }
     let before = -1
     for (let now = await written(); now !== before; now = await written()) before = now
-    await expect.poll(() => agent.streams, { timeout: 20_000 }).toBe(1)
+    await expect.poll(() => agent.streams).toBe(1)
     const received = unread.bytesRead
     unread.resume()
     await once(source, 'drain')
@@ -246,12 +242,12 @@ describe('a forward', () => {
     const first = closeCodeOf(sockets[0]!)
     await forwards[0]!.close()
     await first
-    await expect.poll(() => agent.streams, { timeout: 20_000 }).toBe(1)
+    await expect.poll(() => agent.streams).toBe(1)
     const second = closeCodeOf(sockets[1]!)
     await client.close()
     await second
     await expect(dialPort(forwards[1]!.port)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
-    await expect.poll(() => agent.streams, { timeout: 20_000 }).toBe(0)
+    await expect.poll(() => agent.streams).toBe(0)
   })
 })
 
@@ -274,6 +270,6 @@ describe('the number of connections of a forward', () => {
     await once(socket, 'data')
     expect(forward.connections).toBe(1)
     socket.destroy()
-    await expect.poll(() => forward.connections, { timeout: 20_000 }).toBe(0)
+    await expect.poll(() => forward.connections).toBe(0)
   })
 })

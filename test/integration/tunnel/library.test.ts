@@ -42,7 +42,7 @@ async function run(program: string): Promise<string> {
 }
 
 describe('the example of docs/library.md', () => {
-  it('compiles, and does what the text says', { timeout: 60_000 }, async () => {
+  it('compiles, and does what the text says', async () => {
     const broker = await openBroker()
     const server = createServer((_, response) => response.end('a page')).listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -92,7 +92,7 @@ describe('the library', () => {
     })
     onTestFinished(() => client.close())
     expect(client.id).toMatch(/^tunnelmq-[0-9a-f]{8}$/)
-    await expect.poll(() => failures.length, { timeout: 20_000 }).toBeGreaterThan(1)
+    await expect.poll(() => failures.length).toBeGreaterThan(1)
     expect(new Set(failures)).toEqual(new Set(['TMQ_UNREACHABLE']))
     await expect(client.connected(1)).rejects.toMatchObject({ code: 'TMQ_UNREACHABLE' })
   })

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
+import { PATIENCE } from '../../support/eventually.ts'
 import { dataHeader, openLink, payloadOf } from '../../support/link-end.ts'
 import { granting, startScriptedBroker } from '../../support/scripted-broker.ts'
 import { Packet, publishPacket, ackPacket } from '../../support/wire.ts'
@@ -87,18 +88,15 @@ describe('the connection of a link', () => {
     const route = end.link.route('pi7', 'ssh', 'laptop')
     // Until the system takes nothing any more: it holds some megabytes itself.
     let sentCount = 0
-    await vi.waitFor(
-      () => {
-        let inThisTurn = 0
-        while (end.link.send(route, dataHeader(sentCount), Buffer.alloc(20_000, sentCount % 251))) {
-          sentCount++
-          inThisTurn++
-        }
-        expect(inThisTurn).toBeLessThanOrEqual(6)
-        if (inThisTurn > 0) throw new Error('it is taken still')
-      },
-      { timeout: 20_000, interval: 20 },
-    )
+    await vi.waitFor(() => {
+      let inThisTurn = 0
+      while (end.link.send(route, dataHeader(sentCount), Buffer.alloc(20_000, sentCount % 251))) {
+        sentCount++
+        inThisTurn++
+      }
+      expect(inThisTurn).toBeLessThanOrEqual(6)
+      if (inThisTurn > 0) throw new Error('it is taken still')
+    }, PATIENCE)
     const rooms = end.told.filter((line) => line === 'room').length
     connection.socket.resume()
     await end.until('room', rooms + 1)

@@ -23,7 +23,6 @@ import {
 } from '../../support/tunnel-processes.ts'
 
 /** On a busy machine with two cores. */
-const LONG = { timeout: 120_000 }
 
 /** Answers with whom the PROXY header in front names, and with what follows. */
 async function openProxiedTarget(): Promise<string> {
@@ -107,7 +106,7 @@ describe('an agent', () => {
     })
   })
 
-  it('is offline when it is killed, and online again when it or the broker comes back', LONG, async () => {
+  it('is offline when it is killed, and online again when it or the broker comes back', async () => {
     const broker = await openTunnelBroker()
     const agent = await startAgent(broker, { echo: await openTarget(echo) })
     const watching = startCli(['agents', '--watch', '--json', ...broker.flags])
@@ -133,25 +132,21 @@ describe('an agent', () => {
     expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online +\S+ +echo /m)
   })
 
-  it(
-    'that is gone while the broker was, is offline when it was expected back for long enough',
-    LONG,
-    async () => {
-      const broker = await openDurableBroker({ config: { session: { willGraceMs: 1 } } })
-      const agent = await startAgent(broker, { echo: await openTarget(echo) })
-      expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online /m)
-      // The status was published at QoS 0, which promises nothing: what is acknowledged behind it is stored behind it.
-      const publisher = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: 'publisher' })
-      await publisher.publishAsync('behind/the/status', 'x', { qos: 1, retain: true })
-      await publisher.endAsync(true)
-      await broker.kill()
-      await agent.kill()
-      await broker.start()
-      expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +offline +\S+ +echo /m)
-    },
-  )
+  it('that is gone while the broker was, is offline when it was expected back for long enough', async () => {
+    const broker = await openDurableBroker({ config: { session: { willGraceMs: 1 } } })
+    const agent = await startAgent(broker, { echo: await openTarget(echo) })
+    expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +online /m)
+    // The status was published at QoS 0, which promises nothing: what is acknowledged behind it is stored behind it.
+    const publisher = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { clientId: 'publisher' })
+    await publisher.publishAsync('behind/the/status', 'x', { qos: 1, retain: true })
+    await publisher.endAsync(true)
+    await broker.kill()
+    await agent.kill()
+    await broker.start()
+    expect((await runWith(broker, ['agents'])).stdout).toMatch(/^pi7 +offline +\S+ +echo /m)
+  })
 
-  it('loses its place to another of the same id, and both logs say why', LONG, async () => {
+  it('loses its place to another of the same id, and both logs say why', async () => {
     const broker = await openTunnelBroker()
     const first = await startAgent(broker, { echo: await openTarget(echo) })
     const second = await startAgent(broker, { echo: await openTarget(echo) })

@@ -17,10 +17,9 @@ import {
 } from '../../support/tunnel-processes.ts'
 
 /** On a busy machine with two cores. */
-const LONG = { timeout: 120_000 }
 
 describe.runIf(hasOpenSsh)('programs of OpenSSH', () => {
-  it('copy a tree by scp, sftp and rsync, there and back', LONG, async () => {
+  it('copy a tree by scp, sftp and rsync, there and back', async () => {
     const world = await openSshWorld(await openTunnelBroker())
     const at = (name: string): string => join(world.folder, name)
     await mkdir(at('tree'))
@@ -86,7 +85,7 @@ describe.runIf(hasOpenSsh)('programs of OpenSSH', () => {
 })
 
 describe.runIf(hasOpenSsh)('a broker that is killed and started again in the middle of', () => {
-  it.each<BrokerKind>(['tunnelmq', 'mosquitto'])('a session, over %s', LONG, async (kind) => {
+  it.each<BrokerKind>(['tunnelmq', 'mosquitto'])('a session, over %s', async (kind) => {
     const broker = await openFaultBroker(kind)
     const { start, agent } = await openSshWorld(broker)
     const session = start('ssh', 'pi7.tunnel', 'sh')
@@ -105,7 +104,7 @@ describe.runIf(hasOpenSsh)('a broker that is killed and started again in the mid
     expect(agent.countOf('tunnel stream opened')).toBe(1)
   })
 
-  it('a session with a terminal, twice', LONG, async () => {
+  it('a session with a terminal, twice', async () => {
     const broker = await openTunnelBroker()
     const folder = await temporaryFolder()
     const sshd = await startSshd(join(folder, 'openssh'))
@@ -132,7 +131,7 @@ describe.runIf(hasOpenSsh)('a broker that is killed and started again in the mid
     expect((await session.ended).code).toBe(0)
   })
 
-  it('scp, whose file arrives unharmed', LONG, async () => {
+  it('scp, whose file arrives unharmed', async () => {
     const broker = await openTunnelBroker()
     const { folder, start, agent } = await openSshWorld(broker)
     const [from, to] = [join(folder, 'from'), join(folder, 'to')]

@@ -103,7 +103,7 @@ async function openWorld(
 }
 
 describe.skipIf(!hasPython).each(Object.entries(places))('the Python agent over %s', (_, open) => {
-  it('carries every byte both ways, of several streams at once', { timeout: 60_000 }, async () => {
+  it('carries every byte both ways, of several streams at once', async () => {
     const { client } = await openWorld(open, { echo: await openTarget(echo) })
     const { port } = await client.forward({ to: 'pi7/echo' })
     const sent = [8 * MIB, 3 * MIB, 100_000, 1].map((size) => randomBytes(size))
@@ -132,7 +132,7 @@ describe.skipIf(!hasPython).each(Object.entries(places))('the Python agent over 
     await eventually(() => client.streams).toBe(0)
   })
 
-  it('goes on with its streams when either connection, or both, are cut', { timeout: 60_000 }, async () => {
+  it('goes on with its streams when either connection, or both, are cut', async () => {
     const { client, agentWay, clientWay, ready } = await openWorld(open, { echo: await openTarget(echo) })
     const { port } = await client.forward({ to: 'pi7/echo' })
     const socket = await dialPort(port)
@@ -192,7 +192,7 @@ describe.skipIf(!hasPython).each(Object.entries(places))('the Python agent over 
     await eventually(() => client.agents()).toMatchObject([{ id: 'pi7', online: false }])
   })
 
-  it('stops a writer whose reader does not read, and nobody else', { timeout: 60_000 }, async () => {
+  it('stops a writer whose reader does not read, and nobody else', async () => {
     const released = later<void>()
     const slow = later<string>()
     const services = {

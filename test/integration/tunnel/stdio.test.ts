@@ -2,6 +2,7 @@ import { PassThrough, Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { joinStdio } from '../../../src/tunnel/stdio.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import { closeCodeOf, echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
 
 describe('a stream joined to standard input and output', () => {
@@ -120,10 +121,12 @@ describe('a stream joined to standard input and output', () => {
     await joined
     expect(await heard.promise).toBe('last words')
     expect(output.read()).toBeNull()
-    await vi.waitFor(() =>
-      expect(agentLog).toContainEqual(
-        expect.objectContaining({ message: 'tunnel stream ended', end: 'closed' }),
-      ),
+    await vi.waitFor(
+      () =>
+        expect(agentLog).toContainEqual(
+          expect.objectContaining({ message: 'tunnel stream ended', end: 'closed' }),
+        ),
+      PATIENCE,
     )
   })
 

@@ -4,6 +4,7 @@ import { Backlog, type Entry } from '../../../src/broker/backlog.ts'
 import { TunnelMQError } from '../../../src/errors.ts'
 import { Message } from '../../../src/broker/message.ts'
 import type { QueueEntry, Store, StoredSession } from '../../../src/store/contract.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import { message } from '../../support/store-fixtures.ts'
 
 /** The queue of one session in a store whose commits, answers and reads come when the test says so. */
@@ -288,7 +289,7 @@ describe('the backlog of a stored queue', () => {
     backlog.restart(queue.session)
     backlog.refill(0, undefined, () => {})
     queue.reads.shift()!.fail(new TunnelMQError('TMQ_STORE_UNAVAILABLE', 'Redis is away'))
-    await vi.waitFor(() => expect(queue.reads).toHaveLength(1))
+    await vi.waitFor(() => expect(queue.reads).toHaveLength(1), PATIENCE)
     queue.reads.shift()!.answer()
     await settled()
     expect(takeSeqs(backlog)).toEqual([1])

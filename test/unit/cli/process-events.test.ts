@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { describe, expect, it, vi } from 'vitest'
 import { runUntilStopped } from '../../../src/cli/process-events.ts'
 import { createSilentLog } from '../../../src/log.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 function createWorld() {
   const events = Object.assign(new EventEmitter(), { exit: vi.fn<(code?: number) => never>() })
@@ -40,7 +41,7 @@ describe('the events of the process', () => {
     const { events, broker } = createWorld()
     events.emit('SIGTERM', 'SIGTERM')
     events.emit('SIGINT', 'SIGINT')
-    await vi.waitFor(() => expect(events.exit).toHaveBeenCalledWith(1))
+    await vi.waitFor(() => expect(events.exit).toHaveBeenCalledWith(1), PATIENCE)
     expect(broker.stop).toHaveBeenCalledOnce()
   })
 

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { expect, it, vi } from 'vitest'
 import { untilStopped, type ProcessEvents } from '../../../src/cli/tunnel-process.ts'
 import { createSilentLog } from '../../../src/log.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 function createWorld() {
   const emitter = Object.assign(new EventEmitter(), { exit: vi.fn<(code?: number) => never>() })
@@ -16,7 +17,7 @@ function createWorld() {
 it.each(['SIGTERM', 'SIGINT'])('stops on %s, once, and takes its listeners away', async (signal) => {
   const { emitter, stop, ended, finish } = createWorld()
   emitter.emit(signal, signal)
-  await vi.waitFor(() => expect(stop).toHaveBeenCalledExactlyOnceWith(signal))
+  await vi.waitFor(() => expect(stop).toHaveBeenCalledExactlyOnceWith(signal), PATIENCE)
   finish()
   await ended
   expect(emitter.exit).not.toHaveBeenCalled()
@@ -27,7 +28,7 @@ it('exits at once with 1 on a second signal', async () => {
   const { emitter, stop } = createWorld()
   emitter.emit('SIGINT', 'SIGINT')
   emitter.emit('SIGTERM', 'SIGTERM')
-  await vi.waitFor(() => expect(emitter.exit).toHaveBeenCalledWith(1))
+  await vi.waitFor(() => expect(emitter.exit).toHaveBeenCalledWith(1), PATIENCE)
   expect(stop).toHaveBeenCalledOnce()
 })
 

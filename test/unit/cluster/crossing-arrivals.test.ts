@@ -4,6 +4,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { createBlobWriter } from '../../../src/cluster/blob-writer.ts'
 import { createArrivals } from '../../../src/cluster/crossing-arrivals.ts'
 import { createSilentLog } from '../../../src/log.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 const message = {
   payload: Buffer.alloc(10),
@@ -58,7 +59,7 @@ describe('what arrives from other pods', () => {
     setImmediate(() => turns.dispatchEvent(new Event('turn')))
     await once(turns, 'turn')
     expect(taken.length).toBeLessThan(100)
-    await vi.waitFor(() => expect(taken).toEqual(topics))
+    await vi.waitFor(() => expect(taken).toEqual(topics), PATIENCE)
   })
 
   it('is dropped and counted past the bound', async () => {
@@ -71,10 +72,10 @@ describe('what arrives from other pods', () => {
     arrivals.take(blobOf(topics))
     arrivals.take(blobOf(topics))
     arrivals.take(blobOf(topics))
-    await vi.waitFor(() => expect(taken.length + counts.dropped).toBe(150))
+    await vi.waitFor(() => expect(taken.length + counts.dropped).toBe(150), PATIENCE)
     expect(counts.dropped).toBe(100)
     arrivals.take(blobOf(['again']))
-    await vi.waitFor(() => expect(taken.at(-1)).toBe('again'))
+    await vi.waitFor(() => expect(taken.at(-1)).toBe('again'), PATIENCE)
   })
 
   it('goes on behind garbage, and behind a message that could not be delivered', async () => {

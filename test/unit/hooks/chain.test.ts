@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import { createChain, type Chain } from '../../../src/hooks/chain.ts'
 import { PendingDecision, type Decision } from '../../../src/hooks/decision.ts'
 import { AuthError, noOpinion, type Handler, type NoOpinion } from '../../../src/hooks/types.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import { fakeMessage, fakeSession, fakeSubscriptions } from './fakes.ts'
 
 const neverAsked: Handler = {
@@ -236,7 +237,7 @@ describe('a chain', () => {
     ])
     const session = fakeSession()
     chain.connect(onError, session)
-    await vi.waitFor(() => expect(onError).toHaveBeenCalledTimes(2))
+    await vi.waitFor(() => expect(onError).toHaveBeenCalledTimes(2), PATIENCE)
     expect(told).toHaveBeenCalledExactlyOnceWith(session)
     expect(chain).toMatchObject({ wantsConnect: true, wantsPublish: false })
   })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPasswordFileHandler, parsePasswordFile } from '../../../src/hooks/password-file.ts'
 import { AuthError, noOpinion, type ManagedHandler } from '../../../src/hooks/types.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import { replaceFile } from '../../support/replace-file.ts'
 import { fakeLog, fakeSession } from './fakes.ts'
 
@@ -153,7 +154,7 @@ describe('the password-file handler', () => {
     await changed
     expect((await connect('bob', '2')).verdict).toBe('allowed')
     await replaceFile(file, 'broken')
-    await vi.waitFor(() => expect(log.lines.map((line) => line.level)).toContain('error'), 5_000)
+    await vi.waitFor(() => expect(log.lines.map((line) => line.level)).toContain('error'), PATIENCE)
     expect((await connect('bob', '2')).verdict).toBe('allowed')
   })
 })

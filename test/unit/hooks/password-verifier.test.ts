@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { createPasswordVerifier } from '../../../src/hooks/password-verifier.ts'
 import type { PasswordHash } from '../../../src/hooks/password-hash.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 const hash: PasswordHash = {
   scheme: 'scrypt',
@@ -23,7 +24,7 @@ function world() {
   const verify = (username: string, password: string, signal = live, stored = hash) =>
     verifier.verify({ username, password: Buffer.from(password), hash: stored, signal })
   const finishOne = async () => {
-    await vi.waitFor(() => expect(running.length).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(running.length).toBeGreaterThan(0), PATIENCE)
     running.shift()?.()
   }
   return { verifier, verify, check, running, finishOne }
@@ -91,7 +92,7 @@ describe('a password verifier', () => {
     const answers = ['a', 'b', 'gone', 'd'].map(async (name) =>
       verify(name, 'x', name === 'gone' ? gone.signal : live),
     )
-    await vi.waitFor(() => expect(running).toHaveLength(2))
+    await vi.waitFor(() => expect(running).toHaveLength(2), PATIENCE)
     gone.abort()
     await finishOne()
     await finishOne()

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createSilentLog } from '../../../src/log.ts'
 import type { Store, StoredSession } from '../../../src/store/contract.ts'
 import { createEmbeddedStore } from '../../../src/store/embedded/store.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 import { type Fault, FaultyLevel } from '../../support/faulty-level.ts'
 import { message, payloads, publish, release, settled, testLimits, to } from '../../support/store-fixtures.ts'
 import { temporaryFolder } from '../../support/store-folder.ts'
@@ -31,7 +32,7 @@ async function restart(): Promise<void> {
   await store.open()
 }
 
-const recovered = (): Promise<void> => vi.waitFor(() => expect(store.failure).toBeUndefined(), 10_000)
+const recovered = (): Promise<void> => vi.waitFor(() => expect(store.failure).toBeUndefined(), PATIENCE)
 const unavailable = { code: 'TMQ_STORE_UNAVAILABLE' }
 
 /** One of each kind of write, as promises that say how it went. */
@@ -176,7 +177,7 @@ it('fails writes at once while it is away, says why, and tries to come back unti
   expect(store.failure).toBe('No space left on device')
   expect(store.stats().failure).toBe('No space left on device')
   const opensBefore = level.opens
-  await vi.waitFor(() => expect(level.opens).toBeGreaterThan(opensBefore + 2), 10_000)
+  await vi.waitFor(() => expect(level.opens).toBeGreaterThan(opensBefore + 2), PATIENCE)
   expect(store.failure).toBe('cannot open')
   const writesBefore = level.writes
   await expect(publish(store, { message: message('a', 'x'), targets: to(client) })).rejects.toMatchObject(
@@ -205,12 +206,12 @@ it('fails what came while the failing commit was under way, in the order of the 
       answers.push(`${name} ${error === undefined ? 'stored' : 'failed'}`),
     )
   ask('one')
-  await vi.waitFor(() => expect(level.writes).toBe(writesBefore + 1))
+  await vi.waitFor(() => expect(level.writes).toBe(writesBefore + 1), PATIENCE)
   ask('two')
   ask('three')
   expect(store.stats().pendingWrites).toBe(3)
   openGate()
-  await vi.waitFor(() => expect(answers.length).toBe(3))
+  await vi.waitFor(() => expect(answers.length).toBe(3), PATIENCE)
   expect(answers).toEqual(['one failed', 'two failed', 'three failed'])
   expect(store.stats()).toMatchObject({ pendingWrites: 0, pendingBytes: 0 })
 })
@@ -268,7 +269,7 @@ it('hides an entry whose deletion was committed while a read was under way', asy
   level.readGate = new Promise((resolve) => (openGate = resolve))
   const readsBefore = level.reads
   const reading = store.readQueue(client, 0, 10, 1_000)
-  await vi.waitFor(() => expect(level.reads).toBe(readsBefore + 1))
+  await vi.waitFor(() => expect(level.reads).toBe(readsBefore + 1), PATIENCE)
   store.acknowledge(client, 1, 3)
   await settled(store)
   openGate()

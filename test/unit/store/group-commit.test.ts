@@ -1,5 +1,6 @@
 import { expect, it, vi } from 'vitest'
 import { GroupCommit } from '../../../src/store/embedded/group-commit.ts'
+import { PATIENCE } from '../../support/eventually.ts'
 
 /** A disk that finishes each write when the test says so. */
 function setUp() {
@@ -50,10 +51,10 @@ function setUp() {
 
   const add = (...args: Parameters<typeof write>): void => commit.add(write(...args))
   const disk = async (what: 'succeed' | 'fail'): Promise<void> => {
-    await vi.waitFor(() => expect(pending.length).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(pending.length).toBeGreaterThan(0), PATIENCE)
     pending.shift()?.[what]()
   }
-  const until = (length: number): Promise<void> => vi.waitFor(() => expect(log.length).toBe(length))
+  const until = (length: number): Promise<void> => vi.waitFor(() => expect(log.length).toBe(length), PATIENCE)
   return { commit, log, add, disk, until }
 }
 

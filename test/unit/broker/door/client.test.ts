@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import { AuthError, RefuseReason, type Handler, type Session } from '../../../../src/hooks/types.ts'
 import { openDoorClient } from '../../../support/door-client.ts'
+import { PATIENCE } from '../../../support/eventually.ts'
 import { openInspectedBroker } from '../../../support/inspected-broker.ts'
 
 const noSecrets: Handler = {
@@ -137,7 +138,7 @@ describe('a door client', () => {
     await client.publish(message('b/2', 1))
     await client.unsubscribe(['b/+'])
     await client.publish(message('b/3'))
-    await vi.waitFor(() => expect(got.map(({ topic }) => topic)).toEqual(['b/1', 'b/2']))
+    await vi.waitFor(() => expect(got.map(({ topic }) => topic)).toEqual(['b/1', 'b/2']), PATIENCE)
   })
 
   it('is sent no more than the window while it has acknowledged nothing', async () => {

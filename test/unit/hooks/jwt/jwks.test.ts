@@ -4,6 +4,7 @@ import { createBrokerCounters } from '../../../../src/counters.ts'
 import { openRemoteKeys } from '../../../../src/hooks/jwt/jwks.ts'
 import { createJwtHandler } from '../../../../src/hooks/jwt/jwt.ts'
 import { createChain } from '../../../../src/hooks/chain.ts'
+import { PATIENCE } from '../../../support/eventually.ts'
 import { startHttpService, type HttpService, type ServiceReply } from '../../../support/http-service.ts'
 import { createTokenKey, signToken, type TokenKey } from '../../../support/tokens.ts'
 import { fakeLog, fakeSession } from '../fakes.ts'
@@ -21,7 +22,7 @@ async function open(provider: HttpService, overrides: object = {}) {
   const keys = await openRemoteKeys({ url: provider.url, config, counters, log, now: () => clock.nowMs })
   onTestFinished(() => keys.close())
   const kids = () => keys.current()?.map(({ kid }) => kid)
-  await vi.waitFor(() => expect(counters.fetched + counters.failed).toBe(1))
+  await vi.waitFor(() => expect(counters.fetched + counters.failed).toBe(1), PATIENCE)
   return { keys, kids, clock, counters, log, passMs: (ms: number) => void (clock.nowMs += ms) }
 }
 
@@ -120,7 +121,7 @@ describe('tokens of a provider', () => {
     await vi.waitFor(async () => {
       const { decision } = await connect(await signToken(two.privateKey, {}, { kid: 'two' }))
       expect(decision).toMatchObject({ allowed: true })
-    })
+    }, PATIENCE)
     expect(handler.stillAllowed?.(old.session)).toBe(false)
   })
 
@@ -130,6 +131,9 @@ describe('tokens of a provider', () => {
     const token = await signToken(one.privateKey)
     expect((await connect(token)).decision).toMatchObject({ allowed: false, refuse: 'unavailable' })
     provider.reply = () => setOf(one)
-    await vi.waitFor(async () => expect((await connect(token)).decision).toMatchObject({ allowed: true }))
+    await vi.waitFor(
+      async () => expect((await connect(token)).decision).toMatchObject({ allowed: true }),
+      PATIENCE,
+    )
   })
 })

@@ -9,6 +9,7 @@ import type { Session, SubscribeRequest } from '../../../../src/hooks/types.ts'
 import type { PeerCertificate } from '../../../../src/peer.ts'
 import { createService } from '../../../../src/hooks/webhook/service.ts'
 import { createWebhookHandler } from '../../../../src/hooks/webhook/webhook.ts'
+import { PATIENCE } from '../../../support/eventually.ts'
 import { startHttpService, type HttpService, type ServiceReply } from '../../../support/http-service.ts'
 import { fakeLog, fakeMessage, fakeSession, fakeSubscriptions } from '../fakes.ts'
 
@@ -212,7 +213,7 @@ describe('a service', () => {
     const service = await startHttpService(() => promise)
     const { connect } = await open([service], { timeoutMs: 60_000 })
     const connecting = connect()
-    await vi.waitFor(() => expect(service.calls.length).toBe(1))
+    await vi.waitFor(() => expect(service.calls.length).toBe(1), PATIENCE)
     resolve(allow)
     expect((await connecting).decision).toMatchObject({ allowed: true })
   })
@@ -480,7 +481,7 @@ describe('notifications', () => {
     const tell = async () => {
       const { session, decision } = await connect()
       void handler.connect?.(session)
-      await vi.waitFor(() => expect(figures.queued).toBe(0))
+      await vi.waitFor(() => expect(figures.queued).toBe(0), PATIENCE)
       return decision.allowed
     }
     await tell()
@@ -501,7 +502,7 @@ describe('notifications', () => {
     for (let n = 0; n < 10; n++) void handler.publish?.(fakeSession(), fakeMessage('t'))
     expect(figures).toMatchObject({ queued: 3, dropped: 7 })
     await handler.close?.()
-    await vi.waitFor(() => expect(figures).toMatchObject({ queued: 0, dropped: 10 }))
+    await vi.waitFor(() => expect(figures).toMatchObject({ queued: 0, dropped: 10 }), PATIENCE)
     expect(log.lines.map(({ message }) => message)).toEqual(['notifications dropped'])
   })
 })

@@ -292,6 +292,5 @@ describe('whatever comes, in whatever order', () => {
         { numRuns },
       )
     },
-    120_000,
   )
 })
