@@ -18,6 +18,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           // vitest.faults.config.ts has the long ones.
           exclude: [...configDefaults.exclude, 'test/faults-long/**', ...units, ...integration, ...chart],
+          // Fault tests carry much, and wait for what is dead: on a slow machine for minutes.
+          testTimeout: 300_000,
         },
       },
       { extends: true, test: { name: 'integration', include: integration, isolate: false } },

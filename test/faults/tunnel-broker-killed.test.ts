@@ -15,10 +15,12 @@ import {
 } from '../support/tunnel-processes-traffic.ts'
 
 const MIB = 1_048_576
+/** 1 GiB, but where somebody says less: `.ci/run` does. */
+const carriedMib = Number(process.env['CARRIED_MIB'] ?? 1_024)
 const brokers: readonly BrokerKind[] = ['tunnelmq', 'mosquitto']
 
 it.each(brokers)(
-  'carries 1 GiB each way, bit for bit, though %s is killed and started again in the middle',
+  `carries ${carriedMib} MiB each way, bit for bit, though %s is killed and started again in the middle`,
   async (kind) => {
     const broker = await openFaultBroker(kind)
     const target = await openTargetQueue()
@@ -26,17 +28,17 @@ it.each(brokers)(
     const forward = await startForward(broker, ['data'])
     const one = await joinThrough(forward.ports[0], target)
     const other = await joinThrough(forward.ports[0], target)
-    const up = startFlow(one.near, one.far, 1_024 * MIB)
-    const down = startFlow(other.far, other.near, 1_024 * MIB)
+    const up = startFlow(one.near, one.far, carriedMib * MIB)
+    const down = startFlow(other.far, other.near, carriedMib * MIB)
     one.far.end()
     other.near.end()
 
     // One of them may be much faster than the other: neither is to be at its end.
     await until(() => {
       const [least = 0, most = 0] = [up.receivedBytes, down.receivedBytes].toSorted((a, b) => a - b)
-      return least > 16 * MIB && most > 300 * MIB
+      return least > (carriedMib * MIB) / 64 && most > 0.3 * carriedMib * MIB
     })
-    const inTheMiddle = [up, down].every(({ sentBytes }) => sentBytes < 1_024 * MIB)
+    const inTheMiddle = [up, down].every(({ sentBytes }) => sentBytes < carriedMib * MIB)
     await broker.kill()
     const atDeath = up.receivedBytes + down.receivedBytes
     await broker.start()

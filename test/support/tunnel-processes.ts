@@ -19,8 +19,8 @@ import { freePort, startMosquitto } from './mosquitto.ts'
 
 const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
 
-/** For what takes as long as it takes; on a busy machine too. Half of what these tests have, so that they say what. */
-const PATIENCE_MS = 60_000
+/** For what takes as long as it takes; on a busy machine too. Less than a test has, so that it says what did not come. */
+const PATIENCE_MS = 100_000
 
 const logFlags = ['--log-level', 'info', '--log-format', 'json']
 
