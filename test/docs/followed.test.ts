@@ -58,7 +58,7 @@ describe('the documentation, followed word by word on a machine with nothing els
   })
 
   for (const { name, steps } of pages.filter((page) => page.steps.some(isRun))) {
-    it(`${name}: ${steps.filter(isRun).length} steps`, { timeout: 180_000 }, async () => {
+    it(`${name}: ${steps.filter(isRun).length} steps`, async () => {
       const terminal = await openTerminal()
       try {
         for (const step of steps) {

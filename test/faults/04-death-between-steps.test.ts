@@ -69,4 +69,4 @@ it('loses and doubles nothing when the process dies before or after any of its w
     runScenario,
   )
   report('4', acknowledgedCount, `${deliveredCount} delivered, after ${diedCount} deaths between steps`)
-}, 300_000)
+}, 600_000)

@@ -8,7 +8,7 @@ import { openSingle, type SingleBroker, startSingle } from './single-broker.ts'
 async function storedCountIs(broker: Pick<SingleBroker, 'metric'>, count: number): Promise<void> {
   const isRight = async (): Promise<boolean> =>
     (await broker.metric('tunnelmq_sessions', 'state="stored"')) === count
-  await eventually(isRight, 25_000, 200)
+  await eventually(isRight, 40_000, 200)
 }
 
 // A store in memory can do all that has no death in it.

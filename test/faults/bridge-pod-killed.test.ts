@@ -26,7 +26,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   /** Which one: in between a bridge may be connecting, at none of them. */
   const runnerOf = async (): Promise<number> => {
     let running: number[] = []
-    await eventually(async () => (running = await runners()).length === 1, 25_000, 100)
+    await eventually(async () => (running = await runners()).length === 1, 40_000, 100)
     return running[0]!
   }
   await runnerOf()
@@ -52,7 +52,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
     const pod = pods.all[runner]!
     await pod.kill()
     // The other one takes it before this one is back.
-    await eventually(async () => (await runners()).some((index) => index !== runner), 25_000, 100)
+    await eventually(async () => (await runners()).some((index) => index !== runner), 40_000, 100)
     await startReady(pod, `run-${kill}`)
     await eventually(() => roaming.every(({ client }) => client.isOpen))
   }
@@ -71,4 +71,4 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   await runnerOf()
   for (const client of [out.client, back.client, here, there]) await client.vanish()
   report('bridge of pods', acknowledged.flat().length, 'all of them at the other side')
-}, 180_000)
+})

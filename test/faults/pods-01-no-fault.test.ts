@@ -9,5 +9,4 @@ it.each([1, 2])(
     await mixedLoad(`1 (redis, pods: ${count})`, pods.ports)
     for (const pod of pods.all) expect(await pod.metric('tunnelmq_unhandled_errors_total')).toBe(0)
   },
-  50_000,
 )

@@ -66,4 +66,4 @@ it("loses nothing when the publisher's or the subscriber's pod is killed, 20 tim
     `${new Set(texts(exact.received)).size} delivered, ${dups} of them again with DUP`,
   )
   await Promise.all(roaming.map((client) => client.end()))
-}, 300_000)
+}, 600_000)

@@ -46,4 +46,4 @@ it('loses and doubles nothing when a pod dies before or after any of its writes,
     acknowledgedCount,
     `${deliveredCount} delivered, after ${diedCount} deaths between steps`,
   )
-}, 300_000)
+}, 600_000)

@@ -17,7 +17,7 @@ async function storedEverywhere(pods: Pods, count: number): Promise<void> {
       )
       return counts.every((stored) => stored === count)
     },
-    25_000,
+    40_000,
     200,
   )
 }
