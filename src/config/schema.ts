@@ -22,6 +22,10 @@ const filePath = () => z.string().min(1).meta({ filePath: true })
 
 const positive = z.int().min(1)
 const count = z.int().min(0)
+/** MQTT 3.1.1, 2.2.3: 268435455 bytes behind a header of 5. */
+const packetBytes = positive.max(268_435_460)
+/** MQTT 3.1.1, 1.5.3 */
+const stringBytes = positive.max(65_535)
 
 const storeSchema = z
   .strictObject({
@@ -64,9 +68,8 @@ const limitsSchema = z
     connectTimeoutMs: timerMs()
       .default(10_000)
       .describe('From the connection to its complete CONNECT, in ms.'),
-    maxConnectBytes: positive.default(65_536).describe('Largest packet before the CONNACK, in bytes.'),
-    maxPacketBytes: positive
-      .max(268_435_460) // MQTT 3.1.1, 2.2.3: so many after a header of 5
+    maxConnectBytes: packetBytes.default(65_536).describe('Largest packet before the CONNACK, in bytes.'),
+    maxPacketBytes: packetBytes
       .default(1_048_576)
       .describe('Largest packet, in bytes. A larger one ends the connection.'),
     packetTimeoutMs: timerMs()
@@ -78,9 +81,10 @@ const limitsSchema = z
       .describe(
         'Longest keep-alive that is accepted, in seconds; 0: any. Clients of MQTT 5 are told this one, others are refused.',
       ),
-    maxClientIdBytes: positive.default(256).describe('Longest client id, in bytes.'),
-    maxTopicBytes: positive.default(4_096).describe('Longest topic or filter, in bytes.'),
-    maxTopicLevels: positive.default(64).describe('Levels of a topic or filter.'),
+    maxClientIdBytes: stringBytes.default(256).describe('Longest client id, in bytes.'),
+    maxTopicBytes: stringBytes.default(4_096).describe('Longest topic or filter, in bytes.'),
+    // The subscriptions are looked through level by level, each a call within the one before.
+    maxTopicLevels: positive.max(1_000).default(64).describe('Levels of a topic or filter.'),
     maxSubscriptionsPerClient: positive.default(1_000).describe('Subscriptions of one client.'),
     messagesPerSecond: count
       .default(0)
