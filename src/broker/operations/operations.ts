@@ -162,7 +162,10 @@ function setLevel(log: Log, { level }: LogLevel): void {
   if (log.level === undefined)
     throw new TunnelMQError(ErrorCode.usage, 'The log of the program around the broker has no level to set')
   const before = log.level
+  const say = (): void => log.info({ from: before, to: level }, 'log level changed')
+  // While the one of the two that says more holds: a log that falls silent says so.
+  const isLess = LEVELS.indexOf(level) > LEVELS.indexOf(readLevel(log).level)
+  if (isLess) say()
   log.level = level
-  // After the change, so that it is seen whenever one of the two lets it through.
-  if (before !== level) log.info({ from: before, to: level }, 'log level changed')
+  if (!isLess && before !== level) say()
 }
