@@ -63,16 +63,36 @@ afterAll(async () => {
 async function makeWorld(): Promise<void> {
   const sensor = await mqtt.connectAsync(broker.url, {
     clientId: 'sensor/1',
+    protocolVersion: 5,
     clean: false,
     reconnectPeriod: 0,
-    will: { topic: 'gone', payload: Buffer.from('x'), qos: 1, retain: false },
+    properties: {
+      sessionExpiryInterval: 0xffff_ffff,
+      maximumPacketSize: 100_000,
+      userProperties: { a: ['b', 'c'] },
+    },
+    will: {
+      topic: 'gone',
+      payload: Buffer.from('x'),
+      qos: 1,
+      retain: false,
+      properties: { willDelayInterval: 60, contentType: 'text/plain' },
+    },
   })
-  await sensor.subscribeAsync('commands/#', { qos: 1 })
+  await sensor.subscribeAsync('$share/all/commands/#', { qos: 1, properties: { subscriptionIdentifier: 7 } })
   const away = await mqtt.connectAsync(broker.url, { clientId: 'away', clean: false, reconnectPeriod: 0 })
   await away.subscribeAsync('news', { qos: 1 })
   await away.endAsync()
-  await broker.publish({ topic: 'news', payload: Buffer.from('waits'), qos: 1 })
-  await broker.publish({ topic: 'state/1', payload: Buffer.from([0, 255]), qos: 1, retain: true })
+  const properties = {
+    payloadFormatIndicator: false,
+    messageExpiryInterval: 3_600,
+    contentType: 'text/plain',
+    responseTopic: 'answers',
+    correlationData: Buffer.from([0, 255]),
+    userProperties: { a: ['b', 'c'] },
+  }
+  await sensor.publishAsync('news', 'waits', { qos: 1, properties })
+  await sensor.publishAsync('state/1', Buffer.from([0, 255]), { qos: 1, retain: true, properties })
   await ask('PUT', '/roles/reader', { body: { rules: [{ actions: ['subscribe'], on: '#' }] } })
   await ask('PUT', '/groups/readers', { body: { roles: ['reader'] } })
   await ask('POST', '/identities', { body: { name: 'someone', groups: ['readers'] } })
@@ -236,7 +256,16 @@ describe('the API, compared with its own description', () => {
       next: null,
     })
     expect((await ask('GET', '/retained?filter=state/%23')).body).toMatchObject({
-      items: [{ topic: 'state/1', payload: 'AP8=' }],
+      items: [{ topic: 'state/1', payload: 'AP8=', properties: { correlationData: 'AP8=' } }],
+    })
+    expect((await ask('GET', '/clients/sensor%2F1')).body).toMatchObject({
+      protocolVersion: '5',
+      mqtt5: {
+        sessionExpirySeconds: expect.any(Number) as number,
+        userProperties: [{ name: 'a', value: 'b' }, {}],
+      },
+      will: { delaySeconds: 60, properties: { contentType: 'text/plain' } },
+      subscriptionList: [{ shareGroup: 'all', subscriptionIdentifier: 7 }],
     })
     const { body } = await ask('GET', '/key', { key: keys.of.read })
     expect(body).toMatchObject({ name: 'read', scopes: ['read'], isLocal: false, expiresAt: null })
@@ -288,6 +317,11 @@ async function tryOperation({ method, path, operation }: Described): Promise<voi
       if (name !== 'waitMs' || value === 0) await expectStatus(200, { ...real, [name]: value }, {})
   }
   for (const bad of bodies?.invalid ?? []) await expectStatus(400, real, { body: bad })
+  // Also where no body is taken.
+  if (method !== 'get') {
+    await expectStatus(415, real, { body: 'x', headers: { 'content-type': 'text/plain' } })
+    await expectStatus(413, real, { body: 'x'.repeat(65_536) })
+  }
 
   await expectStatus(goodStatus(operation), real, {})
   if (method === 'delete' && operation.responses['404'] !== undefined) await expectStatus(404, real, {})
