@@ -884,6 +884,11 @@ describe('refused, with what to do:', () => {
       /mqtt and x have the same port, 1883/,
     ],
     [
+      'no listener, whose network policy would let everybody to the API',
+      { service: { mqtt: { enabled: false } }, networkPolicy: { enabled: true } },
+      /there is no listener: enable service\.mqtt/,
+    ],
+    [
       'two ports of the service with one number',
       { extraListeners: [{ name: 'x', type: 'tcp', port: 1884, servicePort: 1883 }] },
       /mqtt and x have the same port of the service, 1883/,

@@ -139,6 +139,9 @@
 {{- fail "admin.keys.content and admin.keys.existingSecret: choose one" }}
 {{- end }}
 
+{{- if not (include "tunnelmq.listeners" . | fromJson).listeners }}
+{{- fail "there is no listener: enable service.mqtt, service.mqtts, service.ws or service.wss, or write extraListeners" }}
+{{- end }}
 {{- $seen := dict "8080/TCP" "the API" }}
 {{- range include "tunnelmq.clientPorts" . | fromJsonArray }}
 {{- $port := printf "%d/%s" (int .port) .protocol }}
