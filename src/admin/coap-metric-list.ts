@@ -17,6 +17,13 @@ export const coapMetrics: readonly NumberMetric[] = [
     read: each(({ sessions }) => sessions),
   },
   {
+    name: 'tunnelmq_coap_clients_unchecked',
+    type: 'gauge',
+    help: 'Those among them whose address was not checked when they came. Bound: maxUncheckedClients.',
+    labels: ['listener'],
+    read: each(({ uncheckedSessions }) => uncheckedSessions),
+  },
+  {
     name: 'tunnelmq_coap_observations',
     type: 'gauge',
     help: 'Topics and filters that are observed. Bound: maxObservationsPerClient.',

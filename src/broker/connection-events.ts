@@ -69,8 +69,10 @@ export class ConnectionEvents {
     // They come from everywhere, and lead to no ban: the log is not to be filled by them.
     const level = isAsked && !this.#mayTellAsked() ? 'debug' : 'info'
     const who = session && { client: session.id, username: session.username }
+    // First, so that the filter for fail2ban does not take the line for one that names who has sent it.
+    const source = mayBeForged ? { mayBeForged, address } : { address }
     log[level](
-      { address, port, listener, reason, detail, ...(handler && { handler }), ...who },
+      { ...source, port, listener, reason, detail, ...(handler && { handler }), ...who },
       'connection refused',
     )
     if (isBanned) log.warn({ address }, 'address banned')

@@ -28,6 +28,11 @@ export const coapSchema = z
       .describe(
         'What a sender has to show before it gets more than three times what it has sent, or notifications: that its address is not forged. `ping`: it answers an empty message, as every client does. `echo`: it repeats the request with an Echo option (RFC 9175), which not every client can. `off`: nothing.',
       ),
+    maxUncheckedClients: positive
+      .default(1_024)
+      .describe(
+        'Clients whose address was not checked. If there are more, the next ones are checked as well, and of those who do not pass the one that came first is disconnected. Without meaning with `addressCheck: off`.',
+      ),
     datagramsPerSecondPerAddress: z
       .int()
       .min(0)

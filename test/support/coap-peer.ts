@@ -119,6 +119,7 @@ export class CoapPeer {
   }
 }
 
+/** Empty and confirmable: RFC 7252, 4.3. */
 export function isPing({ type, code }: CoapMessage): boolean {
   return type === MessageType.confirmable && code === Code.empty
 }

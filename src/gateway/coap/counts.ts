@@ -25,6 +25,7 @@ export interface CoapCounts {
 export interface CoapFigures {
   readonly counts: CoapCounts
   readonly sessions: number
+  readonly uncheckedSessions: number
   readonly observations: number
   readonly uploads: number
   readonly downloads: number

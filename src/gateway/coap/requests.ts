@@ -56,7 +56,7 @@ export class Requests {
     try {
       switch (request.method) {
         case 'publish':
-          return await this.#publish(session, request)
+          return await this.#publish(session, request, trust)
         case 'delete':
           await session.client.publish({
             topic: request.topic,
@@ -81,18 +81,32 @@ export class Requests {
     }
   }
 
-  async #publish(session: Session, request: CoapRequest): Promise<Answer> {
+  async #publish(session: Session, request: CoapRequest, trust: Trust): Promise<Answer> {
     const { topic, qos, retain, block1 } = request
-    const payload = block1 === undefined ? request.payload : this.#assemble(session, request, block1)
+    const payload = block1 === undefined ? request.payload : this.#assemble(session, request, block1, trust)
     if (payload === undefined) return plainAnswer(Code.continue, [blockOption(OptionNumber.block1, block1!)])
     await session.client.publish({ topic, payload, qos, retain, ...request.description })
     return plainAnswer(Code.changed, block1 && [blockOption(OptionNumber.block1, block1)])
   }
 
-  #assemble(session: Session, request: CoapRequest, block: Block): Buffer | undefined {
+  #assemble(
+    session: Session,
+    request: CoapRequest,
+    block: Block,
+    { maxBytes, mayProve }: Trust,
+  ): Buffer | undefined {
     const { topic, qos, retain, requestTag, payload } = request
+    // A place that is kept for a while: not for whoever forges addresses.
+    if (mayProve && block.hasMore && block.num === 0) throw new Unproven()
     const name = `${requestTag} ${qos} ${retain} ${topic}`
-    return this.#options.uploads.take(session.key, name, block, payload, performance.now())
+    return this.#options.uploads.take(
+      session.key,
+      name,
+      block,
+      payload,
+      performance.now(),
+      maxBytes === Infinity,
+    )
   }
 
   async #read(

@@ -102,7 +102,7 @@ export class CoapServer {
       admission,
       listener,
       counts: this.#counts,
-      checksAddresses: config.addressCheck !== 'off',
+      maxUnchecked: config.addressCheck === 'off' ? undefined : config.maxUncheckedClients,
       limits: {
         idleTimeoutMs: config.idleTimeoutMs,
         maxObservations: config.maxObservationsPerClient,
@@ -132,6 +132,7 @@ export class CoapServer {
     return {
       counts: this.#counts,
       sessions: this.sessions.size,
+      uncheckedSessions: this.sessions.uncheckedCount,
       observations,
       uploads: this.#uploads.size,
       downloads: this.#downloads.size,

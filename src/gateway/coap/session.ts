@@ -64,6 +64,11 @@ export class Session {
     return this.#observations.size
   }
 
+  /** Nothing is lost when it ends: its client gets another with its next request. */
+  get isIdle(): boolean {
+    return this.#holdCount === 0 && this.#observations.size === 0
+  }
+
   open(openClient: (events: DoorEvents) => Promise<DoorClient>): void {
     const events: DoorEvents = {
       message: (message, taken) => this.#message(message, taken),

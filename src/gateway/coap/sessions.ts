@@ -18,8 +18,8 @@ export interface SessionsOptions {
   readonly listener: AdmissionListener
   readonly limits: SessionLimits
   readonly counts: CoapCounts
-  /** Addresses may be forged, but those that have shown that they are not. */
-  readonly checksAddresses: boolean
+  /** Undefined: addresses are not checked. */
+  readonly maxUnchecked: number | undefined
   refused(endpoint: Endpoint, reason: AdmissionRefusal): void
   /** Has ended. */
   gone(session: Session): void
@@ -35,6 +35,8 @@ export class Sessions {
   readonly #ofEndpoint = new Map<Endpoint, Set<Session>>()
   /** Credentials are known by their hash alone, with a key that nobody else has. */
   readonly #hashKey = randomBytes(32)
+  /** Of addresses that may be forged, when they came; some may have shown since that they are not. Oldest first. */
+  readonly #unchecked = new Set<Session>()
   #isStopped = false
 
   constructor(options: SessionsOptions) {
@@ -43,6 +45,11 @@ export class Sessions {
 
   get size(): number {
     return this.#sessions.size
+  }
+
+  /** Of addresses that had not shown that they are true when they came. */
+  get uncheckedCount(): number {
+    return this.#unchecked.size
   }
 
   [Symbol.iterator](): IterableIterator<Session> {
@@ -66,9 +73,11 @@ export class Sessions {
   async obtain(endpoint: Endpoint, credentials: DoorCredentials, { mayProve }: Trust): Promise<Session> {
     const key = `${endpoint.key} ${this.#hashOf(credentials)}`
     const known = this.#sessions.get(key)
-    if (known === undefined && !isAnonymous(credentials) && this.#isSuspect(endpoint)) {
-      if (mayProve) throw new Unproven()
-      throw later(Code.tooManyRequests, 'who shows credentials answers pings (RFC 7252, 4.3)')
+    if (known === undefined && this.#mayBeForged(endpoint)) {
+      const isSuspect = !isAnonymous(credentials) && this.#options.admission.isSuspect(endpoint.address)
+      if (mayProve && (isSuspect || this.#isFull)) throw new Unproven()
+      if (isSuspect) throw later(Code.tooManyRequests, 'who shows credentials answers pings (RFC 7252, 4.3)')
+      if (this.#isFull && !this.#makeRoom()) throw later(Code.serviceUnavailable, 'too many clients')
     }
     const session = known ?? this.#open(key, endpoint, credentials)
     session.hold()
@@ -81,12 +90,23 @@ export class Sessions {
     }
   }
 
-  #isSuspect(endpoint: Endpoint): boolean {
-    return this.#mayBeForged(endpoint) && this.#options.admission.isSuspect(endpoint.address)
+  #mayBeForged({ isProven }: Endpoint): boolean {
+    return this.#options.maxUnchecked !== undefined && !isProven
   }
 
-  #mayBeForged({ isProven }: Endpoint): boolean {
-    return this.#options.checksAddresses && !isProven
+  /** Who forges addresses must not take the places of all clients of the broker. */
+  get #isFull(): boolean {
+    return this.#unchecked.size >= (this.#options.maxUnchecked ?? Infinity)
+  }
+
+  /** Of one that does nothing at the moment. */
+  #makeRoom(): boolean {
+    for (const session of this.#unchecked) {
+      if (session.endpoint.isProven) this.#unchecked.delete(session)
+      else if (session.isIdle) session.end(undefined)
+      if (!this.#isFull) return true
+    }
+    return false
   }
 
   /** All of them leave, as by DISCONNECT. */
@@ -110,6 +130,7 @@ export class Sessions {
       counts,
       ended: () => {
         this.#sessions.delete(key)
+        this.#unchecked.delete(session)
         const left = this.#ofEndpoint.get(endpoint)
         left?.delete(session)
         if (left?.size === 0) this.#ofEndpoint.delete(endpoint)
@@ -119,6 +140,7 @@ export class Sessions {
       },
     })
     this.#sessions.set(key, session)
+    if (this.#mayBeForged(endpoint)) this.#unchecked.add(session)
     const here = this.#ofEndpoint.get(endpoint) ?? new Set()
     this.#ofEndpoint.set(endpoint, here.add(session))
     session.open((events) =>

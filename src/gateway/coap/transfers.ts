@@ -41,16 +41,23 @@ export class Uploads {
   /**
    * Takes one block. The whole body, when it was the last one; undefined: more are to come.
    * @throws {CoapRefusal} 4.13 (too large), 4.08 (not the next block), 4.00 (not of its size) or 5.03 or 4.29 (too many
-   * uploads).
+   * uploads). Clients whose address may be forged (`isTrue`) have half of the places.
    */
-  take(client: string, name: string, block: Block, payload: Buffer, nowMs: number): Buffer | undefined {
+  take(
+    client: string,
+    name: string,
+    block: Block,
+    payload: Buffer,
+    nowMs: number,
+    isTrue = true,
+  ): Buffer | undefined {
     this.#forget(nowMs)
     const key = `${client} ${name}`
     if (block.hasMore && payload.length !== block.sizeBytes) {
       this.#uploads.delete(key)
       throw new CoapRefusal(Code.badRequest, 'a block that is not the last has its full size')
     }
-    const upload = block.num === 0 ? this.#begin(client, key) : this.#uploads.get(key)
+    const upload = block.num === 0 ? this.#begin(client, key, isTrue) : this.#uploads.get(key)
     const from = block.num * block.sizeBytes
     if (upload === undefined || from !== upload.bytes) {
       // The block before this one again, in a message of its own: its 2.31 was lost.
@@ -77,12 +84,12 @@ export class Uploads {
     for (const key of this.#uploads.keys()) if (key.startsWith(`${client} `)) this.#uploads.delete(key)
   }
 
-  #begin(client: string, key: string): Upload {
+  #begin(client: string, key: string, isTrue: boolean): Upload {
     this.#uploads.delete(key)
     const own = [...this.#uploads.keys()].filter((other) => other.startsWith(`${client} `))
     if (own.length >= MAX_UPLOADS_PER_CLIENT)
       throw later(Code.tooManyRequests, 'too many uploads of this client at once')
-    if (this.#uploads.size >= this.#limits.maxTransfers)
+    if (this.#uploads.size >= this.#limits.maxTransfers / (isTrue ? 1 : 2))
       throw later(Code.serviceUnavailable, 'too many uploads at once')
     return { blocks: [], bytes: 0, expiresAtMs: 0 }
   }

@@ -302,6 +302,27 @@ describe('limits', () => {
     decide()
   })
 
+  it('are small for clients whose address may be forged: the next is checked, and else takes the place of another', async () => {
+    const own = await startOwnCoapWorld({ maxUncheckedClients: 1, ackTimeoutMs: 20 })
+    const told = (method: string): string[] =>
+      own.rules.calls.filter((call) => call.startsWith(`${method} `)).map((call) => call.slice(-6))
+    const asked = (name: string): Asked => ({ options: uri('a', `username=${name}`, 'password=right') })
+    const [first, second, third] = [await open(), await open(), await open()]
+    expect(said(await first.ask(asked('ann')))).toMatch(/^4\.04/)
+    expect(first.arrived).toEqual([])
+    expect(said(await second.ask(asked('bob')))).toMatch(/^4\.04/)
+    expect([told('connect').length, told('disconnect').length]).toEqual([2, 0])
+    // Its pings are not answered.
+    third.send(asked('cat'))
+    expect(said(await third.next(({ code }) => code !== Code.empty))).toMatch(/^4\.04/)
+    await eventually(() => own.rules.calls).toContain('disconnect ann@coap client')
+    expect(told('disconnect')).toHaveLength(1)
+
+    function open(): Promise<CoapPeer> {
+      return CoapPeer.open(own.port)
+    }
+  })
+
   it('tell clients beyond the number that is allowed to come later, and ban who guesses', async () => {
     const own = await startOwnCoapWorld({}, { maxConnections: 1, limits: { banFailures: 2 } })
     const peer = await CoapPeer.open(own.port)
@@ -318,6 +339,8 @@ describe('limits', () => {
     const forged = await CoapPeer.open(guesser.port)
     forged.send({ options: uri('a', 'auth=z'), token: Buffer.of(1) })
     expect(isPing(await forged.next())).toBe(true)
+    const lines = guesser.broker.events.filter(({ msg }) => msg === 'connection refused')
+    expect(lines.map(({ mayBeForged }) => mayBeForged)).toEqual([true, true])
     // Who answers a ping is who guesses.
     for (const key of ['x', 'y']) await guess(key)
     await eventually(() => guesser.broker.events.map(({ msg }) => String(msg)).join()).toMatch(/ban/)

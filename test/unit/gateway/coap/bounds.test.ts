@@ -55,6 +55,15 @@ describe('Uploads', () => {
     expect(uploads.size).toBe(0)
   })
 
+  it('leave half of the places to clients whose address is true', () => {
+    const uploads = new Uploads(limits)
+    const take = (client: string, isTrue: boolean): unknown =>
+      codeOf(() => uploads.take(client, 't', block(0, true), bytes(), 0, isTrue))
+    expect(take('a', false)).toBeUndefined()
+    expect(take('b', false)).toBe(Code.serviceUnavailable)
+    expect(take('c', true)).toBeUndefined()
+  })
+
   it('refuse a block that is not the next, of another size, or too much', () => {
     const uploads = new Uploads(limits)
     expect(codeOf(() => uploads.take('k', 't', block(1, true), bytes(), 0))).toBe(
