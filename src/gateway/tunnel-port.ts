@@ -10,7 +10,7 @@ import { readProxyHeader } from '../listeners/proxy-reader.ts'
 import type { Log } from '../log.ts'
 import type { ClientEndpoint } from '../tunnel/client.ts'
 import { parseDestination } from '../tunnel/endpoint/checked-name.ts'
-import { resetSocket } from '../tunnel/endpoint/pipe.ts'
+import { resetSocket } from '../tunnel/endpoint/socket-end.ts'
 import type { OpenSource } from '../tunnel/protocol/open-payload.ts'
 
 export interface TunnelPortOptions {
@@ -237,7 +237,7 @@ class Door {
   }
 
   dismissPending(): void {
-    for (const socket of this.#pending.keys()) socket.destroy()
+    for (const socket of this.#pending.keys()) resetSocket(socket)
   }
 
   #settled(socket: Socket): void {

@@ -3,9 +3,11 @@ import type { Socket } from 'node:net'
 import { version } from '../version.ts'
 import type { Channel } from './endpoint/channel.ts'
 import { DOCTOR_SERVICE, MAX_DOCTOR_STREAMS, serveDoctor } from './doctor-service.ts'
+import { Conditions } from './endpoint/conditions.ts'
 import { dial, dialFault } from './endpoint/dialer.ts'
 import { Endpoint } from './endpoint/endpoint.ts'
 import { Pipe } from './endpoint/pipe.ts'
+import { resetSocket } from './endpoint/socket-end.ts'
 import { endFields, peerFields } from './endpoint/stream-log.ts'
 import { parseTarget, type Target } from './endpoint/target.ts'
 import type { Link } from './link/link.ts'
@@ -86,6 +88,9 @@ export class AgentEndpoint implements Agent {
   readonly #link: Link
   readonly #endpoint: Endpoint
   readonly #dials = new Set<Socket>()
+  /** All to targets, also those whose stream has ended and that have bytes left to hand over. */
+  readonly #sockets = new Set<Socket>()
+  readonly #conditions = new Conditions()
   #statusTimer: NodeJS.Timeout | undefined
   #publishedStreams = 0
   #since = new Date()
@@ -131,8 +136,12 @@ export class AgentEndpoint implements Agent {
     clearTimeout(this.#statusTimer)
     this.#link.publishStatus(encodeOffline({ ...this.#describe(), since: new Date() }))
     await (drainMs > 0 ? this.#endpoint.drain(drainMs) : this.#endpoint.settle(graceMs))
-    for (const socket of this.#dials) socket.destroy()
-    await this.#endpoint.close(ResetCode.shutdown, 'the agent stops', graceMs)
+    const closed = this.#endpoint.close(ResetCode.shutdown, 'the agent stops', graceMs)
+    // The client was told that all has come. What its target does not take in time ends by a reset: with the process
+    // it would end as if that were all.
+    await this.#conditions.until(() => this.#sockets.size === 0, graceMs)
+    for (const socket of this.#sockets) resetSocket(socket)
+    await closed
   }
 
   #opened(channel: Channel): void {
@@ -175,7 +184,12 @@ export class AgentEndpoint implements Agent {
       setImmediate(() => this.#log.info(fields, 'tunnel stream opened'))
     })
     this.#dials.add(socket)
-    socket.once('close', () => this.#dials.delete(socket))
+    this.#sockets.add(socket)
+    socket.once('close', () => {
+      this.#dials.delete(socket)
+      this.#sockets.delete(socket)
+      this.#conditions.check()
+    })
     if (service.proxyProtocol === 'v2') socket.write(this.#proxyHeader(channel, service.target))
     channel.owner = new Pipe(channel, socket, {
       faultOf: (error) => (isConnected ? undefined : dialFault(error)),

@@ -5,7 +5,8 @@ import { silentOwner, type Channel } from './endpoint/channel.ts'
 import { parseDestination, type Destination } from './endpoint/checked-name.ts'
 import { Endpoint } from './endpoint/endpoint.ts'
 import { Opener } from './endpoint/opener.ts'
-import { Pipe, type PipeEnd, resetSocket } from './endpoint/pipe.ts'
+import { Pipe, type PipeEnd } from './endpoint/pipe.ts'
+import { resetSocket } from './endpoint/socket-end.ts'
 import { TunnelStream } from './endpoint/tunnel-stream.ts'
 import { startForward, type Forward, type ForwardOptions } from './forward.ts'
 import type { Link } from './link/link.ts'
@@ -199,11 +200,9 @@ export class ClientEndpoint implements TunnelClient {
       accepted: () => {
         attempt.over()
         options.opened?.(channel)
-        channel.owner = new Pipe(channel, socket, { ended: (end) => options.ended?.(end, channel) })
         if (options.first !== undefined) channel.write(options.first)
-        // Its end is told by a socket also while it is paused.
-        if (socket.readableEnded) channel.finish()
-        else socket.resume()
+        channel.owner = new Pipe(channel, socket, { ended: (end) => options.ended?.(end, channel) })
+        socket.resume()
       },
       reset: (code, reason, by) => {
         attempt.over()

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { CarryOptions } from './client.ts'
 import { parseDestination, type Destination } from './endpoint/checked-name.ts'
-import { resetSocket } from './endpoint/pipe.ts'
+import { resetSocket } from './endpoint/socket-end.ts'
 import { endFields } from './endpoint/stream-log.ts'
 import type { TunnelLog } from './log.ts'
 import type { OpenSource } from './protocol/open-payload.ts'
@@ -19,7 +19,7 @@ export interface ForwardOptions {
   readonly port?: number
   /** A unix socket in place of host and port. */
   readonly path?: string
-  /** Connections at once; more are closed. Default 1,000. */
+  /** Connections at once; more are reset. Default 1,000. */
   readonly maxConnections?: number
 }
 
@@ -58,13 +58,17 @@ export async function startForward(options: ForwardOptions, parts: ForwardParts)
     keepAlive: true,
     keepAliveInitialDelay: KEEP_ALIVE_MS,
   })
-  server.maxConnections = maxConnections
-  server.on('drop', () => log.warn({ to, maxConnections }, 'forward refused a connection: too many are open'))
   server.on('connection', (socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
     // Every socket, always: an 'error' without a listener would end the process.
     socket.on('error', () => undefined)
+    // Node's own `maxConnections` ends them, as if the service had nothing to say.
+    if (sockets.size >= maxConnections) {
+      log.warn({ to, maxConnections }, 'forward refused a connection: too many are open')
+      resetSocket(socket)
+      return
+    }
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
     accept(socket)
   })
   const accept = (socket: Socket): void => {

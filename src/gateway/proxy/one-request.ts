@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
+import { hiddenReset, resetSocket } from '../../tunnel/endpoint/socket-end.ts'
 
 /**
  * A client's socket with one request on it, as the service is to see it behind the head that we have written: so many
@@ -17,10 +18,10 @@ export class OneRequest extends Duplex {
     this.#bodyBytes = bodyBytes
     socket.on('data', (chunk: Buffer) => this.#take(chunk))
     // A body that is cut short is for the service to see.
-    socket.once('end', () => this.push(null))
+    socket.once('end', () => this.#end())
     socket.once('close', () => this.destroy())
     if (first.length > 0) this.#take(first)
-    if (socket.readableEnded) this.push(null)
+    if (socket.readableEnded) this.#end()
   }
 
   override _read(): void {
@@ -36,8 +37,15 @@ export class OneRequest extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#socket.destroy()
+    // An answer that is cut short must not look like one that has ended.
+    if (this.writableFinished) this.#socket.destroy()
+    else resetSocket(this.#socket)
     done(error)
+  }
+
+  #end(): void {
+    if (hiddenReset(this.#socket) === undefined) this.push(null)
+    else this.destroy()
   }
 
   #take(chunk: Buffer): void {

@@ -23,12 +23,7 @@ export interface ProxyStreamEvents {
   opened(): void
   /** It was not opened, and the socket is as it was. */
   refused(why: Refusal): void
-  /** It was open, and has ended; so has the socket. */
-  ended(): void
 }
-
-/** For streams that have ended here, and are not acknowledged yet. */
-const GRACE_MS = 1_000
 
 /** One stream, from a client that came by the proxy door to a service: as that client would open it. */
 export class ProxyStream {
@@ -63,18 +58,20 @@ export class ProxyStream {
         first,
         opened: () => events.opened(),
         failed: (error) => events.refused(refusalOf(error)),
-        ended: () => events.ended(),
       })
     } catch (error) {
       events.refused(refusalOf(error))
     }
   }
 
-  /** What is open is reset; what has ended in order is acknowledged first. Then its client leaves the broker. */
+  /**
+   * What is open is reset; what has ended in order goes on until the agent has it, which may be away for as long as
+   * streams may be resumed. Then its client leaves the broker.
+   */
   async close(): Promise<void> {
     if (this.#isOver) return
     this.#isOver = true
-    await this.#endpoint?.close(GRACE_MS)
+    await this.#endpoint?.close(this.#parts.config.resumeTimeoutMs)
     this.#parts.client.close()
   }
 }

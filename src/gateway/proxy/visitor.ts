@@ -12,7 +12,7 @@ import type { TunnelConfig } from '../../config/tunnel-schema.ts'
 import type { Visit } from '../../listeners/visit.ts'
 import type { Log } from '../../log.ts'
 import type { Destination } from '../../tunnel/endpoint/checked-name.ts'
-import { resetSocket } from '../../tunnel/endpoint/pipe.ts'
+import { resetSocket } from '../../tunnel/endpoint/socket-end.ts'
 import type { TunnelRouter } from '../../tunnel/router/router.ts'
 import { headEnd, hostOfAuthority, isRefusal, parseHead, proxyCredentials } from './http-head.ts'
 import { OneRequest } from './one-request.ts'
@@ -215,7 +215,6 @@ export class ProxyVisitor {
         if (welcome !== undefined) this.#socket.write(welcome)
       },
       refused: (why) => this.#refuse(why),
-      ended: () => void stream.close(),
     })
   }
 

@@ -32,7 +32,11 @@ export function dial(target: Target, timeoutMs: number, connected: () => void): 
           keepAliveInitialDelay: KEEP_ALIVE_MS,
           autoSelectFamilyAttemptTimeout: ADDRESS_TIMEOUT_MS,
         })
-  const timer = setTimeout(() => socket.destroy(new DialTimeout(`no answer in ${timeoutMs} ms`)), timeoutMs)
+  const giveUp = (): void => {
+    if (socket.connecting) socket.destroy(new DialTimeout(`no answer in ${timeoutMs} ms`))
+  }
+  // Behind one poll of the event loop: after a standstill of this process the answer may be there, unread.
+  const timer = setTimeout(() => setImmediate(giveUp), timeoutMs)
   socket.once('close', () => clearTimeout(timer))
   socket.once('connect', () => {
     clearTimeout(timer)

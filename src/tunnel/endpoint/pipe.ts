@@ -1,8 +1,7 @@
-import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
 import { ResetCode } from '../protocol/reset-code.ts'
 import type { Channel, ChannelOwner } from './channel.ts'
+import { hiddenReset, resetSocket } from './socket-end.ts'
 
 /** How a stream ended, for a log line. */
 export type PipeEnd =
@@ -50,11 +49,12 @@ export class Pipe implements ChannelOwner {
     socket.on('data', (bytes: Buffer) => {
       if (!channel.write(bytes)) socket.pause()
     })
-    socket.once('end', () => channel.finish())
+    socket.once('end', () => this.#ended())
     socket.on('error', (error) => this.#broken(error))
     socket.once('close', () => this.#gone())
-    // It may have gone while somebody looked at who it is.
+    // It may have gone while somebody looked at who it is, or ended: that is told also while it is paused.
     if (socket.destroyed) this.#gone()
+    else if (socket.readableEnded) this.#ended()
   }
 
   accepted(): void {
@@ -134,6 +134,8 @@ export class Pipe implements ChannelOwner {
 
   reset(code: ResetCode, reason: string, by: 'peer' | 'us'): void {
     this.#over({ kind: 'reset', code, reason, by })
+    // As without a tunnel: what has come before the reset is there before it.
+    if (this.#isGathering) this.#release()
     resetSocket(this.#socket)
   }
 
@@ -156,6 +158,12 @@ export class Pipe implements ChannelOwner {
     if (writableLength <= SLOW_BYTES / 2) this.#writePage()
   }
 
+  #ended(): void {
+    const error = hiddenReset(this.#socket)
+    if (error === undefined) this.#channel.finish()
+    else this.#broken(error)
+  }
+
   #broken(error: NodeJS.ErrnoException): void {
     const { code, reason } = this.#options.faultOf?.(error) ?? {
       code: ResetCode.reset,
@@ -174,25 +182,4 @@ export class Pipe implements ChannelOwner {
     this.#isOver = true
     this.#options.ended(end)
   }
-}
-
-/** RST instead of FIN, where there is such a thing. */
-export function resetSocket(socket: Duplex): void {
-  // A TLS socket is a Socket, too, and throws when it is reset.
-  if (!(socket instanceof Socket) || socket instanceof TLSSocket || socket.destroyed) socket.destroy()
-  else if (socket.connecting) resetConnecting(socket)
-  else if (socket.remoteAddress === undefined) socket.destroy()
-  else if (isShuttingDown(socket)) socket.once('finish', () => resetSocket(socket))
-  else socket.resetAndDestroy()
-}
-
-/** The kernel may have connected it before this process has heard: one poll of the event loop brings the news. */
-function resetConnecting(socket: Socket): void {
-  socket.once('connect', () => resetSocket(socket))
-  setImmediate(() => setImmediate(() => socket.destroy()))
-}
-
-/** While its FIN is on the way to the kernel libuv refuses the reset (EINVAL), and Node then loses the open socket. */
-function isShuttingDown({ writableEnded, writableFinished, writableLength }: Socket): boolean {
-  return writableEnded && !writableFinished && writableLength === 0
 }

@@ -12,6 +12,7 @@ import { createAgent, type Agent } from '../../../src/tunnel/index.ts'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { startPods } from '../../support/broker-pods.ts'
 import { eventOf, eventsOf, portOf, temporaryFolder } from '../../support/broker-world.ts'
+import { closeCodeOf } from '../../support/tunnel-ends.ts'
 import { createCa } from '../listeners/certificates.ts'
 
 /** alice may open everything, bob web alone; `slow` is asked later; nobody is let in without a name. */
@@ -38,6 +39,7 @@ const hashOf = (bytes: Buffer): string => createHash('sha256').update(bytes).dig
 
 let broker: TestBroker
 let agents: Agent[] = []
+let breakOff = (): void => undefined
 const servers: Server[] = []
 
 async function listening(server: Server): Promise<string> {
@@ -69,10 +71,17 @@ beforeAll(async () => {
   })
   const echo = createServer((socket) => socket.on('error', () => undefined).pipe(socket))
   const closed = createServer()
+  // Begins an answer whose end is that of the connection, and breaks off when it hears that much has arrived.
+  const broken = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf'))
+    breakOff = () => socket.resetAndDestroy()
+  })
   const services = {
     web: { target: await listening(web) },
     whole: { target: await listening(whole) },
     echo: { target: await listening(echo) },
+    broken: { target: await listening(broken) },
     closed: { target: await listening(closed) },
   }
   closed.close()
@@ -300,6 +309,16 @@ describe('nc', () => {
 })
 
 describe('a stream by the proxy door', () => {
+  it('whose service breaks off in the middle of its answer does not look like one that has ended', async () => {
+    const { socket, until } = await dial()
+    const code = closeCodeOf(socket)
+    socket.write(`GET http://broken.pi7.tunnel/ HTTP/1.1\r\nProxy-Authorization: ${basic('alice')}\r\n\r\n`)
+    expect((await until(42)).toString()).toMatch(/half$/)
+    breakOff()
+    expect(await code).toBe('ECONNRESET')
+    await expect.poll(listed).toEqual([])
+  })
+
   it('is one of its client: seen with its real address, cut by its handle, and gone with the client', async () => {
     const { code, socket, all, until } = await open('alice', 'echo.pi7.tunnel')
     expect(code).toBe(0)
@@ -468,9 +487,9 @@ describe('over TLS, with the agent at another pod', () => {
     expect(got).toBe('HTTP/1.1 200 Connection established\r\n\r\nhello')
     const [stream] = await here.operations.streams()
     expect(stream).toMatchObject({ agent: 'pi7', service: 'echo', username: 'alice', address: '127.0.0.1' })
-    const ended = new Promise((resolve) => socket.once('close', resolve))
+    const code = closeCodeOf(socket)
     expect(await there.disconnect(stream!.client)).toBe(true)
-    await ended
+    expect(await code).toBe('ECONNRESET')
     await expect.poll(() => here.operations.streams()).toEqual([])
   })
 })

@@ -210,7 +210,7 @@ describe('a forward', () => {
     first.write('a')
     await once(first, 'data')
     const second = connect(port!, '127.0.0.1')
-    await closeCodeOf(second)
+    expect(await closeCodeOf(second)).toBe('ECONNRESET')
     first.write('b')
     expect(String((await once(first, 'data'))[0])).toBe('b')
   })
