@@ -15,6 +15,11 @@ export const proxySchema = z
     requestTimeoutMs: timerMs()
       .default(10_000)
       .describe('From the connection to its complete request, in ms; credentials included.'),
+    maxStreamsPerUser: positive
+      .default(1_000)
+      .describe(
+        'Streams at once of one user through this listener; of one address, where there is no user name. More: 429. `tunnel.maxStreamsPerClient` counts for each connection alone.',
+      ),
     maxHeaderBytes: positive.default(16_384).describe('Largest head of an HTTP request, in bytes.'),
   })
   .describe('Settings of SOCKS5 and HTTP CONNECT.')

@@ -10,11 +10,13 @@ import { quiet, streamsOf } from '../endpoint-parts.ts'
 import { LocalEnd } from '../local-end.ts'
 import { LocalLink } from '../local-link.ts'
 import { refusal, refusalOf, SocksReply, type Refusal } from './refusal.ts'
+import type { UserStreams } from './user-streams.ts'
 
 export interface ProxyStreamParts {
   readonly client: DoorClient
   readonly router: TunnelRouter
   readonly config: Pick<TunnelConfig, 'resumeTimeoutMs'>
+  readonly users: UserStreams
   readonly log: Log
 }
 
@@ -30,6 +32,8 @@ export class ProxyStream {
   readonly #parts: ProxyStreamParts
   #endpoint: ClientEndpoint | undefined
   #isOver = false
+  /** It is counted. */
+  #uncount: (() => void) | undefined
 
   constructor(parts: ProxyStreamParts) {
     this.#parts = parts
@@ -37,7 +41,7 @@ export class ProxyStream {
 
   /** `first`: of the socket, read already. */
   async open(socket: Duplex, first: Buffer, to: Destination, events: ProxyStreamEvents): Promise<void> {
-    const { client, router, config, log } = this.#parts
+    const { client, router, config, users, log } = this.#parts
     // Names of tunnels are client ids that can stand in a topic (docs/tunnel-protocol.md 2.1).
     if (!isTunnelName(client.clientId)) {
       events.refused(refusal(403, SocksReply.notAllowed, 'this client id cannot open tunnels'))
@@ -46,6 +50,12 @@ export class ProxyStream {
     const end = client.joinTunnels((identity) => new LocalEnd({ router, role: 'answers', identity }))
     if (router.isReserved(end.mountpoint, end.name)) {
       events.refused(refusal(403, SocksReply.notAllowed, 'this client id is reserved'))
+      return
+    }
+    this.#uncount = users.begin(end)
+    if (this.#uncount === undefined) {
+      router.counters.refused.limit++
+      events.refused(refusal(429, SocksReply.generalFailure, 'too many streams of this user'))
       return
     }
     const link = new LocalLink({ end, agent: to.agent })
@@ -72,6 +82,7 @@ export class ProxyStream {
     if (this.#isOver) return
     this.#isOver = true
     await this.#endpoint?.close(this.#parts.config.resumeTimeoutMs)
+    this.#uncount?.()
     this.#parts.client.close()
   }
 }

@@ -21,6 +21,7 @@ import { httpAnswer, refusal, refusalOf, SocksReply, type Refusal } from './refu
 import { Socks, socksReply } from './socks.ts'
 import { ProxyStream } from './stream.ts'
 import { destinationOf } from './tunnel-name.ts'
+import type { UserStreams } from './user-streams.ts'
 
 export interface VisitorContext {
   readonly config: ProxyConfig
@@ -28,6 +29,7 @@ export interface VisitorContext {
   readonly profile: ListenerProfile
   readonly router: TunnelRouter
   readonly openDoorClient: OpenDoorClient
+  readonly users: UserStreams
   readonly log: Log
 }
 
@@ -205,8 +207,8 @@ export class ProxyVisitor {
     // Opening has a deadline of its own (docs/tunnel-protocol.md).
     clearTimeout(this.#deadline)
     this.#socket.off('end', this.#endedEarly)
-    const { router, tunnel, log } = this.#context
-    const stream = new ProxyStream({ client, router, config: tunnel, log })
+    const { router, tunnel, users, log } = this.#context
+    const stream = new ProxyStream({ client, router, config: tunnel, users, log })
     this.#stream = stream
     const { socket, first } = through()
     await stream.open(socket, first, to, {

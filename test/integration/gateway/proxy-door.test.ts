@@ -100,7 +100,7 @@ beforeAll(async () => {
           port: 0,
           name: 'open',
           proxyProtocol: 'required',
-          proxy: { suffix: 'in.example.org' },
+          proxy: { suffix: 'in.example.org', maxStreamsPerUser: 2 },
         },
       ],
       limits: { banFailures: 0, maxConnectionsPerUser: 4 },
@@ -348,6 +348,27 @@ describe('a stream by the proxy door', () => {
     expect(socket.destroyed).toBe(true)
     expect(await listed()).toHaveLength(1)
     before.socket.destroy()
+    await expect.poll(listed).toEqual([])
+  })
+
+  it('is one of so many of its user, or of its address where there is no name', async () => {
+    const openFrom = async (address: string): Promise<{ code: number; socket: Socket }> => {
+      const { socket, until } = await dial('open')
+      socket.write(`PROXY TCP4 ${address} 192.0.2.1 4711 1080\r\n`)
+      socket.write(Buffer.concat([Buffer.of(5, 1, 0), domain('echo.pi7.in.example.org')]))
+      return { code: (await until(12))[3]!, socket }
+    }
+    const codeFrom = async (address: string): Promise<number> => {
+      const { code, socket } = await openFrom(address)
+      if (code !== 0) socket.destroy()
+      return code
+    }
+    const first = await openFrom('192.0.2.8')
+    expect([first.code, await codeFrom('192.0.2.8'), await codeFrom('192.0.2.8')]).toEqual([0, 0, 1])
+    expect(await codeFrom('192.0.2.9')).toBe(0)
+    first.socket.destroy()
+    await expect.poll(() => codeFrom('192.0.2.8')).toBe(0)
+    for (const { id } of await listed()) await broker.operations.cutStream(id)
     await expect.poll(listed).toEqual([])
   })
 
