@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Agent } from 'node:http'
 import { startTestBroker, type TestBroker } from '../../support/broker.ts'
 import { portOf } from '../../support/broker-world.ts'
@@ -173,6 +173,28 @@ describe('credentials', () => {
       status: 401,
     })
     expect(heard).toEqual([])
+  })
+
+  it('are asked for twice on a connection, and not for ever', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const answers = [await ask(`${base}/a`, { agent }), await ask(`${base}/a`, { agent })]
+    expect(answers.map(({ headers }) => headers['connection'])).toEqual(['keep-alive', 'close'])
+    expect(answers[0]!.port).toBe(answers[1]!.port)
+    agent.destroy()
+  })
+
+  it('that are missing have ten lines a second in the log, and not one for each request', async () => {
+    const nowMs = performance.now() + 2_000
+    vi.spyOn(performance, 'now').mockReturnValue(nowMs)
+    onTestFinished(() => void vi.restoreAllMocks())
+    const lines = (): number =>
+      broker.events.filter(({ level, msg }) => level === 'info' && msg === 'connection refused').length
+    const before = lines()
+    await Promise.all(Array.from({ length: 15 }, () => ask(`${base}/a`)))
+    expect(lines() - before).toBe(10)
+    // Who guesses has a line for each.
+    await ask(`${base}/a`, { auth: 'wrong:pw' })
+    expect(lines() - before).toBe(11)
   })
 
   it('in the URL are refused, and not looked at', async () => {
