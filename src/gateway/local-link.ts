@@ -27,6 +27,7 @@ const MAX_TURN_BYTES = 65_536
  */
 export class LocalLink implements Link {
   readonly name: string
+  readonly isAnswered = true
   readonly #options: LocalLinkOptions
   #events: LinkEvents | undefined
   #phase: 'created' | 'up' | 'closed' = 'created'
@@ -86,7 +87,7 @@ export class LocalLink implements Link {
     publishStatus?.(payload, end.router.isOnline(end))
   }
 
-  // The router answers an OPEN to an agent that is away at once: no status is needed to know that.
+  // No status is needed to know who is away.
   watchStatus(): void {}
 
   statusComplete(): Promise<void> {

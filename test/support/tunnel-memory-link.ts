@@ -45,6 +45,7 @@ const MAX_WAITING = 64
 
 export class MemoryLink implements Link {
   readonly name: string
+  readonly isAnswered = false
   other!: MemoryLink
   isUp = false
   isClosed = false

@@ -36,8 +36,9 @@ export interface Attempt {
 const TOKEN_BYTES = 8
 
 /**
- * Opens streams. What the status of the agent says is asked for at the same time, so that nobody waits for it; when it
- * says that there is no such agent, that ends the attempt at once, also at a broker that does not answer an OPEN.
+ * Opens streams. Over a broker that does not answer an OPEN to an agent that is away, what the status of the agent says is
+ * asked for at the same time, so that nobody waits for it; when it says that there is no such agent, that ends the attempt
+ * at once. A broker that answers knows better: an agent is there before its status is.
  */
 export class Opener {
   readonly #parts: OpenerParts
@@ -57,7 +58,7 @@ export class Opener {
     own: (channel: Channel, attempt: Attempt) => ChannelOwner,
   ): Channel {
     const { link, endpoint, directory, maxOpening } = this.#parts
-    const known = link.isUp ? directory.known(to.agent) : undefined
+    const known = link.isUp && !link.isAnswered ? directory.known(to.agent) : undefined
     if (isGone(known)) throw this.#error(to, known, offline)
     if (this.#openingCount >= maxOpening)
       throw this.#error(to, known, tooMany(`${maxOpening} are being opened`))
@@ -70,7 +71,7 @@ export class Opener {
       throw this.#error(to, known, tooMany(error.message))
     }
     channel.owner = own(channel, this.#attempt(to))
-    if (known === undefined) void this.#endWhenGone(to, channel)
+    if (known === undefined && !link.isAnswered) void this.#endWhenGone(to, channel)
     return channel
   }
 

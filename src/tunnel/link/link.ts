@@ -23,6 +23,11 @@ export interface Link {
   /** This end's name: its MQTT client id. */
   readonly name: string
   readonly isUp: boolean
+  /**
+   * It leads over a broker that knows the protocol, and so answers an OPEN to an agent that is away (9.4). Of others the
+   * agent's status is all that tells of it, which comes a moment behind the agent.
+   */
+  readonly isAnswered: boolean
   /** Once, before anything else. */
   attach(events: LinkEvents): void
   /** The Route object of a client, service and agent; the same one that `frame` gives. */

@@ -33,6 +33,7 @@ export function createMqttLink(options: MqttLinkOptions): Link {
  */
 class MqttLink implements Link {
   readonly name: string
+  readonly isAnswered: boolean
   readonly #options: MqttLinkOptions
   readonly #connectionOptions: ConnectionOptions
   readonly #routes: Routes
@@ -58,6 +59,8 @@ class MqttLink implements Link {
   constructor(options: MqttLinkOptions) {
     const { role, name, topicPrefix: prefix = TUNNEL_PREFIX } = options
     this.name = name
+    // 2.2: elsewhere another prefix takes its place.
+    this.isAnswered = prefix === TUNNEL_PREFIX
     this.#options = options
     this.#connectionOptions = connectionOptions(options)
     this.#routes = new Routes(prefix)

@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createAgent, createTunnelClient, type Agent, type TunnelClient } from '../../../src/tunnel/index.ts'
-import { openBroker } from '../../support/broker-world.ts'
+import { connectRaw, openBroker } from '../../support/broker-world.ts'
 import { openCuttingProxy, type CuttingProxy } from '../../support/cutting-proxy.ts'
 import { startMosquitto } from '../../support/mosquitto.ts'
+import { frames } from '../../support/tunnel-frames.ts'
+import { Peer } from '../../support/tunnel-peers.ts'
 import { dialPort, digest, digestOf, echo, later, openTarget, textOf } from '../../support/tunnel-ends.ts'
 
 const MIB = 1024 * 1024
@@ -151,4 +153,20 @@ describe.each(Object.entries(places))('a forward over %s', (_name, open) => {
     stream.end('hello')
     expect(await textOf(stream)).toBe('hello')
   })
+})
+
+it('a stream to an agent that has subscribed, and whose status has not come yet, is opened', async () => {
+  const { port } = await openBroker()
+  const agent = await new Peer(await connectRaw(port, { clientId: 'pi7' })).serve('pi7')
+  const client = createTunnelClient({ url: `mqtt://127.0.0.1:${port}`, id: 'laptop' })
+  onTestFinished(() => client.close())
+  await client.connected()
+  expect(await client.agents()).toEqual([])
+  const opened = client.openStream('pi7/ssh')
+  const { stream } = await agent.next()
+  // Time enough for the client to have looked at statuses.
+  await client.agents()
+  agent.send('$tunnel/pi7/ssh/laptop/down', frames.accept(stream))
+  const { to } = await opened
+  expect(to).toBe('pi7/ssh')
 })

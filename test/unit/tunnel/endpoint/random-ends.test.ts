@@ -135,9 +135,12 @@ async function happen(seed: number): Promise<Happened> {
     })
     services[`s${index}`] = { target, proxyProtocol }
   }
+  const end = random(6)
   const small = random(2) === 0
   const limits = small ? { windowBytes: 16_384, sendBufferBytes: 16_384, chunkBytes: 1_000 } : {}
-  const ends = openEnds(services, { limits })
+  // An OPEN on its way to an agent that has just ended is answered by nobody.
+  const openTimeoutMs = end === 0 ? 500 : 20_000
+  const ends = openEnds(services, { limits: { ...limits, openTimeoutMs } })
   const forwards = await Promise.all(
     Object.keys(services).map((service) => ends.client.forward({ to: `pi7/${service}` })),
   )
@@ -149,7 +152,6 @@ async function happen(seed: number): Promise<Happened> {
     lives.push(program.live(random))
     await wait(random)
   }
-  const end = random(6)
   for (let count = random(12); count > 0; count--) await wait(random)
   if (end === 0) await ends.agent.close({ graceMs: 50 })
   else if (end === 1) await ends.client.close(50)
