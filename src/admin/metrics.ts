@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { LATENCY_BOUNDS_MS } from '../latency-histogram.ts'
 import {
@@ -15,9 +16,14 @@ import type { BrokerReadModel } from './read-model.ts'
 const LAG_RESOLUTION_MS = 10
 const lagQuantiles = [0.5, 0.99, 1]
 
+/** Of the time, which figures may take: whoever reaches the port can ask without a key, as often as they want. */
+const MAX_PART_OF_TIME = 0.1
+/** Less than scrapers wait, however long the figures of very many sessions take. */
+const MAX_PAUSE_MS = 3_000
+
 export interface Metrics {
   readonly contentType: string
-  /** All metrics in the text format of Prometheus. */
+  /** All metrics in the text format of Prometheus, as they are after the call. Those who wait get the same answer. */
   render(): Promise<string>
   /** Stops looking at the event loop. */
   close(): void
@@ -29,7 +35,25 @@ export function createMetrics(model: BrokerReadModel): Metrics {
   for (const metric of numberMetrics) registerNumber(registry, metric, model)
   for (const metric of latencyMetrics) registry.registerMetric(new ReadHistogram(metric, model))
   const stopLag = registerEventLoopLag(registry)
-  return { contentType: registry.contentType, render: () => registry.metrics(), close: stopLag }
+  return { contentType: registry.contentType, render: spaced(() => registry.metrics()), close: stopLag }
+}
+
+/** `work`, so seldom that it takes no more than its part of the time. What is asked for meanwhile is asked for once. */
+function spaced(work: () => Promise<string>): () => Promise<string> {
+  let next: Promise<string> | undefined
+  let notBeforeMs = 0
+  async function run(): Promise<string> {
+    await pause(Math.max(0, notBeforeMs - performance.now()))
+    next = undefined
+    const beganMs = performance.now()
+    try {
+      return await work()
+    } finally {
+      const nowMs = performance.now()
+      notBeforeMs = nowMs + Math.min(MAX_PAUSE_MS, (nowMs - beganMs) * (1 / MAX_PART_OF_TIME - 1))
+    }
+  }
+  return () => (next ??= run())
 }
 
 function registerNumber(registry: Registry, metric: NumberMetric, model: BrokerReadModel): void {

@@ -18,6 +18,11 @@ const IDLE_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_MS = 10_000
 /** Probes, scrapers, some dashboards; more would be a mistake, or somebody who means harm. */
 const MAX_CONNECTIONS = 256
+/**
+ * Nobody who means well sends the next request before the answer. All that come in one segment, some thousands, would be
+ * worked on at once, and their answers wait in memory.
+ */
+const MAX_REQUESTS_OF_CONNECTION = 4
 /** Of a request line and headers, beside a client id or topic in its URL. */
 const HEADER_BYTES = 4_096
 /** Of each byte of a client id or topic in a URL. */
@@ -70,7 +75,18 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: HEADER_BYTES + URL_CHARACTERS * Math.max(NAME_BYTES, longestNameBytes),
   }
-  const listener: RequestListener = (request, response) => void answer(request, response)
+  const underWay = new WeakMap<Socket, number>()
+  const listener: RequestListener = (request, response) => {
+    const { socket } = request
+    const count = (underWay.get(socket) ?? 0) + 1
+    if (count > MAX_REQUESTS_OF_CONNECTION) {
+      socket.destroy()
+      return
+    }
+    underWay.set(socket, count)
+    response.once('close', () => underWay.set(socket, underWay.get(socket)! - 1))
+    void answer(request, response)
+  }
   const tlsServer =
     tls && createTlsServer({ ...bounds, ...tls, handshakeTimeout: REQUEST_TIMEOUT_MS }, listener)
   const server: Server = tlsServer ?? createServer(bounds, listener)
