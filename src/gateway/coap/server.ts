@@ -3,14 +3,13 @@ import type { ListenerProfile } from '../../broker/listener-profile.ts'
 import type { CoapConfig } from '../../config/coap-schema.ts'
 import type { Admission, AdmissionListener, AdmissionRefusal } from '../../listeners/admission.ts'
 import { canonicalAddress } from '../../listeners/cidr.ts'
+import { AddressCheck } from './address-check.ts'
 import { createRateBook } from './address-rates.ts'
 import { answerOf, later, plainAnswer, type Answer } from './answer.ts'
 import { createCoapCounts, type CoapFigures } from './counts.ts'
 import { Duplicates, exchangeKey } from './duplicates.ts'
-import { createEchoValues } from './echo.ts'
 import { Endpoint } from './endpoint.ts'
 import { Code, encodeEmpty, encodeMessage, MessageType, parseMessage, type CoapMessage } from './message.ts'
-import { OptionNumber } from './options.ts'
 import { Places } from './places.ts'
 import { Requests } from './requests.ts'
 import { Sessions } from './sessions.ts'
@@ -52,11 +51,6 @@ const MAX_KEPT_ANSWER_BYTES = 256
 /** About 300 bytes for each message that is remembered. */
 const KEPT_BYTES_PER_MESSAGE = 128
 const MAX_REFUSALS_PER_SECOND = 10
-/** An answer to an address that may be forged is so many times what it took to ask (RFC 9175, 2.4), ... */
-const MAX_AMPLIFICATION = 3
-/** ... both with their headers of UDP and IPv4. */
-const HEADERS_BYTES = 28
-const TRUE_ADDRESS: Trust = { maxBytes: Infinity, mayProve: false }
 
 /**
  * The message layer of CoAP (RFC 7252, 4): datagrams in, datagrams out; each request once, however often it comes.
@@ -73,11 +67,9 @@ export class CoapServer {
   readonly #downloads: Downloads
   readonly #requests: Requests
   readonly sessions: Sessions
-  readonly #echo = createEchoValues()
+  readonly #addressCheck: AddressCheck
   /** Of requests that are worked on. */
   readonly #working: Places
-  /** Of those that wait until their address is known to be true. They take nobody's place who does not have to. */
-  readonly #waiting: Places
 
   constructor(options: CoapServerOptions) {
     this.#options = options
@@ -89,7 +81,7 @@ export class CoapServer {
     }
     this.#rates = createRateBook(config.datagramsPerSecondPerAddress)
     this.#working = new Places(config.maxRequests)
-    this.#waiting = new Places(config.maxRequests)
+    this.#addressCheck = new AddressCheck(config, this.#counts.addressChecks)
     this.#duplicates = new Duplicates({
       maxMessages: config.maxRememberedMessages,
       maxBytes: config.maxRememberedMessages * KEPT_BYTES_PER_MESSAGE,
@@ -138,7 +130,7 @@ export class CoapServer {
       downloads: this.#downloads.size,
       remembered: this.#duplicates.size,
       working: this.#working.count,
-      waiting: this.#waiting.count,
+      waiting: this.#addressCheck.waitingCount,
     }
   }
 
@@ -233,18 +225,13 @@ export class CoapServer {
       clearTimeout(slow)
       return answer
     }
-    const { addressCheck } = this.#options.config
-    if (addressCheck === 'echo') this.#takeEcho(message, endpoint)
-    const maxBytes = MAX_AMPLIFICATION * (requestBytes + HEADERS_BYTES) - HEADERS_BYTES
-    const isTrusted = addressCheck === 'off' || endpoint.isProven
-    let answer = await handle(isTrusted ? TRUE_ADDRESS : { maxBytes, mayProve: true })
-    if (answer === undefined) {
-      if (addressCheck === 'echo') return this.#askForEcho(endpoint)
-      // Without an Acknowledgement meanwhile: libcoap 4.3 loses blocks that come in a message of their own.
-      const isTrue = await this.#prove(endpoint)
-      answer = await handle(isTrue ? TRUE_ADDRESS : { maxBytes, mayProve: false })
-    }
-    return answer ?? plainAnswer(Code.internalServerError)
+    const trust = this.#addressCheck.trustOf(message, endpoint, requestBytes)
+    const answer = await handle(trust)
+    if (answer !== undefined) return answer
+    // Without an Acknowledgement meanwhile: libcoap 4.3 loses blocks that come in a message of their own.
+    const asked = await this.#addressCheck.ask(endpoint, trust)
+    if ('code' in asked) return asked
+    return (await handle(asked)) ?? plainAnswer(Code.internalServerError)
   }
 
   /** Who waits for the store, a handler or a limit of its own takes places: of one address no more than its share. */
@@ -260,31 +247,6 @@ export class CoapServer {
       default:
         return this.#working.during(address, () => this.#requests.handle(message, endpoint, trust))
     }
-  }
-
-  /** By a ping. Where too many wait for the answer to theirs, nobody is asked: it may be the work of a forger. */
-  async #prove(endpoint: Endpoint): Promise<boolean> {
-    const { addressChecks } = this.#counts
-    if (this.#waiting.fullFor(endpoint.address) !== undefined) return false
-    addressChecks.asked++
-    const isTrue = await this.#waiting.during(endpoint.address, () => endpoint.prove())
-    if (isTrue) addressChecks.passed++
-    return isTrue
-  }
-
-  #takeEcho({ options }: CoapMessage, endpoint: Endpoint): void {
-    const value = options.find(({ number }) => number === OptionNumber.echo)?.value
-    if (value === undefined || endpoint.isProven) return
-    if (!this.#echo.isFresh(value, endpoint.key, performance.now())) return
-    endpoint.isProven = true
-    this.#counts.addressChecks.passed++
-  }
-
-  /** RFC 9175, 2.3: the client is to ask again, with this. */
-  #askForEcho({ key }: Endpoint): Answer {
-    this.#counts.addressChecks.asked++
-    const value = this.#echo.valueFor(key, performance.now())
-    return plainAnswer(Code.unauthorized, [{ number: OptionNumber.echo, value }])
   }
 
   #answer(
