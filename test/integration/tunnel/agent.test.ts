@@ -5,8 +5,11 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { readV2 } from '../../../src/listeners/proxy-v2.ts'
+import { hiddenReset } from '../../../src/tunnel/endpoint/socket-end.ts'
 import { temporaryFolder } from '../../support/broker-world.ts'
-import { echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
+import { closeCodeOf, echo, later, openEnds, openTarget, textOf } from '../../support/tunnel-ends.ts'
+
+const MIB = 1024 * 1024
 
 /** A port on which a process listens that is stopped, with its queue full: nobody answers a SYN. */
 async function openSilentPort(): Promise<number> {
@@ -126,6 +129,45 @@ describe('an agent', () => {
     const failed = once(stream, 'error')
     await agent.close()
     expect((await failed)[0]).toMatchObject({ reset: 'shutdown' })
+  })
+
+  it('resets a target that does not take the rest of a stream that has ended, when it is closed', async () => {
+    const accepted = later<Socket>()
+    let hasReset = false
+    // Has said all that it has to say, and reads nothing.
+    const target = await openTarget((socket) => {
+      socket.on('error', () => (hasReset = true))
+      socket.once('end', () => (hasReset = hiddenReset(socket) !== undefined))
+      accepted.resolve(socket.end())
+    })
+    // More than the kernel takes, and no more than the window.
+    const limits = { windowBytes: 16 * MIB, maxWindowBytes: 16 * MIB, totalWindowBytes: 256 * MIB }
+    const { agent, client } = openEnds({ x: { target } }, { limits })
+    const stream = await client.openStream('pi7/x')
+    const atTarget = await accepted.promise
+    stream.resume().end(Buffer.alloc(12 * MIB))
+    await expect.poll(() => agent.streams, { timeout: 20_000 }).toBe(0)
+    await agent.close({ graceMs: 20 })
+    let byteCount = 0
+    atTarget.on('data', (bytes: Buffer) => (byteCount += bytes.length))
+    await once(atTarget, 'close')
+    expect(byteCount).toBeLessThan(12 * MIB)
+    expect(hasReset).toBe(true)
+  })
+
+  it('resets a target that it has dialled, and tells the client that it stops, when it is closed', async () => {
+    const reset = later<string | undefined>()
+    const target = await openTarget((socket) => void closeCodeOf(socket).then(reset.resolve))
+    const { agent, client } = openEnds({ x: { target } })
+    await client.connected()
+    const opening = client.openStream('pi7/x')
+    // Behind the frame of the OPEN, in its turn of the event loop: the agent has not heard of the target yet.
+    await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)))
+    await new Promise(setImmediate)
+    expect(agent.streams).toBe(1)
+    void agent.close({ graceMs: 20 })
+    await expect(opening).rejects.toMatchObject({ reset: 'shutdown' })
+    expect(await reset.promise).toBe('ECONNRESET')
   })
 
   it('resets all that is open when it is closed, also what its link cannot take at once', async () => {
