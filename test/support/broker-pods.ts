@@ -15,7 +15,8 @@ export async function startPod(
   { holdMs, ...overrides }: PodOverrides = {},
   handlers: readonly Handler[] = [],
 ): Promise<TestBroker> {
-  const cluster: ConfigInput['cluster'] = { beatMs: 100, leaseMs: 1_500, ...overrides.cluster }
+  // As in cluster-pods.ts: a process that stands still for a moment kills none of its pods.
+  const cluster: ConfigInput['cluster'] = { beatMs: 100, leaseMs: 2_500, ...overrides.cluster }
   const url = `${redis.url}/0`
   const store: ConfigInput['store'] = {
     type: 'redis',

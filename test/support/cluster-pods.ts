@@ -45,7 +45,9 @@ export async function openClusterPod(
   })
   const clusterConfig = clusterSchema.parse({
     beatMs: 100,
-    leaseMs: 1_500,
+    // Longer than the 2 s after which silence of all gives everybody a whole lease: they are in one process, and when
+    // that stands still for a moment none of them is declared dead by the others.
+    leaseMs: 2_500,
     takeoverMs: 2_000,
     ...options.cluster,
   })

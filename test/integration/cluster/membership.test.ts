@@ -10,7 +10,7 @@ import {
 } from '../../support/cluster-pods.ts'
 import { message, publish } from '../../support/store-fixtures.ts'
 
-const LEASE_MS = 1_500
+const LEASE_MS = 2_500
 
 function queueAt({ store }: ClusterPod): StoredSession {
   const group = store.groups.get('g/f')

@@ -14,7 +14,8 @@ describe('wills of clients that nobody owns any more', () => {
     await Promise.all(ids.map((id) => claimAt(dead, id, { will: willOf(id) }).claimed))
     dead.proxy.isolate()
     const expected = ids.map((id) => `will will/${id}`).toSorted()
-    await expect.poll(() => published(pods).length).toBe(ids.length)
+    // What is lent and not published comes up again 3 s later.
+    await expect.poll(() => published(pods).length, { timeout: 60_000 }).toBe(ids.length)
     expect(published(pods).toSorted()).toEqual(expected)
     expect(await redis.command('HLEN', '{tunnelmq}:wills')).toBe(0)
     expect(await redis.command('ZCARD', '{tunnelmq}:willdue')).toBe(0)
