@@ -2,9 +2,6 @@
 export const dropReasons = ['malformed', 'rate', 'banned', 'unexpected'] as const
 export type DropReason = (typeof dropReasons)[number]
 
-export const addressChecks = ['asked', 'passed'] as const
-export type AddressCheck = (typeof addressChecks)[number]
-
 /** What a CoAP listener counts. */
 export interface CoapCounts {
   /** Requests, without those that came again. */
@@ -17,7 +14,7 @@ export interface CoapCounts {
   /** Observers that did not answer any more. */
   lostObservers: number
   /** Addresses that were asked whether they are true, by a ping or with Echo, and those that have shown it. */
-  readonly addressChecks: Record<AddressCheck, number>
+  readonly addressChecks: { asked: number; passed: number }
   readonly dropped: Record<DropReason, number>
 }
 
