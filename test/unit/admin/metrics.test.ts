@@ -56,6 +56,17 @@ describe('metrics', () => {
     expect(lines).toContain('tunnelmq_banned_addresses 4')
   })
 
+  it('reads them once for all who wait, and anew for who comes later', async () => {
+    let banned = 0
+    const own = createMetrics(fakeReadModel({ bannedCount: () => (banned += 1) }))
+    metrics = own
+    const ask = (): Promise<string> => own.render()
+    const [first, second] = await Promise.all([ask(), ask()])
+    expect(first).toContain('tunnelmq_banned_addresses 1\n')
+    expect(second).toBe(first)
+    expect(await ask()).toContain('tunnelmq_banned_addresses 2\n')
+  })
+
   it('shows each figure of a cluster, and none when the broker is alone', async () => {
     const silent = (await render(fakeReadModel())).filter((line) => line.startsWith('tunnelmq_cluster_'))
     expect(silent.filter((line) => !line.endsWith(' 0'))).toEqual([])
