@@ -8,7 +8,8 @@ let server: RedisServer
 let cuts = 0
 
 beforeAll(async () => {
-  server = await startRedis()
+  // A claim is given up after 2 s, and a busy disk may take longer: what is on it has no part in this.
+  server = await startRedis({ args: ['--appendonly', 'no'] })
 })
 
 afterAll(() => server.remove())
@@ -26,7 +27,8 @@ describe('random histories of three pods on one Redis', () => {
           cuts += run.cuts
         }
       }),
-      { numRuns: Number(process.env['RUNS'] ?? 15) },
+      // What hangs says in which history; to shrink it would take longer than the test may.
+      { numRuns: Number(process.env['RUNS'] ?? 15), timeout: 60_000, endOnFailure: true },
     )
     expect(cuts).toBeGreaterThan(0)
   }, 240_000)
