@@ -130,7 +130,8 @@ export class Requests {
     // Nobody knows how long a retained message will stay: another one may take its place before it expires.
     const options = [eTag, ...body.format, uintOption(OptionNumber.maxAge, 0)]
     if (eTags.some((known) => known.equals(body.eTag))) return plainAnswer(Code.valid, options)
-    const fits = (answer: Answer): boolean => encodeMessage({ ...message, ...answer }).length <= maxBytes
+    const fits = (answer: Answer): boolean =>
+      maxBytes === Infinity || encodeMessage({ ...message, ...answer }).length <= maxBytes
     if (request.block2 === undefined && body.bytes.length <= MAX_BLOCK_BYTES) {
       const whole = { code: Code.content, options, payload: body.bytes }
       if (fits(whole)) return whole
