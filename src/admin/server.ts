@@ -7,6 +7,7 @@ import { ErrorCode, TunnelMQError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Api } from './api/api.ts'
 import type { Guard } from './api/guard.ts'
+import { HeldConnections } from './held-connections.ts'
 import { createMetrics } from './metrics.ts'
 import type { BrokerReadModel } from './read-model.ts'
 import { createRoutes } from './routes.ts'
@@ -75,22 +76,18 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: HEADER_BYTES + URL_CHARACTERS * Math.max(NAME_BYTES, longestNameBytes),
   }
-  const underWay = new WeakMap<Socket, number>()
+  const connections = new HeldConnections({
+    maxConnections: MAX_CONNECTIONS,
+    maxRequests: MAX_REQUESTS_OF_CONNECTION,
+  })
   const listener: RequestListener = (request, response) => {
-    const { socket } = request
-    const count = (underWay.get(socket) ?? 0) + 1
-    if (count > MAX_REQUESTS_OF_CONNECTION) {
-      socket.destroy()
-      return
-    }
-    underWay.set(socket, count)
-    response.once('close', () => underWay.set(socket, underWay.get(socket)! - 1))
-    void answer(request, response)
+    if (connections.requested(request, response)) void answer(request, response)
+    else request.socket.destroy()
   }
   const tlsServer =
     tls && createTlsServer({ ...bounds, ...tls, handshakeTimeout: REQUEST_TIMEOUT_MS }, listener)
   const server: Server = tlsServer ?? createServer(bounds, listener)
-  keepRoom(server, MAX_CONNECTIONS)
+  server.on('connection', (socket: Socket) => connections.opened(socket))
   server.setTimeout(IDLE_TIMEOUT_MS, (socket) => socket.destroy())
   try {
     await listen(server, host, port)
@@ -109,43 +106,6 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     },
   }
 }
-
-/**
- * When one too many comes, the one goes that has been without a request for longest: who holds connections open must not
- * keep probes out, whose failure restarts the broker.
- */
-function keepRoom(server: Server, most: number): void {
-  /** By where they come from, which is the same of a TLS socket and the one below it; the longest without a request first. */
-  const open = new Map<string, Socket>()
-  const underWay = new Set<string>()
-  server.on('connection', (socket: Socket) => {
-    const place = placeOf(socket)
-    open.set(place, socket)
-    socket.once('close', () => {
-      if (open.get(place) === socket) open.delete(place)
-    })
-    if (open.size <= most) return
-    for (const [other, idle] of open) {
-      if (underWay.has(other)) continue
-      open.delete(other)
-      idle.destroy()
-      return
-    }
-  })
-  server.on('request', ({ socket }, response) => {
-    const place = placeOf(socket)
-    underWay.add(place)
-    response.once('close', () => {
-      underWay.delete(place)
-      const idle = open.get(place)
-      if (idle === undefined) return
-      open.delete(place)
-      open.set(place, idle)
-    })
-  })
-}
-
-const placeOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
 
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
