@@ -43,6 +43,7 @@ const ground = [
   'watch-files.ts',
   'rewrite-file.ts',
   'timer.ts',
+  'tally.ts',
 ]
 /** Contracts: what a folder shows to the others. */
 const contracts = [

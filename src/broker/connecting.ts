@@ -5,6 +5,7 @@ import { isUserProperties, type Decision } from '../hooks/decision.ts'
 import type { Admission } from '../listeners/admission.ts'
 import { RefuseReason, type Session, type UserProperties, type Will } from '../hooks/types.ts'
 import type { Log } from '../log.ts'
+import { tally } from '../tally.ts'
 import { statusTopic } from '../tunnel/protocol/names.ts'
 import { type Authenticating, isMethodUnknown } from './authenticating.ts'
 import { ConnectionSession } from './connection-session.ts'
@@ -343,16 +344,13 @@ export class Connecting {
     // A client that comes back takes the place of its old connection, which may not be known to be dead yet.
     const replaces = this.#sessions.connectionOf(connection.sessionId)?.countedUser === username
     if (count >= limit && !replaces) return false
-    this.#byUser.set(username, count + 1)
+    tally(this.#byUser, username, 1)
     connection.countedUser = username
     return true
   }
 
   released(connection: Connection): void {
     const username = connection.countedUser
-    if (username === undefined) return
-    const count = this.#byUser.get(username) ?? 0
-    if (count <= 1) this.#byUser.delete(username)
-    else this.#byUser.set(username, count - 1)
+    if (username !== undefined) tally(this.#byUser, username, -1)
   }
 }

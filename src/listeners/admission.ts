@@ -1,4 +1,5 @@
 import type { Limits } from '../config/schema.ts'
+import { tally } from '../tally.ts'
 import { createBanBook, type Ban } from './bans.ts'
 import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
@@ -124,14 +125,14 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
       everyone.take(nowMs)
 
       connections++
-      add(byAddress, address, 1)
-      add(byListener, listener, 1)
+      tally(byAddress, address, 1)
+      tally(byListener, listener, 1)
       return { ok: true }
     },
     release(address, listener) {
       connections--
-      add(byAddress, address, -1)
-      add(byListener, listener, -1)
+      tally(byAddress, address, -1)
+      tally(byListener, listener, -1)
     },
     isBanned: (address) => bans.isBanned(address, now()),
     ban(address, forMs) {
@@ -149,15 +150,8 @@ export function createAdmission(limits: AdmissionLimits, now: () => number): Adm
     bans: () => bans.list(now()),
     counts() {
       const named = new Map<string, number>()
-      for (const [listener, count] of byListener) add(named, listener.name, count)
+      for (const [{ name }, count] of byListener) named.set(name, (named.get(name) ?? 0) + count)
       return { connections, addresses: byAddress.size, byListener: named }
     },
   }
-}
-
-/** A count of zero is not kept. */
-function add<K>(counts: Map<K, number>, key: K, change: number): void {
-  const count = (counts.get(key) ?? 0) + change
-  if (count === 0) counts.delete(key)
-  else counts.set(key, count)
 }

@@ -1,3 +1,5 @@
+import { tally } from '../../tally.ts'
+
 /** One address has at most this part of all. */
 const ADDRESS_SHARE = 8
 
@@ -34,8 +36,6 @@ export class Places {
 
   #add(address: string, change: 1 | -1): void {
     this.#count += change
-    const count = (this.#byAddress.get(address) ?? 0) + change
-    if (count === 0) this.#byAddress.delete(address)
-    else this.#byAddress.set(address, count)
+    tally(this.#byAddress, address, change)
   }
 }

@@ -1,3 +1,5 @@
+import { tally } from '../../tally.ts'
+
 /** Who has a stream: each connection of a proxy door is a client of its own, and only they say whose it is. */
 export interface StreamUser {
   /** Undefined or empty, as of tokens: it is nobody's. */
@@ -17,13 +19,8 @@ export class UserStreams {
   /** One more; its end is to be called once. Undefined: that would be one too many. */
   begin({ username = '', address }: StreamUser): (() => void) | undefined {
     const user = username === '' ? `address ${address}` : `user ${username}`
-    const count = this.#counts.get(user) ?? 0
-    if (count >= this.#maxCount) return undefined
-    this.#counts.set(user, count + 1)
-    return () => {
-      const left = this.#counts.get(user)! - 1
-      if (left === 0) this.#counts.delete(user)
-      else this.#counts.set(user, left)
-    }
+    if ((this.#counts.get(user) ?? 0) >= this.#maxCount) return undefined
+    tally(this.#counts, user, 1)
+    return () => tally(this.#counts, user, -1)
   }
 }
