@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { MAX_UNFORGOTTEN_COUNT } from '../../src/store/contract.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from '../faults/ledger.ts'
-import { Publisher } from '../faults/publisher.ts'
+import { Publisher, stopAll } from '../faults/publisher.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { createPod, startReady, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
@@ -44,9 +44,7 @@ it('loses nothing when the primary is killed, twice under load, with replicas th
   }
   const enough = acknowledgedCount() + 300
   await eventually(() => acknowledgedCount() > enough)
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
+  const acknowledged = await stopAll(publishers)
   await allCome(acknowledged, subscriber.received)
   await subscriber.ping()
   expect(outOfOrder(subscriber.received)).toEqual([])

@@ -3,7 +3,7 @@ import { MAX_UNFORGOTTEN_COUNT } from '../../src/store/contract.ts'
 import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { dupsOf, eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 const kills = 20
 /** Of the broker (limits.maxInflight) and of the publishers. */
@@ -43,12 +43,10 @@ it('loses nothing when the broker is killed 20 times under load, and doubles no 
     await broker.start()
     for (const client of clients) expect(await client.connect()).toEqual({ code: 0, sessionPresent: true })
   }
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+  const acknowledged = await stopAll(publishers)
   await eventually(async () => (await broker.metric('tunnelmq_queued_messages')) === 0)
   await Promise.all(subscribers.map((client) => client.ping()))
 
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
   const resent = new Set(publishers.flatMap(({ client }) => [...client.resent]))
   expect(new Set(acknowledged)).toEqual(new Set(publishers.flatMap(({ published }) => published)))
   for (const subscriber of subscribers) {

@@ -2,7 +2,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { type BrokerProcess, startBrokerProcess } from '../support/broker-process.ts'
 import { LoadClient } from '../support/load-client.ts'
 import { allCome, eventually, missing, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 const rounds = 3
 const session = { queueMaxMessages: 1_000_000 }
@@ -61,8 +61,7 @@ it('a bridge loses nothing and keeps the order, both ways, when either broker is
   }
   const enough = crossed() + 50
   await eventually(() => crossed() > enough)
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+  await stopAll(publishers)
   const sides = [
     [here, there],
     [there, here],

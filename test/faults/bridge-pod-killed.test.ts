@@ -4,7 +4,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, report } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 it('of several pods one runs a bridge, and another takes it over when that one is killed: nothing is lost', async () => {
   const other = await openBroker({ session: { queueMaxMessages: 1_000_000 } })
@@ -58,8 +58,7 @@ it('of several pods one runs a bridge, and another takes it over when that one i
   }
   const enough = crossed() + 50
   await eventually(() => crossed() > enough)
-  for (const publisher of [out, back]) publisher.stopped = true
-  await eventually(() => [out, back].every(({ client }) => client.unfinishedCount === 0))
+  await stopAll([out, back])
   const acknowledged = [out, back].map(({ client }) => [...client.acknowledged])
   await allCome(acknowledged[0]!, there.received)
   await allCome(acknowledged[1]!, here.received)

@@ -4,7 +4,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, dupsOf, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 const kills = 20
 /** Of the broker (limits.maxInflight) and of the publishers. */
@@ -42,9 +42,7 @@ it("loses nothing when the publisher's or the subscriber's pod is killed, 20 tim
     await startReady(pod, `run-${kill}`)
     await eventually(() => roaming.every(({ client }) => client.isOpen))
   }
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
+  const acknowledged = await stopAll(publishers)
   await Promise.all(subscribers.map(({ received }) => allCome(acknowledged, received)))
   await Promise.all(subscribers.map((client) => client.ping()))
 

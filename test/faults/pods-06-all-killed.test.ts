@@ -3,7 +3,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, startPods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 it.each([
   { fault: 'stopped', redisDies: false },
@@ -38,9 +38,7 @@ it.each([
     await Promise.all(started)
     await Promise.all(pods.all.map((pod) => waitReady(pod)))
   }
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
+  const acknowledged = await stopAll(publishers)
   await allCome(acknowledged, subscriber.received)
   await subscriber.ping()
   expect(outOfOrder(subscriber.received)).toEqual([])

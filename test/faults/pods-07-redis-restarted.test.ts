@@ -5,7 +5,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { type Pods, startPods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 it('loses nothing when Redis is restarted with its append-only file, 5 times under load', async () => {
   const pods = await startPods(2)
@@ -31,10 +31,8 @@ it('loses nothing when Redis is restarted with its append-only file, 5 times und
     await pods.redis.start()
     await Promise.all(pods.all.map((pod) => waitReady(pod)))
   }
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+  const acknowledged = await stopAll(publishers)
   expect((await sleeper.connect(pods.ports[0])).sessionPresent).toBe(true)
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
   for (const client of [subscriber, sleeper]) {
     await allCome(acknowledged, client.received, 60_000)
     await client.ping()

@@ -7,7 +7,7 @@ import { redisCall } from '../support/redis-call.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 const lastsMs = 3_000
 
@@ -98,9 +98,7 @@ class Load {
   async end(test: string, reasons: readonly string[]): Promise<void> {
     const enough = this.acknowledgedCount + 300
     await eventually(() => this.acknowledgedCount > enough)
-    for (const publisher of this.#publishers) publisher.stopped = true
-    await eventually(() => this.#publishers.every(({ client }) => client.unfinishedCount === 0))
-    const acknowledged = this.#publishers.flatMap(({ client }) => [...client.acknowledged])
+    const acknowledged = await stopAll(this.#publishers)
     const { received } = this.#subscriber
     await allCome(acknowledged, received)
     await this.#subscriber.ping()

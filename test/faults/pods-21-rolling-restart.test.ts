@@ -3,7 +3,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { startPods, startReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, dupsOf, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 /** Some hundred messages a second from each: the load is to go on, and not to fill the machine. */
 const pace = { window: 5, pauseMs: 50 }
@@ -49,10 +49,8 @@ it.each([
         await commuter.ping()
         await commuter.vanish()
       }
-    for (const publisher of publishers) publisher.stopped = true
-    await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+    const acknowledged = await stopAll(publishers)
     await commuter.connect(pods.ports[0])
-    const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
     const resent = new Set(publishers.flatMap(({ client }) => [...client.resent]))
     for (const client of [...subscribers, commuter]) {
       await allCome(acknowledged, client.received, 60_000)

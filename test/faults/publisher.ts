@@ -1,4 +1,5 @@
 import { LoadClient } from '../support/load-client.ts'
+import { eventually } from './ledger.ts'
 
 export interface PublisherOptions {
   /** QoS 1 and 2 messages that it has on their way at once. */
@@ -41,4 +42,11 @@ export class Publisher {
     if (this.#pauseMs === 0) this.publishMore()
     else setTimeout(() => this.publishMore(), this.#pauseMs)
   }
+}
+
+/** They publish no more. Resolves with what was acknowledged, once all that they have published is. */
+export async function stopAll(publishers: readonly Publisher[]): Promise<string[]> {
+  for (const publisher of publishers) publisher.stopped = true
+  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
+  return publishers.flatMap(({ client }) => [...client.acknowledged])
 }

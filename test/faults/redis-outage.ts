@@ -3,7 +3,7 @@ import { LoadClient } from '../support/load-client.ts'
 import { notReadyReasons, type Pods, waitReady } from '../support/pods.ts'
 import { RoamingClient } from '../support/roaming-client.ts'
 import { allCome, eventually, outOfOrder, repeated, report, texts } from './ledger.ts'
-import { Publisher } from './publisher.ts'
+import { Publisher, stopAll } from './publisher.ts'
 
 export interface Outage {
   readonly test: string
@@ -63,9 +63,7 @@ export async function redisOutage(pods: Pods, { test, begin, lastsMs, end }: Out
   expect(Math.max(...readyMs)).toBeLessThan(READY_WITHIN_MS)
   const enough = acknowledgedCount() + 500
   await eventually(() => acknowledgedCount() > enough)
-  for (const publisher of publishers) publisher.stopped = true
-  await eventually(() => publishers.every(({ client }) => client.unfinishedCount === 0))
-  const acknowledged = publishers.flatMap(({ client }) => [...client.acknowledged])
+  const acknowledged = await stopAll(publishers)
   await Promise.all(subscribers.map(({ received }) => allCome(acknowledged, received)))
   await Promise.all(subscribers.map((client) => client.ping()))
   for (const pair of locals) await pair.exchange('back')
