@@ -6,8 +6,7 @@ import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/ho
 import { isWithoutNamespaces, thisMachine, type MachineProgram } from '../../support/netns-machine.ts'
 import {
   expectConnectedOnce,
-  initGateway,
-  install,
+  installHomeGateway,
   itHasMachines,
   linesOf,
   mosquittoUser,
@@ -31,15 +30,10 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
     beforeAll(async () => {
       network = await createHomeNetwork()
       const { vm, pi0, local, folder } = network
-      const out = await initGateway(folder, [
-        'agent',
-        '--vm-address',
-        addresses.vm,
-        '--local-name',
-        addresses.pi0,
+      const { out, atVm, atPi0, ...gateway } = await installHomeGateway(folder, [
+        ...['agent', '--vm-address', addresses.vm, '--local-name', addresses.pi0],
       ])
-      const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
-      user = await mosquittoUser(out)
+      user = gateway.user
       await vm.run(['nft', '-f', `${out}/vm/firewall.nft`])
       ;[vmBroker, broker] = await Promise.all([startBroker(vm, atVm), startBroker(pi0, atPi0)])
       await startAgent(pi0, atPi0)
@@ -112,9 +106,7 @@ describe('a gateway of a broker and an agent (docs/gateway-agent.md)', () => {
       await here.end()
       await rm(folder, { recursive: true, force: true })
     })
-    const out = await initGateway(folder, ['agent', '--vm-address', '127.0.0.1'])
-    const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
-    const user = await mosquittoUser(out)
+    const { atVm, atPi0, user } = await installHomeGateway(folder, ['agent', '--vm-address', '127.0.0.1'])
     const anyPort = (count: number) =>
       Array.from({ length: count }, (_, index) => `listeners.${index}.port=0`)
     const portOf = (broker: MachineProgram, name: string): number => {

@@ -4,8 +4,7 @@ import { addresses, createHomeNetwork, type HomeNetwork } from '../../support/ho
 import { isWithoutNamespaces, type MachineProgram } from '../../support/netns-machine.ts'
 import {
   expectConnectedOnce,
-  initGateway,
-  install,
+  installHomeGateway,
   itHasMachines,
   mosquittoUser,
   soon,
@@ -30,11 +29,10 @@ describe('a gateway of HAProxy and WireGuard (docs/gateway-haproxy.md)', () => {
     beforeAll(async () => {
       network = await createHomeNetwork()
       const { vm, pi0, local, folder } = network
-      const out = await initGateway(folder, [
+      const { out, atVm, atPi0, ...gateway } = await installHomeGateway(folder, [
         ...['haproxy', '--vm-address', addresses.vm, '--local-name', addresses.pi0],
       ])
-      const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
-      user = await mosquittoUser(out)
+      user = gateway.user
       const inner = ['type=tcp', 'host=0.0.0.0', `port=${OTHER_PORT}`].map(
         (setting) => `listeners.2.${setting}`,
       )

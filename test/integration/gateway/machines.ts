@@ -36,6 +36,13 @@ export async function initGateway(folder: string, words: readonly string[]): Pro
   return out
 }
 
+/** A gateway between the cloud VM and pi0, installed on both below the folders that are returned. */
+export async function installHomeGateway(folder: string, words: readonly string[]) {
+  const out = await initGateway(folder, words)
+  const [atVm, atPi0] = await Promise.all([install(out, 'vm'), install(out, 'pi0')])
+  return { out, atVm, atPi0, user: await mosquittoUser(out) }
+}
+
 /** Runs the `install` of one machine's folder; what it installs is below the folder that is returned. */
 export async function install(out: string, machine: string): Promise<string> {
   const root = join(out, `root-of-${machine}`)
