@@ -1,6 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -13,9 +12,6 @@ export const tunnelmqProgram = fileURLToPath(new URL('../../dist/cli/index.js', 
 
 const SSHD = '/usr/sbin/sshd'
 const run = promisify(execFile)
-
-/** Where OpenSSH is not installed, its tests are skipped; `npm test` installs it. */
-export const hasOpenSsh = existsSync(SSHD) && existsSync('/usr/bin/ssh')
 
 export interface Sshd {
   /** `127.0.0.1:port` */

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../support/broker-world.ts'
 import { runCli, startCli, type CliResult } from '../../support/run-cli.ts'
-import { hasOpenSsh, startSshd } from '../../support/sshd.ts'
+import { startSshd } from '../../support/sshd.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const script = join(root, 'deploy/systemd/install')
@@ -59,7 +59,7 @@ async function startUnit(
 
 const modeOf = async (file: string) => ((await stat(file)).mode & 0o777).toString(8)
 
-describe.runIf(hasOpenSsh)('deploy/systemd/install', () => {
+describe('deploy/systemd/install', () => {
   it('makes a broker and an agent of two machines, and ssh goes through', async () => {
     const [pi0, pi7, laptop] = await Promise.all([temporaryFolder(), temporaryFolder(), temporaryFolder()])
     const atBroker = (name: string) => join(pi0, 'etc/tunnelmq', name)

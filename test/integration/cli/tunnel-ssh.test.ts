@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { PATIENCE } from '../../support/eventually.ts'
 import type { RunningCli } from '../../support/run-cli.ts'
-import { hasOpenSsh, startSshd, tunnelmqProgram as program, type Sshd } from '../../support/sshd.ts'
+import { startSshd, tunnelmqProgram as program, type Sshd } from '../../support/sshd.ts'
 import { createTunnelWorld, type TunnelWorld } from '../../support/tunnel-world.ts'
 
 const run = promisify(execFile)
@@ -53,7 +53,7 @@ describe('tunnelmq ssh', () => {
   })
 })
 
-describe.runIf(hasOpenSsh)('with OpenSSH', () => {
+describe('with OpenSSH', () => {
   let sshd: Sshd
   let agent: RunningCli
 

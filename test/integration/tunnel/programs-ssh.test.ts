@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../support/broker-world.ts'
 import { freePort } from '../../support/mosquitto.ts'
 import { digestOfFile, digestOfTree, runProgram, startProgram, writeTree } from '../../support/programs.ts'
-import { hasOpenSsh, startSshd, tunnelmqProgram } from '../../support/sshd.ts'
+import { startSshd, tunnelmqProgram } from '../../support/sshd.ts'
 import { ask, openSshWorld } from '../../support/ssh-world.ts'
 import { dialPort, digest, digestOf, echo, openTarget } from '../../support/tunnel-ends.ts'
 import {
@@ -18,7 +18,7 @@ import {
 
 /** On a busy machine with two cores. */
 
-describe.runIf(hasOpenSsh)('programs of OpenSSH', () => {
+describe('programs of OpenSSH', () => {
   it('copy a tree by scp, sftp and rsync, there and back', async () => {
     const world = await openSshWorld(await openTunnelBroker())
     const at = (name: string): string => join(world.folder, name)
@@ -84,7 +84,7 @@ describe.runIf(hasOpenSsh)('programs of OpenSSH', () => {
   })
 })
 
-describe.runIf(hasOpenSsh)('a broker that is killed and started again in the middle of', () => {
+describe('a broker that is killed and started again in the middle of', () => {
   it.each<BrokerKind>(['tunnelmq', 'mosquitto'])('a session, over %s', async (kind) => {
     const broker = await openFaultBroker(kind)
     const { start, agent } = await openSshWorld(broker)

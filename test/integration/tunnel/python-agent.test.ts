@@ -1,7 +1,6 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createTunnelClient, type TunnelClient } from '../../../src/tunnel/index.ts'
@@ -22,7 +21,6 @@ import {
 
 /** Debian's, with Debian's paho-mqtt. */
 const PYTHON = '/usr/bin/python3'
-const hasPython = existsSync(PYTHON) && spawnSync(PYTHON, ['-c', 'import paho.mqtt.client']).status === 0
 const program = new URL('../../../examples/python-agent/agent.py', import.meta.url).pathname
 const MIB = 1024 * 1024
 
@@ -102,7 +100,7 @@ async function openWorld(
   return { ...agent, client, agentWay, clientWay }
 }
 
-describe.skipIf(!hasPython).each(Object.entries(places))('the Python agent over %s', (_, open) => {
+describe.each(Object.entries(places))('the Python agent over %s', (_, open) => {
   it('carries every byte both ways, of several streams at once', async () => {
     const { client } = await openWorld(open, { echo: await openTarget(echo) })
     const { port } = await client.forward({ to: 'pi7/echo' })
